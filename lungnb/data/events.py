@@ -106,7 +106,9 @@ def fingerprint_files(paths: Iterable[Path], root: Path) -> str:
 
     ordered = sorted(paths)
     with ThreadPoolExecutor() as pool:
-        parts = [f"{p.relative_to(root).as_posix()}:{d}" for p, d in zip(ordered, pool.map(digest, ordered), strict=True)]
+        parts = [
+            f"{p.relative_to(root).as_posix()}:{d}" for p, d in zip(ordered, pool.map(digest, ordered), strict=True)
+        ]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 

@@ -1,0 +1,47 @@
+"""One door to every data set: a folder of real recordings, or simulated ones written on first use."""
+
+import importlib
+from pathlib import Path
+
+from lungnb.cache import cache_dir
+from lungnb.data.events import Corpus
+from lungnb.errors import UserError
+
+_READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi"}
+_SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
+
+
+def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 36) -> Corpus:
+    """The corpus called `name` from `data`: a folder that holds `name`/, or "simulated" (`n_patients` are then simulated).
+
+    Raises UserError if the data set is unknown or the folder does not exist.
+    """
+    if name not in _READERS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(_READERS)}.")
+    folder = _simulated(name, n_patients) if str(data) == "simulated" else data_folder(data, name)
+    return _import(_READERS[name])(folder)
+
+
+def data_folder(data: str | Path, name: str) -> Path:
+    """`data`/`name`, checked. Raises UserError if either folder does not exist."""
+    root = Path(data).expanduser()
+    if not root.is_dir():
+        raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
+    if not (root / name).is_dir():
+        found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "nothing"
+        raise UserError(f"{root} holds no {name}/ (found: {found}); get it with `lungnb data fetch {name} {root}`.")
+    return root / name
+
+
+def _simulated(name: str, n_patients: int) -> Path:
+    simulate = _import(_SIMULATORS[name])
+    version = importlib.import_module(simulate.__module__).VERSION
+    folder = cache_dir() / "simulated" / f"v{version}-{n_patients}-patients" / name
+    if not folder.exists():
+        simulate(folder, n_patients=n_patients, seed=0)
+    return folder
+
+
+def _import(address: str):
+    module, name = address.split(":")
+    return getattr(importlib.import_module(module), name)
