@@ -1,0 +1,1 @@
+"""One module a paper: plain nn.Module, shapes in the docstring."""
