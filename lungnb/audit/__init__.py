@@ -1,0 +1,36 @@
+"""What can be recomputed from the published numbers, and what of it does not add up.
+
+    audit("respirenet")    one row a check: the claim, the number as published, the number as it follows from other
+                           published numbers, whether the two agree, and one sentence
+
+No number is typed in here: all come from `lungnb.published`.
+"""
+
+from importlib import import_module
+
+import pandas as pd
+
+from lungnb.errors import UserError
+
+PAPERS = ["respirenet", "convlstm"]
+_TYPES = {
+    "claim": "string",
+    "published": "Float64",
+    "recomputed": "Float64",
+    "agrees": "boolean",
+    "comment": "string",
+}
+
+
+def audit(paper: str) -> pd.DataFrame:
+    """Columns: paper, claim, published, recomputed, agrees, comment. `published` is NA where the claim has no number,
+    `agrees` where there is nothing to compare it with.
+
+    Raises UserError for a paper without checks; the message lists those that have some.
+    """
+    if paper not in PAPERS:
+        raise UserError(f"No audit of {paper!r}; papers with one are {', '.join(PAPERS)}.")
+    checks = import_module(f"lungnb.audit.{paper}").checks()
+    frame = pd.DataFrame(checks, columns=list(_TYPES)).astype(_TYPES)
+    frame.insert(0, "paper", pd.Series(paper, index=frame.index, dtype="string"))
+    return frame
