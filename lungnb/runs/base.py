@@ -1,0 +1,178 @@
+"""What all runs share: the cache (exca), the readable folder of a run, grids, and what a report asks of a run.
+
+A run's folder under `LUNGNB_CACHE/runs` holds config.yaml, history.csv, predictions.parquet, metrics.json and
+model.safetensors; while it is trained also checkpoint.pt, from which a killed run goes on. Its key is made of the
+configuration, the fingerprint of the data and the code of the package, so a change of any of them is another run.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import platform
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+import pydantic
+import torch
+from exca import TaskInfra
+from safetensors.torch import load_file, save_file
+
+import lungnb
+from lungnb.cache import atomic_file, cache_dir, disk_errors
+from lungnb.data.events import Corpus
+from lungnb.data.load import load_corpus
+from lungnb.errors import UserError
+from lungnb.training import State
+
+#: Rooms whose code shapes a result; a change in one of them makes all runs anew. The others only show results.
+_ROOMS = [
+    "data/*.py",
+    "data/simulate/*.py",
+    "clips.py",
+    "features.py",
+    "augment.py",
+    "models/**/*.py",
+    "training.py",
+    "runs/*.py",
+]
+
+
+@functools.cache
+def code_version() -> str:
+    """A hash of the code behind a result, blind to comments, docstrings and layout."""
+    root, digest = Path(lungnb.__file__).parent, hashlib.blake2b(digest_size=5)
+    for path in sorted({p for room in _ROOMS for p in root.glob(room)}):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and ast.get_docstring(node, clean=False) is not None
+            ):
+                node.body = node.body[1:]
+        digest.update(f"{path.name}:{ast.dump(tree)}".encode())
+    return digest.hexdigest()
+
+
+class Run(pydantic.BaseModel):
+    """One experiment: the fields are all its choices, `result()` trains and evaluates it once and remembers.
+
+    corpus is the fingerprint of the data (`Corpus.fingerprint`), part of the key; where they lie (`data`) and what computes
+    (`device`) are not. An unknown field is an error.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    _exclude_from_cls_uid: ClassVar[tuple[str, ...]] = ("data", "device")
+
+    corpus: str
+    data: str = "simulated"
+    n_patients: int = 36
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    infra: TaskInfra = TaskInfra(version=code_version(), mode="retry")
+
+    def model_post_init(self, context: Any) -> None:
+        super().model_post_init(context)
+        if self.infra.folder is None:
+            self.infra._update(folder=cache_dir() / "runs")
+
+    @infra.apply
+    def result(self) -> dict[str, Any]:
+        """Train, evaluate, write the run's folder; returns what metrics.json holds."""
+        started, folder = time.monotonic(), self.infra.uid_folder(create=True)
+        with disk_errors(folder):
+            history, predictions, state, facts = self.compute(folder / "checkpoint.pt")
+            with atomic_file(folder / "history.csv") as path:
+                history.to_csv(path, index=False)
+            with atomic_file(folder / "predictions.parquet") as path:
+                predictions.to_parquet(path, index=False)
+            with atomic_file(folder / "model.safetensors") as path:
+                save_file(state, path)
+            facts |= {"seconds": round(time.monotonic() - started, 1), "device": device_name(self.device)}
+            with atomic_file(folder / "metrics.json") as path:  # last: a folder with metrics.json is whole
+                path.write_text(json.dumps(facts, indent=1))
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return facts
+
+    @abstractmethod
+    def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
+        """history, predictions, weights and a JSON-able dict of facts; `checkpoint` is where training may be resumed."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the finished run."""
+        self.result()
+        return self.infra.uid_folder()
+
+    @property
+    def uid(self) -> str:
+        """A short name of the run's key, as the manifests give it."""
+        return hashlib.blake2b(self.infra.uid().encode(), digest_size=5).hexdigest()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    @property
+    def state(self) -> State:
+        return load_file(self.folder / "model.safetensors")
+
+    @property
+    def device_name(self) -> str:
+        return self.result()["device"]
+
+    @property
+    def notes(self) -> list[str]:
+        return self.result()["notes"]
+
+    def load(self, name: str) -> Corpus:
+        """The corpus `name` of this run. Raises UserError if it is not the one that the run was made for."""
+        corpus = load_corpus(name, self.data, self.n_patients)
+        if corpus.fingerprint != self.corpus:
+            raise UserError(
+                f"{corpus.audio_root} has changed since this run was set up (fingerprint {corpus.fingerprint}, not "
+                f"{self.corpus}); make the run again from the corpus as it is now."
+            )
+        return corpus
+
+
+def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 8) -> None:
+    """Compute the results of `runs` that are not cached: in this process (None), as "local" processes, or by "slurm"."""
+    distinct = {run.infra.uid(): run for run in runs}
+    if cluster is None:
+        for run in distinct.values():
+            run.result()
+        return
+    by_class: dict[type, list[Run]] = {}
+    for run in distinct.values():
+        by_class.setdefault(type(run), []).append(run)
+    for group in by_class.values():  # an array holds tasks of one kind
+        infra = group[0].infra.clone_obj({"infra.cluster": cluster}).infra
+        with infra.job_array(max_workers=max_workers) as array:
+            array.extend(run.infra.clone_obj({"infra.cluster": cluster}) for run in group)
+        for run in array:
+            run.result()
+
+
+def device_name(device: str = "auto") -> str:
+    """The name of the GPU or the processor, for provenance."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    models = (
+        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return (
+        f"CPU {models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    )
