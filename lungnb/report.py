@@ -11,6 +11,7 @@ its kind, origin, corpus fingerprint, the ids of the runs behind it, seeds, devi
 
 import html
 import json
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -105,7 +106,7 @@ class Report:
         files = {f"figures/{name}.png": png.getvalue(), f"figures/{name}.svg": svg.getvalue()}
         self._add(name, record, files)
         if get_ipython() is not None:
-            display(Image(png.getvalue()))
+            display(Image(png.getvalue(), alt=f"{title(name)}, {label}"))
 
     def _record(
         self, kind: str, name: str, corpus: "Corpus | None", runs: Iterable[RunLike], note: str, origin: str
@@ -180,8 +181,12 @@ def as_html(frame: pd.DataFrame, name: str, caption: str) -> str:
 
 
 def default_out() -> Path:
-    """The `reports` folder of the repository around the working directory, or one in the working directory."""
-    return (repository(Path.cwd()) or Path.cwd()) / "reports"
+    """`LUNGNB_REPORTS`, else the `reports` folder of the repository around the working directory, else one in the latter."""
+    return (
+        Path(os.environ["LUNGNB_REPORTS"])
+        if os.environ.get("LUNGNB_REPORTS")
+        else (repository(Path.cwd()) or Path.cwd()) / "reports"
+    )
 
 
 def recorded(name: str) -> pd.DataFrame | None:

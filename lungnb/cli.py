@@ -1,0 +1,124 @@
+"""The command line. What is heavy is imported by the command that needs it, so that `--help` answers at once."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from lungnb.errors import UserError
+
+
+class _OneSentence(TyperGroup):
+    """A UserError is printed as it is, without a traceback, and ends with status 2."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data", help="Write, count or download a data set.")
+
+#: The data sets of `lungnb data`, and what simulates each.
+SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
+
+Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
+DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds, or will hold, NAME/.")]
+
+
+@app.command()
+def report(
+    names: Names = None,
+    profile: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "smoke",
+    data: Annotated[str, typer.Option(metavar="DIR", help="Folder that holds icbhi/ and the like, or simulated.")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebooks.")
+    ] = None,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the report goes; reports/ of the repository.")] = "",
+) -> None:
+    """Build notebooks into OUT/PROFILE/: executed, as HTML, with tables, figures and an index."""
+    from lungnb.build import build, parse_value
+
+    pairs = [text.partition("=") for text in parameter or []]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise UserError(f"-p takes key=value, not {key!r}.")
+    if build(names or [], profile, data, {key: parse_value(value) for key, _, value in pairs}, out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def store(names: Names = None) -> None:
+    """Execute notebooks on the smoke profile and keep them, with outputs, beside their sources."""
+    from lungnb.build import store
+
+    store(names or [])
+
+
+@app.command()
+def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Write the notebooks into DIR without solutions and outputs."""
+    from lungnb.notebooks import write_student_copies
+
+    for path in write_student_copies(folder):
+        typer.echo(path)
+
+
+@data_app.command()
+def simulate(
+    name: DataSet,
+    folder: Folder,
+    patients: Annotated[int, typer.Option(help="How many patients.")] = 36,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same recordings.")] = 0,
+) -> None:
+    """Write a simulated data set into DIR/NAME, in the official layout."""
+    module, function = _known(name).split(":")
+    getattr(import_module(module), function)(folder / name, n_patients=patients, seed=seed)
+    typer.echo(folder / name)
+
+
+@data_app.command()
+def check(name: DataSet, folder: Folder) -> None:
+    """Count the data set in DIR/NAME against the published counts; status 1 if anything differs."""
+    _known(name)
+    from rich.console import Console
+    from rich.table import Table
+
+    from lungnb.data.check import check
+
+    counts = check(name, folder)
+    differences = counts[~counts["agrees"].astype(bool)]
+    if differences.empty:
+        typer.echo(f"All {len(counts)} counts agree with the published ones.")
+        return
+    table = Table(
+        "what", "published", "here", title=f"{len(differences)} of {len(counts)} counts differ", title_justify="left"
+    )
+    for _, line in differences.iterrows():
+        table.add_row(*(str(line[column]) for column in ("what", "published", "here")))
+    Console().print(table)
+    raise typer.Exit(1)
+
+
+@data_app.command()
+def fetch(name: DataSet, folder: Folder) -> None:
+    """Download the data set into DIR/NAME; what is there already is kept."""
+    _known(name)
+    from lungnb.data.fetch import fetch
+
+    typer.echo(fetch(name, folder))
+
+
+def _known(name: str) -> str:
+    if name not in SIMULATORS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(SIMULATORS)}.")
+    return SIMULATORS[name]

@@ -1,0 +1,78 @@
+"""One page for a whole report: for each artefact of each notebook, built or failed, the origin of its data, its files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from lungnb.cache import atomic_file
+from lungnb.report import title
+from lungnb.watch import clock
+
+#: What a notebook has to make, in the order of its paper. What it makes besides is shown after these.
+EXPECTED = {
+    "01_respirenet": {
+        "figure-1": "the network and its two training stages",
+        "figure-2": "concatenation of two cycles of a class",
+        "figure-3": "blank region clipping, with Grad-CAM++ before and after",
+        "table-1": "scores, published beside ours",
+        "table-2": "score by clip length",
+        "table-3": "gain from tuning to each device",
+        "ablation": "what each step of the method adds",
+    },
+}
+
+
+def expected(notebook: str) -> dict[str, str]:
+    return EXPECTED.get(notebook, {})
+
+
+def write_index(folder: Path) -> Path:
+    """Write `folder`/index.html from the manifests of all notebooks built into `folder`."""
+    manifests = [json.loads(path.read_text()) for path in sorted(folder.glob("*/manifest.json"))]
+    environment = Environment(loader=PackageLoader("lungnb"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.get_template("index.html.j2").render(
+        profile=folder.name, books=[_book(folder, manifest) for manifest in manifests]
+    )
+    with atomic_file(folder / "index.html") as path:
+        path.write_text(page, encoding="utf-8")
+    return folder / "index.html"
+
+
+def _book(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of one notebook."""
+    name, made, build = manifest["notebook"], manifest["artefacts"], manifest.get("build", {})
+    descriptions = expected(name)
+    artefacts = [_artefact(name, key, made.get(key), descriptions.get(key, "")) for key in {**descriptions, **made}]
+    files = {"Read": f"{name}.html", "Notebook": f"{name}.ipynb", "Manifest": "manifest.json"}
+    return {
+        "name": name,
+        "title": build.get("title") or name,
+        "failed": bool(build.get("error")),
+        "error": build.get("error", ""),
+        "time": clock(build["seconds"]) if build else "",
+        "commit": _commit(manifest.get("git")),
+        "links": {text: f"{name}/{file}" for text, file in files.items() if (folder / name / file).exists()},
+        "tables": [artefact for artefact in artefacts if artefact["kind"] == "table"],
+        "figures": [artefact for artefact in artefacts if artefact["kind"] == "figure"],
+        "n_built": sum(artefact["built"] for artefact in artefacts),
+    }
+
+
+def _artefact(notebook: str, name: str, record: dict[str, Any] | None, description: str) -> dict[str, Any]:
+    files = [f"{notebook}/{file}" for file in record["files"]] if record else []
+    return {
+        "kind": record["kind"] if record else "figure" if name.startswith("figure") else "table",
+        "title": title(name),
+        "description": description,
+        "built": record is not None,
+        "origin": record["origin"] if record else "",
+        "notes": record["notes"] if record else [],
+        "links": {Path(file).suffix[1:].upper(): file for file in files},
+        "thumbnail": next((file for file in files if file.endswith(".png")), ""),
+    }
+
+
+def _commit(git: dict[str, Any] | None) -> str:
+    return git["commit"][:10] + (", changed since" if git["dirty"] else "") if git else ""
