@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["PROFILES", "Report", "comparison", "pivot", "recorded"]
 
 PROFILES = ("smoke", "laptop", "paper")
-NAME = re.compile(r"(table|figure)-[1-9]\d*|[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NAME = re.compile(r"(table|figure)-[1-9]\d*|(?!(table|figure)-\d)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 class RunLike(Protocol):
