@@ -115,7 +115,7 @@ def fetch(name: DataSet, folder: Folder) -> None:
     _known(name)
     from lungnb.data.fetch import fetch
 
-    typer.echo(fetch(name, folder))
+    fetch(name, folder)
 
 
 def _known(name: str) -> str:
