@@ -9,12 +9,14 @@ import tarfile
 import threading
 import zipfile
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import requests
 
 from lungnb.data import download as download_module
 from lungnb.data import fetch as fetch_module
-from lungnb.data.download import CHUNK, download
+from lungnb.data.download import CHUNK, ResumingDownloader, download
 from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.fetch import SOURCES, Source, fetch
 from lungnb.data.icbhi import read_icbhi
@@ -148,6 +150,19 @@ def test_a_complete_part_is_taken(server, tmp_path):
     server.files["/data.bin"] = PAYLOAD
     (tmp_path / "data.bin.part").write_bytes(PAYLOAD)
     assert get(server, tmp_path).read_bytes() == PAYLOAD
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_ends_early_without_an_error_is_seen(tmp_path, monkeypatch):
+    """As older versions of the HTTP library let it pass."""
+
+    answer = MagicMock(status_code=200, headers={"Content-Length": "100"})
+    answer.__enter__.return_value = answer
+    answer.iter_content.return_value = [b"x" * 60]
+    monkeypatch.setattr(download_module.requests, "get", lambda url, **kwargs: answer)
+    with pytest.raises(requests.ConnectionError, match="60 of 100 bytes"):
+        ResumingDownloader(tmp_path / "data.bin.part", tries=1)("http://nowhere", str(tmp_path / "data.bin"), None)
+    assert not (tmp_path / "data.bin").exists()
 
 
 def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):

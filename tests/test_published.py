@@ -139,6 +139,8 @@ def test_rounding_is_allowed_and_no_more():
         return (a + b) / 2
 
     assert reachable(66.3, half_sum, (84.1, 48.6), 0.05)  # 66.35
+    assert reachable(0.7, lambda a, b: a - b, (10.0, 9.2), 0.05)  # 9.96 - 9.24 = 0.72
+    assert not reachable(0.6, lambda a, b: a - b, (10.0, 9.2), 0.05)
     assert not reachable(50.3, half_sum, (69.2, 31.1), 0.05)  # 50.15 cannot become 50.3
     assert fits([403 / 705], 705, 0.5e-4)
     assert not fits([0.5723], 705, 0.5e-4)
