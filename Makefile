@@ -43,7 +43,7 @@ lint: $(READY)  ## check style with ruff
 clean:  ## remove built reports and caches; .venv and reports/recorded stay
 	@[ ! -d reports ] || find reports -mindepth 1 -maxdepth 1 ! -name recorded -exec rm -rf {} +
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
-	@find lungnb tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): environment.yml pyproject.toml
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed; install it or name it with PYTHON=...' >&2; exit 1; }
