@@ -2,16 +2,15 @@
 
 A clip is a row of K segments of the bank, each with a first sample, a length and a step (+1 forward, -1 backward); what is
 left of the clip after its last segment is silence. Every padding of RespireNet (section II-A), concatenation-based
-augmentation and the released code's windows are such rows, built once per run; `cut` then gathers a whole batch of clips on
-the device without touching an item in Python.
+augmentation and the released code's windows are such rows. They are planned and cut once per run, into one int16 array that
+lives on the device; the training loop then takes batches from it by index and touches no item in Python.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from lungnb.data.bank import AudioBank
 from lungnb.data.icbhi import LABELS
@@ -36,42 +35,36 @@ CBA_RECIPES = {
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """N clips of `n_samples` as up to K segments each.
+    """N clips of `n_samples`, each a list of segments.
 
-    first, length, step: int64 tensors (N, K). event: (N,) row of the events table the clip stands for. parents: (N, 2) rows
-    whose sound it holds by concatenation (twice `event` where nothing was joined). label: (N,) index into LABELS.
+    event: (N,) row of the events table the clip stands for. parents: (N, 2) rows whose sound it joins (twice `event` where
+    nothing was joined). label: (N,) index into LABELS.
     """
 
     n_samples: int
-    first: torch.Tensor
-    length: torch.Tensor
-    step: torch.Tensor
-    event: torch.Tensor
-    parents: torch.Tensor
-    label: torch.Tensor
+    segments: list[list[Segment]]
+    parents: np.ndarray
+    label: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.event)
+        return len(self.segments)
 
-    def to(self, device: torch.device) -> "ClipPlan":
-        tensors = {k: v.to(device) for k, v in vars(self).items() if torch.is_tensor(v)}
-        return replace(self, **tensors)
-
-    def rows(self, keep: torch.Tensor) -> "ClipPlan":
-        """The clips selected by `keep` (a boolean mask or indices)."""
-        return replace(self, **{k: v[keep] for k, v in vars(self).items() if torch.is_tensor(v)})
+    @property
+    def event(self) -> np.ndarray:
+        return self.parents[:, 0]
 
 
-def cut(samples: torch.Tensor, plan: ClipPlan, rows: torch.Tensor) -> torch.Tensor:
-    """Gather clips from the bank: samples (S,) int16, rows (B,) -> (B, n_samples) float32 in (-1, 1)."""
-    first, length, step = plan.first[rows], plan.length[rows], plan.step[rows]
-    ends = length.cumsum(1)
-    t = torch.arange(plan.n_samples, device=samples.device).expand(len(rows), -1)
-    segment = torch.searchsorted(ends, t.contiguous(), right=True).clamp_(max=ends.shape[1] - 1)
-    within = t - (ends - length).gather(1, segment)
-    index = first.gather(1, segment) + step.gather(1, segment) * within
-    silent = t >= ends[:, -1:]
-    return samples[index.masked_fill_(silent, 0)].float().div_(32767).masked_fill_(silent, 0)
+def cut(samples: np.ndarray, plan: ClipPlan) -> np.ndarray:
+    """All clips of the plan from the bank: samples (S,) int16 -> (N, n_samples) int16."""
+    clips = np.zeros((len(plan), plan.n_samples), dtype=np.int16)
+    for clip, segments in zip(clips, plan.segments, strict=True):
+        at = 0
+        for first, length, step in segments:
+            clip[at : at + length] = (
+                samples[first : first + length] if step > 0 else samples[first - length + 1 : first + 1][::-1]
+            )
+            at += length
+    return clips
 
 
 def plan_clips(
@@ -103,7 +96,8 @@ def plan_clips(
         neighbours = _neighbours(a, y, recording, label, whole) if padding == "smart" and a == b else iter(())
         for clip in _windows(core, n_samples) or [_pad(core, n_samples, padding, neighbours, before)]:
             rows.append((clip, a, b, y))
-    return _as_plan(rows, n_samples)
+    segments, first, second, labels = zip(*rows, strict=True)
+    return ClipPlan(n_samples, list(segments), np.stack([first, second], axis=1), np.array(labels))
 
 
 def _windows(core: list[Segment], n: int) -> list[list[Segment]]:
@@ -180,13 +174,3 @@ def _slice(segments: list[Segment], start: int, n: int) -> list[Segment]:
             out.append((first + step * low, high - low, step))
         at += length
     return out
-
-
-def _as_plan(rows: list, n_samples: int) -> ClipPlan:
-    table = np.zeros((3, len(rows), max(len(clip) for clip, *_ in rows)), dtype=np.int64)
-    for n, (clip, *_) in enumerate(rows):
-        table[:, n, : len(clip)] = np.array(clip).T
-    first, length, step = torch.from_numpy(table)
-    parents = torch.tensor([[a, b] for _, a, b, _ in rows])
-    label = torch.tensor([int(y) for *_, y in rows])
-    return ClipPlan(n_samples, first, length, step, parents[:, 0].clone(), parents, label)

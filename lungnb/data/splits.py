@@ -4,6 +4,7 @@ A split is *leaky* when a patient has events in train and in test: the test scor
 remembered. Such a split is refused unless the caller names it (`leaky="official"`), and says so in `Split.notes`.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -92,8 +93,10 @@ def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     strata = events["label"] + " " + events["device"].fillna("")
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold = pd.Series(-1, index=events.index)
-    for k, (_, rows) in enumerate(splitter.split(events, strata.astype(object), events["patient"].astype(object))):
-        fold.iloc[rows] = k
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # rare strata are spread as far as they go
+        for k, (_, rows) in enumerate(splitter.split(events, strata.astype(object), events["patient"].astype(object))):
+            fold.iloc[rows] = k
     return fold
 
 
