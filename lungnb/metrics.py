@@ -1,5 +1,7 @@
 """Scores, each under the name of who defined it, and intervals that know patients are the unit of evidence."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
@@ -64,3 +66,22 @@ def bootstrap_scores(predictions: pd.DataFrame, seed: int = 0, n_resamples: int 
 
 def _ratio(hits: int, of: int) -> float:
     return float(hits / of) if of else float("nan")
+
+
+def score_rows(row: str, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """`scores` in percent as rows of a comparison: one frame of predictions a seed -> row, metric, ours, sd, n_seeds, low, high.
+
+    ours and sd are over seeds; low and high are the interval over patients with the seeds' predictions pooled.
+    """
+    each = pd.DataFrame([scores(p["label"], p["predicted"]) for p in predictions]) * 100
+    interval = bootstrap_scores(pd.concat(predictions)) * 100
+    return pd.DataFrame(
+        {
+            "row": row,
+            "metric": each.columns,
+            "ours": each.mean().to_numpy(),
+            "sd": each.std().to_numpy(),
+            "n_seeds": len(each),
+            **interval.loc[each.columns].to_dict("list"),
+        }
+    )

@@ -9,6 +9,7 @@ import ast
 import functools
 import hashlib
 import json
+import logging
 import platform
 import time
 from abc import abstractmethod
@@ -28,6 +29,8 @@ from lungnb.data.events import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.errors import UserError
 from lungnb.training import State
+
+logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well
 
 #: Rooms whose code shapes a result; a change in one of them makes all runs anew. The others only show results.
 _ROOMS = [

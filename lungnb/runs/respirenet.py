@@ -24,6 +24,31 @@ from lungnb.training import Fitted, State, fit, make_accelerator
 
 _EVAL_BATCH = 128
 
+#: Sizes of the experiment by profile: fields of RespireNetRun, epochs and rate of stage 2, seeds. "paper" is the paper's own;
+#: without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it, and all variants
+#: take the same number of steps.
+_SMALL = {
+    "backbone": "resnet10-narrow",
+    "zoom": 1,
+    "pretrained": "scratch",
+    "dropout": 0.2,
+    "batch_size": 16,
+    "lr": 2e-2,
+}
+PROFILES = {
+    "smoke": {
+        "run": {**_SMALL, "epochs": 14, "epoch_size": "events", "n_patients": 36},
+        "fine_tuning": {"epochs": 4, "lr": 2e-3},
+        "seeds": [0],
+    },
+    "laptop": {
+        "run": {**_SMALL, "epochs": 40, "epoch_size": "events"},
+        "fine_tuning": {"epochs": 10, "lr": 2e-3},
+        "seeds": [0],
+    },
+    "paper": {"run": {}, "fine_tuning": {}, "seeds": [0, 1, 2, 3, 4]},
+}
+
 
 class RespireNetRun(Run):
     """Stage 1. The defaults are the paper's where it says, else the released code's (fact sheet, sections 2 to 5)."""
@@ -313,6 +338,16 @@ def predict(model: nn.Module, clips: EvaluationClips, events: pd.DataFrame) -> p
 
 def _levels(front: MelImage, clips: torch.Tensor):
     return (front.levels(part.float() / 32767) for part in clips.split(_EVAL_BATCH))
+
+
+def predictions_with(run: RespireNetRun, **changes: Any) -> pd.DataFrame:
+    """Predictions of the finished run's model on test clips made with other settings, say test_padding="smart"."""
+    changed = run.infra.clone_obj(changes)
+    corpus = run.load("icbhi")
+    events = split_events(run, corpus).test
+    model = run.trained()
+    clips = evaluation_clips(changed, bank_of(changed, corpus), events, model.front, make_accelerator("cpu"))
+    return predict(model, clips, events)
 
 
 def class_names(run: RespireNetRun) -> list[str]:
