@@ -32,8 +32,14 @@ def augment(clips: torch.Tensor, generator: torch.Generator, p: float = 0.5) -> 
             clips[rows] = change(clips[rows], generator)
     rolled = torch.rand(n, generator=generator, device=clips.device) < p
     offset = torch.randint(clips.shape[1], (n,), generator=generator, device=clips.device) * rolled
-    t = torch.arange(clips.shape[1], device=clips.device)
-    return clips.gather(1, (t + offset[:, None]) % clips.shape[1])
+    return roll(clips, offset)
+
+
+def roll(clips: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """Each clip from its sample `offset` (B,) on, and round: a window of the clip written twice."""
+    twice = torch.cat([clips, clips], dim=1)
+    first = offset + twice.shape[1] * torch.arange(len(clips), device=clips.device)
+    return twice.flatten().unfold(0, clips.shape[1], 1).index_select(0, first)
 
 
 def noise(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -70,7 +76,7 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     Linear up to a boundary and linear again from there to the Nyquist frequency, so that the axis keeps its ends.
     """
-    spectrum = _stft(clips)
+    spectrum = _stft(clips).transpose(1, 2).contiguous()  # (B, bands, frames): whole bands are moved
     n = spectrum.shape[1]
     f = torch.arange(n, device=clips.device) / (n - 1)
     alpha = _draw(clips, VTLP, generator)
@@ -78,39 +84,54 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     upper = 1 - (1 - edge * alpha) / (1 - edge) * (1 - f)
     source = torch.where(f <= edge, f * alpha, upper)  # where each output band is read
     low = (source * (n - 1)).long().clamp(0, n - 2)
-    band = low[:, :, None].expand(-1, -1, spectrum.shape[2])
-    weight = (source * (n - 1) - low)[:, :, None]
-    magnitude = spectrum.abs()
-    warped = torch.lerp(magnitude.gather(1, band), magnitude.gather(1, band + 1), weight)
+    weight = source * (n - 1) - low
+    magnitude = _magnitude(spectrum)
+    warped = torch.lerp(_rows(magnitude, low), _rows(magnitude, low + 1), weight[:, :, None])
     # A tone read from another band must also turn at its new frequency, or the frames cancel when they are added.
-    nearest = (band + (weight > 0.5)).clamp(max=n - 1)
-    advance = _phase_advance(spectrum).gather(1, nearest) * (f / source.clamp(min=1e-6))[:, :, None]
-    start = spectrum[:, :, :1].angle().gather(1, nearest[:, :, :1])
-    phase = torch.cat([start, start + torch.cumsum(advance, dim=2)[:, :, :-1]], dim=2)
-    return _istft(torch.polar(warped, phase), clips.shape[1])
+    nearest = low + (weight > 0.5)
+    angle = spectrum.angle()
+    advance = _rows(_unwrapped(angle.diff(dim=2)), nearest) * (f / source.clamp(min=1e-6))[:, :, None]
+    phase = torch.cat([_rows(angle[:, :, :1], nearest), advance], dim=2).cumsum(dim=2)
+    phase -= (
+        2 * math.pi * torch.round(phase / (2 * math.pi))
+    )  # sine and cosine of small angles are several times faster
+    return _istft(torch.complex(warped * phase.cos(), warped * phase.sin()).transpose(1, 2), clips.shape[1])
 
 
 def time_stretch(clips: torch.Tensor, rate: torch.Tensor, n_samples: int | None = None) -> torch.Tensor:
-    """Phase vocoder with a rate of its own for each clip: (B, T), rate (B, 1) -> (B, n_samples); rate 2 is twice as fast."""
+    """Phase vocoder with a rate of its own for each clip: (B, T), rate (B, 1) -> (B, n_samples); rate 2 is twice as fast.
+
+    Each band turns from frame to frame as it turned at the same place of the input. Turns are unit complex numbers, so phases
+    add up by a product, without angles.
+    """
     n_samples = n_samples or clips.shape[1]
-    spectrum = torch.nn.functional.pad(_stft(clips), (0, 2))
-    frames = torch.arange(1 + n_samples // _HOP, device=clips.device) * rate  # (B, frames out), in frames in
-    low = frames.floor().long().clamp(max=spectrum.shape[2] - 2)
-    pick = low[:, None, :].expand(-1, spectrum.shape[1], -1)
-    here, after = spectrum.gather(2, pick), spectrum.gather(2, pick + 1)
-    past_end = (frames > spectrum.shape[2] - 2)[:, None, :]
-    magnitude = torch.lerp(here.abs(), after.abs(), (frames - low)[:, None, :]).masked_fill(past_end, 0)
-    advance = _phase_advance(spectrum).gather(2, pick)
-    phase = here[:, :, :1].angle() + torch.cumsum(advance, dim=2) - advance
-    return _istft(torch.polar(magnitude, phase), n_samples)
+    spectrum = _stft(clips)
+    last = spectrum.shape[1] - 1
+    position = torch.arange(1 + n_samples // _HOP, device=clips.device) * rate  # (B, frames out), in frames in
+    low = position.long().clamp(max=last - 1)
+    magnitude = _magnitude(spectrum)
+    stretched = torch.lerp(_rows(magnitude, low), _rows(magnitude, low + 1), (position - low).clamp(max=1)[:, :, None])
+    stretched *= (position <= last)[:, :, None]
+    direction = torch.where(magnitude > 0, spectrum.sgn(), 1)
+    turn = _rows(direction[:, 1:] * direction[:, :-1].conj(), low[:, :-1])
+    phase = torch.cat([direction[:, :1], turn], dim=1).cumprod(dim=1)
+    return _istft(stretched * phase, n_samples)
 
 
-def _phase_advance(spectrum: torch.Tensor) -> torch.Tensor:
-    """Radians that each band turns from a frame to the next (0 for the last), unwrapped around the band's own frequency."""
-    expected = 2 * math.pi * _HOP / _N_FFT * torch.arange(spectrum.shape[1], device=spectrum.device)[:, None]
-    deviation = spectrum.angle().diff(dim=2) - expected
-    advance = expected + deviation - 2 * math.pi * torch.round(deviation / (2 * math.pi))
-    return torch.nn.functional.pad(advance, (0, 1))
+def _unwrapped(advance: torch.Tensor) -> torch.Tensor:
+    """Radians that each band turns in a hop, (B, bands, frames), brought to within half a turn of the band's own frequency."""
+    expected = 2 * math.pi * _HOP / _N_FFT * torch.arange(advance.shape[1], device=advance.device)[:, None]
+    return advance - 2 * math.pi * torch.round((advance - expected) / (2 * math.pi))
+
+
+def _magnitude(spectrum: torch.Tensor) -> torch.Tensor:
+    return (spectrum.real.square() + spectrum.imag.square()).sqrt()  # faster than abs(), which guards against overflow
+
+
+def _rows(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """x (B, N, M), index (B, K) -> (B, K, M): rows of each item, moved whole."""
+    first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]
+    return x.flatten(0, 1).index_select(0, (first + index).flatten()).unflatten(0, index.shape)
 
 
 def _draw(clips: torch.Tensor, bounds: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
@@ -128,8 +149,9 @@ def _window(like: torch.Tensor) -> torch.Tensor:
 
 
 def _stft(clips: torch.Tensor) -> torch.Tensor:
-    return torch.stft(clips, _N_FFT, _HOP, window=_window(clips), return_complex=True)
+    """(B, T) -> complex (B, frames, bands), the order in which torch holds it."""
+    return torch.stft(clips, _N_FFT, _HOP, window=_window(clips), return_complex=True).transpose(1, 2)
 
 
 def _istft(spectrum: torch.Tensor, n_samples: int) -> torch.Tensor:
-    return torch.istft(spectrum, _N_FFT, _HOP, window=_window(spectrum), length=n_samples)
+    return torch.istft(spectrum.transpose(1, 2), _N_FFT, _HOP, window=_window(spectrum), length=n_samples)

@@ -19,7 +19,7 @@ def grad_cam_plus_plus(model: nn.Module, layer: nn.Module, levels: torch.Tensor,
     Row 0 is the top of the image, the highest frequency, as in `MelImage`. With blank region clipping the map belongs to the
     stretched image: `unstretch` brings it back to the frequencies of the spectrogram.
     """
-    image = model.front.standardise(model.front.colour(levels)).detach()
+    image = model.front.image(levels).detach()
     with GradCAMPlusPlus(model=model.net, target_layers=[layer]) as cam:
         maps = cam(input_tensor=image, targets=[ClassifierOutputTarget(int(c)) for c in classes])
     maps = torch.from_numpy(np.asarray(maps))[:, None]
@@ -39,7 +39,7 @@ def unstretch(maps: np.ndarray, cut: Sequence[int]) -> np.ndarray:
 
 def mel_edges(n_mels: int = 64, f_min: float = 50.0, f_max: float = 2000.0) -> np.ndarray:
     """Centres of the mel bands in Hz, lowest first (n_mels,)."""
-    bank = LogMel(n_mels=n_mels, f_min=f_min, f_max=f_max).mel.mel_scale.fb.numpy()
+    bank = LogMel(n_mels=n_mels, f_min=f_min, f_max=f_max).mel.fb.numpy()
     frequency = np.linspace(0, 2000, len(bank))
     return (bank * frequency[:, None]).sum(0) / bank.sum(0)
 

@@ -23,22 +23,14 @@ class LogMel(nn.Module):
     def __init__(self, sample_rate=4000, n_fft=256, hop_length=128, n_mels=64, f_min=50.0, f_max=2000.0, top_db=80.0):
         super().__init__()
         self.top_db = top_db
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=sample_rate,
-            n_fft=n_fft,
-            hop_length=hop_length,
-            n_mels=n_mels,
-            f_min=f_min,
-            f_max=f_max,
-            pad_mode="constant",  # as librosa
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        self.spectrum = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=None, pad_mode="constant")
+        self.mel = torchaudio.transforms.MelScale(n_mels, sample_rate, f_min, f_max, 1 + n_fft // 2, "slaney", "slaney")
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        power = self.mel(waveform).clamp_(min=1e-10)
-        db = power.log10_().mul_(10)
-        return (db - db.amax(dim=(1, 2), keepdim=True)).clamp_(min=-self.top_db)
+        spectrum = self.spectrum(waveform)
+        power = self.mel(spectrum.real.square() + spectrum.imag.square())  # abs() first would cost four times as much
+        db = power.clamp_(min=1e-10).log10_().mul_(10)
+        return db.sub_(db.amax(dim=(1, 2), keepdim=True)).clamp_(min=-self.top_db)
 
 
 class MelImage(nn.Module):
@@ -57,23 +49,37 @@ class MelImage(nn.Module):
 
     def levels(self, waveform: torch.Tensor) -> torch.Tensor:
         """Grey levels uint8 (B, 64, frames), row 0 = highest frequency. A constant clip is all zero."""
-        db = self.log_mel(waveform)
-        low, high = db.amin(dim=(1, 2), keepdim=True), db.amax(dim=(1, 2), keepdim=True)
-        return ((db - low) / (high - low).clamp(min=1e-6) * 255).to(torch.uint8).flip(1)
+        db = self.log_mel(waveform)  # at most 0
+        low = db.amin(dim=(1, 2), keepdim=True)
+        return ((db - low) / (-low).clamp(min=1e-6) * 255).to(torch.uint8).flip(1)
 
     def colour(self, levels: torch.Tensor) -> torch.Tensor:
         """The image (B, 3, H, W) of grey levels, values in 0..1."""
-        image = self.magma.index_select(0, levels.flatten().int()).view(*levels.shape, 3).permute(0, 3, 1, 2)
-        image = nn.functional.interpolate(image, scale_factor=self.zoom, mode="bilinear") if self.zoom > 1 else image
-        if self.clipping == "none":
+        return self._paint(levels, self.magma)
+
+    def image(self, levels: torch.Tensor) -> torch.Tensor:
+        """`standardise(colour(levels))`, but the 256 colours are standardised instead of the pixels."""
+        return self._paint(levels, (self.magma - self.mean) / self.std)
+
+    def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+        index = levels.flatten().int()
+        planes = [colours[:, c].index_select(0, index).view(levels.shape) for c in range(3)]
+        image = _widen(torch.stack(planes, dim=1), self.zoom)
+        # What is done to rows, zoom and clipping, is done to the unit matrix, and by one product to the image.
+        rows = _widen(torch.eye(levels.shape[1], device=levels.device), self.zoom).T
+        if self.clipping != "none":
+            cut = self.zoom * blank_rows(levels, self.clipping)
+            rows = stretch_below(rows.expand(len(levels), 1, -1, -1), cut)
+        elif self.zoom == 1:
             return image
-        return stretch_below(image, self.zoom * blank_rows(levels, self.clipping))
+        with torch.autocast(image.device.type, enabled=False):
+            return rows @ image
 
     def standardise(self, image: torch.Tensor) -> torch.Tensor:
         return (image - self.mean[:, None, None]) / self.std[:, None, None]
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        return self.standardise(self.colour(self.levels(waveform)))
+        return self.image(self.levels(waveform))
 
     @torch.no_grad()
     def fit_statistics(self, batches) -> None:
@@ -86,6 +92,19 @@ class MelImage(nn.Module):
         mean = total / n
         self.mean.copy_(mean)
         self.std.copy_((square / n - mean.square()).clamp(min=1e-12).sqrt())
+
+
+def _widen(image: torch.Tensor, zoom: int) -> torch.Tensor:
+    """Bilinear zoom of the last axis, as `interpolate`: each new column is a mix of the same two for every pixel."""
+    if zoom == 1:
+        return image
+    edges = image[..., :1], image[..., -1:]
+    left, right = torch.cat([edges[0], image[..., :-1]], dim=-1), torch.cat([image[..., 1:], edges[1]], dim=-1)
+    wide = image.new_empty(*image.shape, zoom)
+    for k in range(zoom):
+        shift = (k + 0.5) / zoom - 0.5
+        torch.lerp(image, left if shift < 0 else right, abs(shift), out=wide[..., k])
+    return wide.flatten(-2)
 
 
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:

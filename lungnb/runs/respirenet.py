@@ -199,7 +199,7 @@ class Classifier(nn.Module):
         self.front, self.net = front, net
 
     def forward(self, levels: torch.Tensor) -> torch.Tensor:
-        return self.net(self.front.standardise(self.front.colour(levels)))
+        return self.net(self.front.image(levels))
 
 
 @dataclass(frozen=True)
