@@ -22,7 +22,7 @@ from lungnb.data.simulate.icbhi_plan import Plan, make_plan
 from lungnb.errors import UserError
 
 #: Raised whenever the same seed gives other files.
-VERSION = 1
+VERSION = 2
 #: All sounds are made at this rate, Hz, and then resampled to the device's own.
 RATE = 8000
 MIN_PATIENTS = 24
@@ -31,7 +31,7 @@ MIN_PATIENTS = 24
 DEVICES = {
     "AKGC417L": physics.Device(low_hz=20, high_hz=1800, order=1, peak_hz=90, peak_db=3, noise_db=-24),
     "Meditron": physics.Device(low_hz=35, high_hz=1300, order=2, peak_hz=250, peak_db=2, noise_db=-34),
-    "Litt3200": physics.Device(low_hz=60, high_hz=900, order=3, peak_hz=600, peak_db=9, noise_db=-42),
+    "Litt3200": physics.Device(low_hz=60, high_hz=900, order=3, peak_hz=600, peak_db=6, noise_db=-42),
     "LittC2SE": physics.Device(low_hz=25, high_hz=450, order=2, peak_hz=130, peak_db=4, noise_db=-37),
 }
 #: Sample rate, sample type and share of the device's recordings.
@@ -47,11 +47,11 @@ LEVELS_DB = {"AKGC417L": (-18, 0), "Meditron": (-12, 0), "Litt3200": (-3, 0), "L
 BLANK = {"AKGC417L": 0.0, "Meditron": 0.2, "Litt3200": 1.0, "LittC2SE": 0.0}
 #: Corner of the breath sound (Hz), its level and that of the heart, by chest site. The trachea is bright and loud.
 SITES = {
-    **{"Tc": (420, 1.4, 1.0), "Al": (160, 1.0, 2.2), "Ar": (160, 1.0, 1.3), "Pl": (150, 1.0, 0.8)},
+    **{"Tc": (320, 1.4, 1.0), "Al": (160, 1.0, 2.2), "Ar": (160, 1.0, 1.3), "Pl": (150, 1.0, 0.8)},
     **{"Pr": (150, 1.0, 0.6), "Ll": (135, 0.8, 1.2), "Lr": (135, 0.8, 0.6)},
 }
 #: Mean and spread over patients of the level of crackles and wheezes over the background in their own band, dB.
-CRACKLE_DB, WHEEZE_DB = (17, 5), (13, 5)
+CRACKLE_DB, WHEEZE_DB = (19, 4.5), (11, 5)
 #: Share of a cycle that is inspiration.
 INSPIRATION = 0.42
 #: Share of Meditron recordings whose files still carry the device first noted (91 of 127 in the real archive).
@@ -92,8 +92,12 @@ def simulate_icbhi(folder: Path, n_patients: int = 36, seed: int = 0) -> Path:
         plan = make_plan(n_patients, np.random.default_rng([seed, 0]))
         truth = _write(temporary / "data", plan, seed)
         truth.to_csv(temporary / "truth" / "events.csv", index=False, float_format="%.4f", lineterminator="\n")
-        marker = {"simulator": "lungnb.data.simulate.icbhi", "version": VERSION, "seed": seed, "n_patients": n_patients}
-        _text(temporary / "data" / SIMULATED_MARKER, json.dumps(marker, indent=2))
+        about = {"simulator": "lungnb.data.simulate.icbhi", "version": VERSION, "seed": seed, "n_patients": n_patients}
+        marker = json.dumps(about, indent=2) + "\n"
+        _text(temporary / "data" / SIMULATED_MARKER, marker)
+        written = folder / SIMULATED_MARKER
+        if written.exists() and written.read_text(encoding="utf-8") == marker:
+            return folder  # another process wrote the same in the meantime
         # The data come last: who finds them finds the truth too.
         for source, target in (("truth", truth_folder), ("data", folder)):
             if target.exists():
@@ -152,7 +156,7 @@ class _Chest:
             crackle_db=rng.normal(*CRACKLE_DB),
             wheeze_db=rng.normal(*WHEEZE_DB),
             wheeze_hz=float(np.clip(rng.lognormal(np.log(380), 0.4), 160, 1200)),
-            restless=rng.gamma(2.0, 0.06),
+            restless=rng.gamma(2.0, 0.08),
         )
 
 
@@ -187,14 +191,14 @@ def _record(rng, recording, cycles: pd.DataFrame, chest: _Chest, device: physics
 def _add_crackles(rng, signal, start_s, end_s, chest: _Chest, background) -> list[physics.Box]:
     length_s = end_s - start_s
     turn_s = start_s + INSPIRATION * length_s
-    count = min(int(rng.integers(3, 13)), max(1, int(length_s / 0.05)))
+    count = min(int(rng.integers(4, 15)), max(1, int(length_s / 0.05)))
     if rng.random() < chest.fine_share:
         span = start_s + 0.45 * (turn_s - start_s), turn_s
         (wave, boxes), loud = physics.fine_crackles(rng, *span, count, RATE), background(650, 400)
     else:
         span = start_s + 0.05 * length_s, start_s + rng.uniform(0.4, 0.9) * length_s
         (wave, boxes), loud = physics.coarse_crackles(rng, *span, count, RATE), background(320, 130)
-    physics.mix(signal, 10 ** ((chest.crackle_db + rng.normal(0, 2)) / 20) * loud * wave, boxes[0].start_s, RATE)
+    physics.mix(signal, 10 ** ((chest.crackle_db + rng.normal(0, 3)) / 20) * loud * wave, boxes[0].start_s, RATE)
     return boxes
 
 
@@ -212,7 +216,7 @@ def _add_wheezes(rng, signal, start_s, end_s, chest: _Chest, background, top_hz:
         onset = rng.uniform(a, b - lasts)
         hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 110, top_hz))
         wave, box = physics.wheeze(rng, onset, onset + lasts, hz, RATE)
-        loud = 10 ** ((chest.wheeze_db + rng.normal(0, 2)) / 20) * background(hz, 16)
+        loud = 10 ** ((chest.wheeze_db + rng.normal(0, 3)) / 20) * background(hz, 16)
         physics.mix(signal, loud * wave, onset, RATE)
         boxes += box
     return boxes

@@ -119,7 +119,9 @@ def _crackles(rng, onsets_s: np.ndarray, hz: np.ndarray, length_s: float, sr: in
     The waveform starts at the first onset.
     """
     t = np.arange(round(length_s * sr)) / sr
-    tones = np.sin(2 * np.pi * hz[:, None] * (t - t**2 / (4 * length_s)) + rng.uniform(0, 2 * np.pi, (len(hz), 1)))
+    tones = np.sin(
+        2 * np.pi * hz[:, None] * (1.1 * t - t**2 / (8 * length_s)) + rng.uniform(0, 2 * np.pi, (len(hz), 1))
+    )
     damping = 1.6 * (1 - np.exp(-t / (length_s / 20))) * np.exp(-t / (length_s / 4))
     waves = damping * tones * rng.uniform(0.6, 1.2, (len(hz), 1))
     first = np.round((onsets_s - onsets_s[0]) * sr).astype(int)
