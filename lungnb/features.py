@@ -62,18 +62,16 @@ class MelImage(nn.Module):
         return self._paint(levels, (self.magma - self.mean) / self.std)
 
     def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-        index = levels.flatten().int()
-        planes = [colours[:, c].index_select(0, index).view(levels.shape) for c in range(3)]
-        image = _widen(torch.stack(planes, dim=1), self.zoom)
-        # What is done to rows, zoom and clipping, is done to the unit matrix, and by one product to the image.
-        rows = _widen(torch.eye(levels.shape[1], device=levels.device), self.zoom).T
-        if self.clipping != "none":
-            cut = self.zoom * blank_rows(levels, self.clipping)
-            rows = stretch_below(rows.expand(len(levels), 1, -1, -1), cut)
-        elif self.zoom == 1:
-            return image
-        with torch.autocast(image.device.type, enabled=False):
-            return rows @ image
+        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like it."""
+        pixels = colours.index_select(0, levels.flatten().int()).view(*levels.shape, 3).permute(0, 3, 1, 2)
+        if self.clipping == "none":
+            return _zoomed(pixels, self.zoom, self.zoom)
+        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the image.
+        mix = _zoomed(torch.eye(levels.shape[1], device=levels.device)[None, None], self.zoom, 1)
+        mix = stretch_below(mix.expand(len(levels), -1, -1, -1), self.zoom * blank_rows(levels, self.clipping))[:, 0]
+        wide = _zoomed(pixels, 1, self.zoom).permute(0, 2, 3, 1)  # (B, H, W, 3)
+        with torch.autocast(levels.device.type, enabled=False):
+            return (mix @ wide.flatten(2)).unflatten(2, wide.shape[2:]).permute(0, 3, 1, 2)
 
     def standardise(self, image: torch.Tensor) -> torch.Tensor:
         return (image - self.mean[:, None, None]) / self.std[:, None, None]
@@ -94,17 +92,10 @@ class MelImage(nn.Module):
         self.std.copy_((square / n - mean.square()).clamp(min=1e-12).sqrt())
 
 
-def _widen(image: torch.Tensor, zoom: int) -> torch.Tensor:
-    """Bilinear zoom of the last axis, as `interpolate`: each new column is a mix of the same two for every pixel."""
-    if zoom == 1:
-        return image
-    edges = image[..., :1], image[..., -1:]
-    left, right = torch.cat([edges[0], image[..., :-1]], dim=-1), torch.cat([image[..., 1:], edges[1]], dim=-1)
-    wide = image.new_empty(*image.shape, zoom)
-    for k in range(zoom):
-        shift = (k + 0.5) / zoom - 0.5
-        torch.lerp(image, left if shift < 0 else right, abs(shift), out=wide[..., k])
-    return wide.flatten(-2)
+def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return (
+        nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear") if rows * columns > 1 else image
+    )
 
 
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:

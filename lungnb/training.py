@@ -144,7 +144,7 @@ def _mix(seed: int, epoch: int, process: int) -> int:
 
 
 def _copy(model: nn.Module) -> State:
-    return {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in model.state_dict().items()}
 
 
 def _save(path: Path, progress: _Progress, model: nn.Module, optimizer) -> None:

@@ -52,6 +52,7 @@ class RespireNet(nn.Module):
             nn.ReLU(),
             nn.Linear(128, n_classes),
         )
+        self.to(memory_format=torch.channels_last)  # convolutions are up to 1.6 times faster so
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.head(self.trunk(image))
