@@ -117,7 +117,7 @@ def _pad(core: list[Segment], n: int, padding: Padding, neighbours, before: bool
         return core
     if padding == "reflect":  # forward, then backward without repeating the turning sample, and so on
         back = [(f + length - 1, length, -1) for f, length, _ in reversed(core)]
-        cycle = core + _slice(back, min(1, total - 1), max(total - 2, 1))
+        cycle = core + _slice(back, 1, total - 2)
         return _slice(cycle * (n // total + 1), 0, n)
     if padding == "repeat":
         copies = n // total + 1

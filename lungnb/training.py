@@ -85,6 +85,10 @@ def fit(
         loss = _train_epoch(model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights)
         if loss != loss:
             raise UserError(f"{task}: the loss became NaN in epoch {epoch}; lower the learning rate or use float32.")
+        if accelerator.num_processes > 1:  # each process has seen its own share; all go on with the mean
+            for buffer in accelerator.unwrap_model(model).buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(accelerator.reduce(buffer, "mean"))
         model.eval()
         with torch.no_grad():
             row = {"epoch": epoch, "loss": loss, **evaluate(accelerator.unwrap_model(model))}
@@ -101,6 +105,12 @@ def fit(
             _save(checkpoint, progress, accelerator.unwrap_model(model), optimizer)
             saved = time.monotonic()
     bar.close()
+    for rule, name in select.items():
+        if rule not in progress.states:
+            raise UserError(
+                f"{task}: {name} was no number in any epoch (a class without events?), so no epoch can be selected by it; use "
+                "selection='last' or another split."
+            )
     progress.states["last"] = _copy(accelerator.unwrap_model(model))
     progress.epochs["last"] = epochs - 1
     return Fitted(pd.DataFrame(progress.history), progress.states, progress.epochs)
@@ -148,10 +158,12 @@ def _copy(model: nn.Module) -> State:
 
 
 def _save(path: Path, progress: _Progress, model: nn.Module, optimizer) -> None:
-    with atomic_file(path) as temporary:
-        torch.save(
-            {"progress": vars(progress), "model": model.state_dict(), "optimizer": optimizer.state_dict()}, temporary
-        )
+    held = {"progress": vars(progress), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("wb") as file,
+    ):  # given a path, torch hides that the disk is full
+        torch.save(held, file)
 
 
 def _resume(path: Path | None, model: nn.Module, optimizer) -> _Progress:

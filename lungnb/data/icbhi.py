@@ -11,6 +11,7 @@ Of 920 recordings 91 carry an older device name in the archive; the split list h
 the list by its full name, else by its first four parts, and the device is read from the list (fact sheet, section 1.1).
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
 #: A cycle may end this much past its audio (rounding of annotation times); more means truncated audio.
 TOLERANCE_S = 0.05
 
-_NAME = re.compile(r"(?P<patient>\d+)_(?P<index>\w+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
+_NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
 _AUDIO_FOLDERS = ["audio_and_txt_files", "ICBHI_final_database", "."]
 _SPLIT_FILES = ["ICBHI_challenge_train_test.txt", "official_split.txt"]
 
@@ -70,12 +71,16 @@ def read_annotations(folder: Path) -> pd.DataFrame:
             f"{folder} is no ICBHI folder: it holds no audio_and_txt_files/*.txt; see `lungnb data fetch icbhi`."
         )
     files = {**_annotation_files(folder / "all_annotation_txt"), **_annotation_files(audio_folder)}
-    names = _corrected_names(list(files), read_split(folder)["recording"], folder)
+    sounds = {_four_parts(p.stem): p for e in (".flac", ".wav") for p in sorted(audio_folder.glob("*" + e))}
+    if silent := sorted(sounds.keys() - files.keys()):
+        raise UserError(
+            f"{sounds[silent[0]]} has no .txt of the same name ({len(silent)} in all); fetch it or remove the audio."
+        )
+    names = _corrected_names([p.stem for p in files.values()], read_split(folder)["recording"], folder)
     rows = []
-    for stem, path in sorted(files.items()):
-        name = names[stem]
+    for key, path in sorted(files.items()):
+        name, audio = names[path.stem], sounds.get(key)
         parts = _parse_name(name, path)
-        audio = next((a for e in (".wav", ".flac") if (a := audio_folder / (stem + e)).exists()), None)
         about = {
             "recording": name,
             **parts,
@@ -100,9 +105,11 @@ def read_folds(folder: Path) -> pd.DataFrame:
     """RespireNet's 80-20 split as its code ships it: columns patient, fold (0 to 4; fold 4 is the test fold)."""
     path = _side_file(Path(folder), "patient_list_foldwise.txt", "the fold list of the RespireNet repository")
     rows = _read_pairs(path, "a patient and a fold from 0 to 4", lambda a, b: a.isdigit() and b in set("01234"))
-    return pd.DataFrame({"patient": [a for a, _ in rows], "fold": [int(b) for _, b in rows]}).astype(
-        {"patient": "string"}
-    )
+    folds = pd.DataFrame({"patient": [a for a, _ in rows], "fold": [int(b) for _, b in rows]})
+    twice = folds.loc[folds["patient"].duplicated(), "patient"]
+    if len(twice):
+        raise UserError(f"{path} gives patient {twice.iloc[0]} two folds; remove one of the lines.")
+    return folds.astype({"patient": "string"})
 
 
 def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
@@ -115,16 +122,25 @@ def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
 
 def _read_people(folder: Path) -> pd.DataFrame:
     """Age, sex and diagnosis, indexed by patient."""
-    path = _side_file(folder, "demographic_info.txt", "the demographics of the database")
-    demographics = pd.read_csv(
-        path, sep=r"\s+", header=None, names=["patient", "age_years", "sex", "b", "w", "h"], dtype="string"
-    )
-    age = pd.to_numeric(demographics["age_years"], errors="coerce").astype("Float64")
-    sex = demographics["sex"].map({"F": "female", "M": "male"}).astype("string")
-    people = pd.DataFrame({"age_years": age, "sex": sex}).set_axis(demographics["patient"])
+    path, people = _side_file(folder, "demographic_info.txt", "the demographics of the database"), {}
+    for n, line in enumerate(_read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            patient, age, sex = line.split()[:3]
+            age = pd.NA if age == "NA" else _finite(age)
+            if patient in people or (age is not pd.NA and not 0 <= age <= 120):
+                raise ValueError(line)
+        except ValueError as error:
+            raise UserError(
+                f"{path}, line {n}: expected a patient of whom no line came before, age in years (or NA), F or M (or NA), found "
+                f"{line!r}; correct the line."
+            ) from error
+        people[patient] = (age, {"F": "female", "M": "male"}.get(sex, pd.NA))
+    frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])
     path = _side_file(folder, "patient_diagnosis.csv", "the diagnoses of the database")
     rows = [line.replace(",", " ").split(None, 1) for line in _read_text(path).splitlines() if line[:1].isdigit()]
-    return people.assign(diagnosis=people.index.map(dict(rows)).astype("string"))
+    return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
 
 
 def _check_audio(folder: Path, cycles: pd.DataFrame) -> None:
@@ -149,7 +165,7 @@ def _parse_cycles(path: Path) -> list[dict]:
         where = f"{path}, line {n}"
         try:
             start, end, crackle, wheeze = line.split()
-            start_s, end_s, label = float(start), float(end), LABELS[_flag(crackle) + 2 * _flag(wheeze)]
+            start_s, end_s, label = _finite(start), _finite(end), LABELS[_flag(crackle) + 2 * _flag(wheeze)]
         except ValueError as error:
             raise UserError(
                 f"{where}: expected start, end, crackle 0/1, wheeze 0/1, found {line!r}; correct the line."
@@ -158,6 +174,12 @@ def _parse_cycles(path: Path) -> list[dict]:
     if not cycles:
         raise UserError(f"{path} holds no cycle; fetch the file again or remove it with its audio.")
     return cycles
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(text)
+    return float(text)
 
 
 def _flag(text: str) -> int:
@@ -193,7 +215,13 @@ def _corrected_names(stems: list[str], listed: pd.Series, folder: Path) -> dict[
 
 
 def _annotation_files(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in folder.glob("*.txt") if _NAME.fullmatch(p.stem)} if folder.is_dir() else {}
+    """By the four parts that tell a recording whatever its device is called."""
+    files: dict[str, Path] = {}
+    for path in sorted(p for p in folder.glob("*.txt") if _NAME.fullmatch(p.stem)):
+        other = files.setdefault(_four_parts(path.stem), path)
+        if other != path:
+            raise UserError(f"{other} and {path.name} are one recording under two devices; remove one, with its audio.")
+    return files
 
 
 def _four_parts(name: str) -> str:

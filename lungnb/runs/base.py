@@ -21,7 +21,7 @@ import pandas as pd
 import pydantic
 import torch
 from exca import TaskInfra
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import lungnb
 from lungnb.cache import atomic_file, cache_dir, disk_errors
@@ -95,7 +95,7 @@ class Run(pydantic.BaseModel):
             with atomic_file(folder / "predictions.parquet") as path:
                 predictions.to_parquet(path, index=False)
             with atomic_file(folder / "model.safetensors") as path:
-                save_file(state, path)
+                path.write_bytes(save(state))
             facts |= {"seconds": round(time.monotonic() - started, 1), "device": device_name(self.device)}
             with atomic_file(folder / "metrics.json") as path:  # last: a folder with metrics.json is whole
                 path.write_text(json.dumps(facts, indent=1))

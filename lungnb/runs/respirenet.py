@@ -16,6 +16,7 @@ from lungnb.data.bank import AudioBank, audio_bank
 from lungnb.data.events import Corpus
 from lungnb.data.icbhi import LABELS
 from lungnb.data.splits import hold_out_validation, make_split
+from lungnb.errors import UserError
 from lungnb.features import BlankRegionClipping, MelImage
 from lungnb.metrics import scores
 from lungnb.models.respirenet import Backbone, RespireNet, load_imagenet
@@ -182,6 +183,10 @@ class DeviceFineTuning(Run):
             histories.append(fitted.history.assign(device=device))
             states |= {f"{device}.{k}": v for k, v in fitted.states["last"].items()}
             path.unlink(missing_ok=True)
+        if not histories:
+            raise UserError(
+                f"No device can be fine-tuned: {'; '.join(notes)}; use a larger part of the data or leave stage 2."
+            )
         predictions = before.assign(stage1=before["predicted"], predicted=after).reset_index()
         facts = {
             "notes": notes,
