@@ -24,7 +24,7 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
             raise UserError(
                 f"{target} could not be written ({os.strerror(error.errno)}); what was finished before is kept: "
                 "free some space or set LUNGNB_CACHE (or --out) to a folder with room, then run the same command again."

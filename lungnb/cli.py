@@ -1,6 +1,5 @@
 """The command line. What is heavy is imported by the command that needs it, so that `--help` answers at once."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +25,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="Write, count or download a data set.")
-
-#: The data sets of `lungnb data`, and what simulates each.
-SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
 
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
 DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi.")]
@@ -65,6 +61,20 @@ def store(names: Names = None) -> None:
 
 
 @app.command()
+def record(
+    name: Annotated[str, typer.Argument(help="The notebook, as 01_respirenet.")],
+    profile: Annotated[str, typer.Option(help="The profile it was built on.")] = "paper",
+    cut: Annotated[str, typer.Option(help="One sentence: what of the paper's size was cut.")] = "Nothing was cut.",
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the report lies; reports/ of the repository.")] = "",
+) -> None:
+    """Keep the comparisons of a report on real data in reports/recorded/, with their provenance."""
+    from lungnb.record import record
+
+    for path in record(name, profile, cut, out):
+        typer.echo(path)
+
+
+@app.command()
 def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
     from lungnb.notebooks import write_student_copies
@@ -81,15 +91,15 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed writes the same recordings.")] = 0,
 ) -> None:
     """Write a simulated data set into DIR/NAME, in the official layout."""
-    module, function = _known(name).split(":")
-    getattr(import_module(module), function)(folder / name, n_patients=patients, seed=seed)
+    from lungnb.data.load import simulator
+
+    simulator(name)(folder / name, n_patients=patients, seed=seed)
     typer.echo(folder / name)
 
 
 @data_app.command()
 def check(name: DataSet, folder: Folder) -> None:
     """Count the data set in DIR/NAME against the published counts; status 1 if anything differs."""
-    _known(name)
     from rich.console import Console
     from rich.table import Table
 
@@ -112,13 +122,6 @@ def check(name: DataSet, folder: Folder) -> None:
 @data_app.command()
 def fetch(name: DataSet, folder: Folder) -> None:
     """Download the data set into DIR/NAME; what is there already is kept."""
-    _known(name)
     from lungnb.data.fetch import fetch
 
     fetch(name, folder)
-
-
-def _known(name: str) -> str:
-    if name not in SIMULATORS:
-        raise UserError(f"There is no data set {name!r}; known are {', '.join(SIMULATORS)}.")
-    return SIMULATORS[name]

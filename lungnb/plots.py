@@ -50,16 +50,12 @@ def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4
         axes.add_patch(
             FancyBboxPatch((x + 0.04, y), 0.8, 0.76, boxstyle="round,pad=0.03", facecolor="0.96", edgecolor="C0")
         )
-        axes.text(x + 0.44, y + 0.68, heading, ha="center", va="center", fontweight="bold")
+        axes.text(x + 0.44, y + 0.62, heading, ha="center", va="center", fontweight="bold")
         axes.text(x + 0.44, y + 0.29, text, ha="center", va="center", fontsize=8)
         if k % per_row < per_row - 1 and k < len(stages) - 1:
             axes.annotate(
                 "", (x + 1.01, y + 0.38), (x + 0.87, y + 0.38), arrowprops={"arrowstyle": "->", "color": "C0"}
             )
-        elif k < len(stages) - 1:
-            axes.annotate(
-                "",
-                (0.44, y - 0.21),
-                (x + 0.44, y - 0.03),
-                arrowprops={"arrowstyle": "->", "color": "C0", "connectionstyle": "angle,angleA=0,angleB=90,rad=4"},
-            )
+        elif k < len(stages) - 1:  # on to the next row, through the gap between the two
+            axes.plot([x + 0.44, x + 0.44, 0.44], [y - 0.03, y - 0.085, y - 0.085], color="C0", linewidth=1)
+            axes.annotate("", (0.44, y - 0.2), (0.44, y - 0.08), arrowprops={"arrowstyle": "->", "color": "C0"})

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
@@ -46,6 +47,7 @@ class RunLike(Protocol):
     seed: int
     device_name: str
     notes: list[str]
+    config: dict[str, Any]
 
 
 class Report:
@@ -57,6 +59,7 @@ class Report:
         self.notebook, self.profile, self.corpus = notebook, profile, corpus
         self.folder = (Path(out) if out else default_out()) / profile / notebook
         self.artefacts: dict[str, dict] = {}
+        self._configs: dict[str, dict] = {}
         self._started = time.monotonic()
         self._environment = {"versions": package_versions(), "git": git_state()}
         plt.style.use("lungnb.style")  # one look for all figures of the book
@@ -103,10 +106,10 @@ class Report:
         with plt.rc_context({"svg.hashsalt": name}):  # else the ids in it differ from run to run
             figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)  # else the notebook shows it a second time
-        files = {f"figures/{name}.png": png.getvalue(), f"figures/{name}.svg": svg.getvalue()}
-        self._add(name, record, files)
+        picture = _palette(png)
+        self._add(name, record, {f"figures/{name}.png": picture, f"figures/{name}.svg": svg.getvalue()})
         if get_ipython() is not None:
-            display(Image(png.getvalue(), alt=f"{title(name)}, {label}"))
+            display(Image(picture, alt=f"{title(name)}, {label}"))
 
     def _record(
         self, kind: str, name: str, corpus: "Corpus | None", runs: Iterable[RunLike], note: str, origin: str
@@ -118,6 +121,7 @@ class Report:
             raise UserError(f"{self.notebook} has a {name!r} already; give this {kind} a name of its own.")
         if origin not in ("", "published", "diagram") or not (origin or corpus):
             raise UserError(f"{name} needs the origin of its data: give corpus=, or origin='published' or 'diagram'.")
+        self._configs |= {run.uid: run.config for run in runs}
         return {
             "kind": kind,
             "origin": origin or corpus.origin_text,
@@ -142,9 +146,17 @@ class Report:
             "profile": self.profile,
             **self._environment,
             "artefacts": self.artefacts,
+            "configs": self._configs,
         }
         with atomic_file(self.folder / "manifest.json") as path:
             path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+def _palette(png: BytesIO) -> bytes:
+    """The picture in 256 colours: spectrograms take a third of the bytes, and a stored notebook stays small."""
+    small = BytesIO()
+    PIL.Image.open(png).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def title(name: str) -> str:

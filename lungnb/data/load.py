@@ -1,6 +1,7 @@
 """One door to every data set: a folder of real recordings, or simulated ones written on first use."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 from lungnb.cache import cache_dir
@@ -33,8 +34,15 @@ def data_folder(data: str | Path, name: str) -> Path:
     return root / name
 
 
+def simulator(name: str) -> Callable[..., None]:
+    """What writes a simulated data set `name`: simulator(folder, n_patients=, seed=)."""
+    if name not in _SIMULATORS:
+        raise UserError(f"There is no simulator of {name!r}; known are {', '.join(_SIMULATORS)}.")
+    return _import(_SIMULATORS[name])
+
+
 def _simulated(name: str, n_patients: int) -> Path:
-    simulate = _import(_SIMULATORS[name])
+    simulate = simulator(name)
     version = importlib.import_module(simulate.__module__).VERSION
     folder = cache_dir() / "simulated" / f"v{version}-{n_patients}-patients" / name
     if not folder.exists():

@@ -118,6 +118,11 @@ class Run(pydantic.BaseModel):
         return hashlib.blake2b(self.infra.uid().encode(), digest_size=5).hexdigest()
 
     @property
+    def config(self) -> dict[str, Any]:
+        """All choices of the run, as a plain dict."""
+        return json.loads(json.dumps(self.infra.config(uid=True, exclude_defaults=False)))
+
+    @property
     def history(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "history.csv")
 

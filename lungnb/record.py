@@ -1,0 +1,61 @@
+"""Keep the results of a long run on real data, small and with all that is needed to believe them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lungnb.cache import atomic_file
+from lungnb.compare import is_comparison
+from lungnb.errors import UserError
+from lungnb.provenance import repository
+from lungnb.report import default_out
+
+COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low", "high", "subset"]
+
+
+def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
+    """Copy each comparison of a built report into reports/recorded/<paper>-<artefact>.csv, provenance in a .json beside it.
+
+    `cut` says in one sentence what of the paper's size was cut. Raises UserError if the report is not there or is not on real
+    data: simulated numbers are never recorded.
+    """
+    folder = (Path(out) if out else default_out()) / profile / notebook
+    if not (folder / "manifest.json").exists():
+        raise UserError(
+            f"{folder} holds no report; build it first with `lungnb report {notebook} --profile {profile}`."
+        )
+    manifest, paper = json.loads((folder / "manifest.json").read_text()), notebook.partition("_")[2]
+    written = []
+    for name, artefact in manifest["artefacts"].items():
+        if artefact["kind"] != "table" or not artefact["origin"].startswith("real"):
+            continue
+        table = pd.read_csv(folder / "tables" / f"{name}.csv")
+        if not is_comparison(table):
+            continue
+        ours = table[table["ours"].notna()].assign(subset="test").reindex(columns=COLUMNS)
+        target = repository(Path.cwd()) / "reports" / "recorded" / f"{paper}-{name}.csv"
+        with atomic_file(target) as path:
+            ours.round(3).to_csv(path, index=False)
+        with atomic_file(target.with_suffix(".json")) as path:
+            path.write_text(json.dumps(_provenance(manifest, artefact, cut), indent=1, ensure_ascii=False))
+        written.append(target)
+    if not written:
+        raise UserError(f"{folder} holds no comparison on real data; only those are recorded.")
+    return written
+
+
+def _provenance(manifest: dict, artefact: dict, cut: str) -> dict:
+    return {
+        "origin": artefact["origin"],
+        "fingerprint": artefact["corpus"]["fingerprint"],
+        "commit": manifest["git"]["commit"],
+        "dirty": manifest["git"]["dirty"],
+        "device": ", ".join(artefact["devices"]),
+        "seeds": artefact["seeds"],
+        "profile": manifest["profile"],
+        "cut": cut,
+        "notes": artefact["notes"],
+        "versions": manifest["versions"],
+        "configs": {uid: manifest["configs"][uid] for uid in artefact["runs"]},
+    }
