@@ -87,14 +87,15 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     weight = source * (n - 1) - low
     magnitude = _magnitude(spectrum)
     warped = torch.lerp(_rows(magnitude, low), _rows(magnitude, low + 1), weight[:, :, None])
-    # A tone read from another band must also turn at its new frequency, or the frames cancel when they are added.
+    # A tone read from another band must also turn at its new frequency, or the frames cancel when they are added; and the
+    # bands of one tone, which differ by half a turn at the start of a frame, must still do so, or they cancel each other.
     nearest = low + (weight > 0.5)
     angle = spectrum.angle()
-    advance = _rows(_unwrapped(angle.diff(dim=2)), nearest) * (f / source.clamp(min=1e-6))[:, :, None]
-    phase = torch.cat([_rows(angle[:, :, :1], nearest), advance], dim=2).cumsum(dim=2)
-    phase -= (
-        2 * math.pi * torch.round(phase / (2 * math.pi))
-    )  # sine and cosine of small angles are several times faster
+    ratio = torch.where(source > 0, f / source.clamp(min=1e-6), 1)
+    advance = _rows(_unwrapped(angle.diff(dim=2)), nearest) * ratio[:, :, None]
+    start = _rows(angle[:, :, :1], nearest) + math.pi * (torch.arange(n, device=clips.device) - nearest)[:, :, None]
+    phase = torch.cat([start, advance], dim=2).cumsum(dim=2)
+    phase -= 2 * math.pi * torch.round(phase / (2 * math.pi))  # small angles have faster sines
     return _istft(torch.complex(warped * phase.cos(), warped * phase.sin()).transpose(1, 2), clips.shape[1])
 
 
@@ -150,7 +151,9 @@ def _window(like: torch.Tensor) -> torch.Tensor:
 
 def _stft(clips: torch.Tensor) -> torch.Tensor:
     """(B, T) -> complex (B, frames, bands), the order in which torch holds it."""
-    return torch.stft(clips, _N_FFT, _HOP, window=_window(clips), return_complex=True).transpose(1, 2)
+    # Mirrored ends would start a tone at a wrong phase, and slowed down it would never come right again.
+    spectrum = torch.stft(clips, _N_FFT, _HOP, window=_window(clips), pad_mode="constant", return_complex=True)
+    return spectrum.transpose(1, 2)
 
 
 def _istft(spectrum: torch.Tensor, n_samples: int) -> torch.Tensor:

@@ -93,7 +93,8 @@ def validate_events(frame: pd.DataFrame, where: pd.Series, mend: str) -> pd.Data
         first = rows.sort_values("index", kind="stable").iloc[0]
         row, value = int(first["index"]), first["failure_case"]
         more = f" (and {rows['index'].nunique() - 1} more rows)" if rows["index"].nunique() > 1 else ""
-        what = f"{first['column']} = {value}: {first['check']}" if first["column"] in COLUMNS else first["check"]
+        of_column = first["schema_context"] == "Column"
+        what = f"{first['column']} = {value}: {first['check']}" if of_column else first["check"]
         raise UserError(f"{where.iloc[row]}: {what}{more}; {mend}.") from error
 
 
