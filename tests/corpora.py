@@ -1,0 +1,51 @@
+"""Small corpora for the tests: one written by hand, one simulated, and the real one where it is at hand."""
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from lungnb.data.events import Corpus
+from lungnb.data.load import load_corpus
+
+#: file stem -> suffix, sample rate, sample type, seconds, name in the split list, lines of the annotation
+TINY = {
+    "101_1b1_Al_sc_LittC2SE": (".wav", 4000, "PCM_16", 6.0, "101_1b1_Al_sc_Meditron", ["0.5 2.5 0 0", "2.5 5.9 1 0"]),
+    "102_1b1_Tc_mc_AKGC417L": (".flac", 44100, "PCM_24", 3.0, "102_1b1_Tc_mc_AKGC417L", ["0 1.5 0 1", "1.5 3.0 1 1"]),
+    "103_2b2_Lr_mc_LittC2SE": (".wav", 8000, "PCM_16", 2.0, "103_2b2_Lr_mc_LittC2SE", ["0.1 1.9 0 0"]),
+}
+
+
+def write_tiny(folder: Path) -> Path:
+    """Three recordings in the official layout: mixed rates and depths, wav and flac, and one filed under an older device."""
+    audio = folder / "audio_and_txt_files"
+    audio.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for stem, (suffix, rate, subtype, seconds, _, lines) in TINY.items():
+        samples = 0.1 * rng.standard_normal(round(rate * seconds))
+        soundfile.write(audio / (stem + suffix), samples, rate, subtype=subtype)
+        (audio / (stem + ".txt")).write_text("".join(line.replace(" ", "\t") + "\n" for line in lines))
+    sides = zip([row[4] for row in TINY.values()], ["train", "train", "test"], strict=True)
+    (folder / "ICBHI_challenge_train_test.txt").write_text("".join(f"{name}\t{side}\n" for name, side in sides))
+    (folder / "patient_list_foldwise.txt").write_text("101 0\n102 4\n103 1\n")
+    (folder / "patient_diagnosis.csv").write_text("ID,CLASS\n101,URTI\n102,COPD\n103,Healthy\n")
+    (folder / "demographic_info.txt").write_text("101 3 F NA 19 99\n102 75 M 33 NA NA\n103 NA NA NA NA NA\n")
+    return folder
+
+
+@functools.cache
+def simulated() -> Corpus:
+    """24 simulated patients, written once into the tests' cache."""
+    return load_corpus("icbhi", n_patients=24)
+
+
+def real_data() -> Path:
+    """The folder of real recordings: LUNGNB_DATA, or shared/data beside the repository. Skips the test without one."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("LUNGNB_DATA") or beside)
+    if not (folder / "icbhi").is_dir():
+        pytest.skip("no real recordings here: set LUNGNB_DATA to a folder that holds icbhi/")
+    return folder

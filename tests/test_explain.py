@@ -1,0 +1,115 @@
+"""Maps of attention: their shape, their place, and the share of them on the true sound."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from corpora import simulated
+from torch.nn.functional import interpolate
+
+from lungnb.explain import energy_inside, grad_cam_plus_plus, mel_edges, read_truth, truth_mask, unstretch
+from lungnb.features import MelImage
+from lungnb.models.respirenet import RespireNet
+from lungnb.runs.respirenet import Classifier
+
+
+def test_unstretch_undoes_the_stretch():
+    smooth = interpolate(
+        torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0)), size=(64, 40), mode="bicubic"
+    )[0]
+    for rows in (0, 10, 30):
+        stretched = interpolate(smooth[:, None, rows:], size=(64, 40), mode="bilinear")[:, 0]
+        back = unstretch(stretched.numpy(), [rows] * 3)
+        assert not back[:, :rows].any()
+        assert np.abs(back[:, rows:] - smooth[:, rows:].numpy()).max() < 0.1
+        assert np.abs(back[:, rows:] - smooth[:, rows:].numpy()).mean() < 0.01
+
+
+def test_mel_centres_rise_from_50_to_2000_hz():
+    centres = mel_edges()
+    assert len(centres) == 64
+    assert (np.diff(centres) > 0).all()
+    assert 50 < centres[0] < 100
+    assert 1900 < centres[-1] < 2000
+
+
+def test_a_box_lies_where_its_sound_is_in_the_spectrogram():
+    t = np.arange(28000) / 4000
+    sound = np.where((t > 2) & (t < 3), np.sin(2 * np.pi * 400 * t), 0) + 1e-4 * np.random.default_rng(0).normal(
+        size=28000
+    )
+    levels = MelImage().levels(torch.from_numpy(sound[None].astype(np.float32)))[0].numpy()
+    box = pd.DataFrame({"start_s": [12.0], "end_s": [13.0], "low_hz": [380.0], "high_hz": [420.0]})
+    mask = truth_mask(box, start_s=10.0, shape=levels.shape)  # the event starts ten seconds into its recording
+    frames, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    loud = levels > 200
+    assert abs(frames[0] - np.flatnonzero(loud.any(axis=0))[0]) <= 2
+    assert abs(frames[-1] - np.flatnonzero(loud.any(axis=0))[-1]) <= 2
+    assert rows[0] - 1 <= levels[:, 80].argmax() <= rows[-1] + 1
+    assert levels[mask].mean() > 2 * levels.mean()
+
+
+def test_boxes_past_the_clip_and_thinner_than_a_band():
+    boxes = pd.DataFrame({"start_s": [6.9, 20], "end_s": [9.0, 21], "low_hz": [500.0, 100], "high_hz": [500.1, 200]})
+    mask = truth_mask(boxes, start_s=0.0, shape=(64, 219))
+    assert mask.any(axis=1).sum() == 1
+    assert mask.any(axis=0)[:215].sum() == 0
+    assert mask[:, -1].any()
+
+
+def test_energy_of_a_uniform_map_is_the_share_of_the_mask():
+    rng = np.random.default_rng(0)
+    masks = rng.random((3, 8, 10)) < 0.3
+    assert energy_inside(np.full((3, 8, 10), 0.5), masks) == pytest.approx(masks.mean(axis=(1, 2)))
+    assert energy_inside(masks.astype(float), masks) == pytest.approx([1, 1, 1])
+    assert np.isnan(energy_inside(np.zeros((1, 8, 10)), masks[:1])).all()
+
+
+@pytest.mark.parametrize("clipping", ["none", "paper"])
+def test_grad_cam_maps_have_the_size_of_the_spectrogram(clipping):
+    torch.manual_seed(0)
+    model = Classifier(MelImage(clipping, zoom=1), RespireNet(4, "resnet10-narrow")).eval()
+    levels = model.front.levels(0.1 * torch.randn(3, 28000))
+    maps = grad_cam_plus_plus(model, model.net.trunk.layer4[-1], levels, [0, 1, 3])
+    assert maps.shape == levels.shape
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    assert maps.std() > 0
+
+
+def test_grad_cam_finds_the_corner_a_network_looks_at():
+    """A network that adds up the brightness of the lower left quarter looks there."""
+
+    class Corner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = torch.nn.Conv2d(3, 4, 1)
+
+        def forward(self, image):
+            seen = self.features(image).relu()[:, :, image.shape[2] // 2 :, : image.shape[3] // 2]
+            return torch.stack([seen.square().mean(dim=(1, 2, 3)), -seen.mean(dim=(1, 2, 3))], dim=1)
+
+    torch.manual_seed(0)
+    model = torch.nn.Module()
+    model.front, model.net = MelImage(zoom=1), Corner()
+    torch.nn.init.uniform_(model.net.features.weight, 0.1, 1)
+    levels = torch.zeros(1, 64, 200, dtype=torch.uint8)
+    levels[:, 40:60, 20:60] = 200
+    mask = np.zeros((1, 64, 200), dtype=bool)
+    mask[:, 38:62, 18:62] = True
+    maps = grad_cam_plus_plus(model, model.net.features, levels, [0])
+    assert energy_inside(maps - maps.min(), mask)[0] > 0.9
+
+
+def test_truth_of_the_simulator_lies_inside_its_events():
+    corpus = simulated()
+    truth = read_truth(corpus.audio_root)
+    assert set(truth["recording"]) <= set(corpus.events["recording"])
+    abnormal = corpus.events[corpus.events["label"] != "normal"]
+    for event in abnormal.iloc[::25].itertuples():
+        inside = truth[
+            (truth["recording"] == event.recording)
+            & (truth["start_s"] >= event.start_s)
+            & (truth["end_s"] <= event.end_s)
+        ]
+        assert truth_mask(inside, event.start_s, (64, 219)).any()

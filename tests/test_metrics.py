@@ -1,0 +1,91 @@
+"""Scores against published counts and slow references."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungnb.metrics import bootstrap_scores, icbhi_score, scores, sensitivity, specificity
+
+#: The best epoch of the log that the authors ship (fact sheet, section 6.1): rows true, columns predicted.
+LOG = np.array([[618, 110, 40, 7], [136, 242, 8, 5], [74, 21, 96, 15], [15, 10, 35, 12]])
+
+
+def from_matrix(matrix):
+    label, predicted = np.indices(matrix.shape)
+    return np.repeat(label.ravel(), matrix.ravel()), np.repeat(predicted.ravel(), matrix.ravel())
+
+
+def test_scores_of_the_shipped_log():
+    label, predicted = from_matrix(LOG)
+    got = scores(label, predicted)
+    assert got == pytest.approx({"Sp": 0.797419, "Se": 0.523169, "Score": 0.660294}, abs=5e-7)
+    assert (label == predicted).mean() == pytest.approx(0.670360, abs=5e-7)
+
+
+def test_a_wrong_abnormal_class_is_a_miss():
+    assert sensitivity(np.array([1, 2, 3, 0]), np.array([2, 2, 1, 0])) == pytest.approx(1 / 3)
+    assert specificity(np.array([1, 0, 0]), np.array([1, 0, 2])) == 0.5
+    assert icbhi_score(0.4, 0.6) == 0.5
+
+
+def test_an_absent_side_is_nan():
+    assert np.isnan(sensitivity(np.array([0, 0]), np.array([0, 1])))
+    assert np.isnan(specificity(np.array([1, 2]), np.array([0, 1])))
+    assert np.isnan(scores(np.array([0]), np.array([0]))["Score"])
+    assert np.isnan(scores(np.array([]), np.array([]))["Sp"])
+
+
+def clustered(seed=0, n_patients=30):
+    """Patients of 40 cycles who are either easy or hard."""
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(n_patients), 40)
+    label = rng.integers(0, 4, len(patient))
+    hit = rng.random(len(patient)) < np.repeat(rng.choice([0.2, 0.9], n_patients), 40)
+    return pd.DataFrame(
+        {"patient": patient.astype(str), "label": label, "predicted": np.where(hit, label, (label + 1) % 4)}
+    )
+
+
+def test_the_interval_is_a_slow_loops():
+    data = clustered()
+    got = bootstrap_scores(data, seed=1)
+    rng, drawn = np.random.default_rng(2), []
+    by_patient = [g for _, g in data.groupby("patient")]
+    for _ in range(1000):
+        sample = pd.concat([by_patient[k] for k in rng.integers(0, len(by_patient), len(by_patient))])
+        drawn.append(scores(sample["label"].to_numpy(), sample["predicted"].to_numpy()))
+    expected = pd.DataFrame(drawn).quantile([0.025, 0.975]).T
+    assert got.index.tolist() == ["Sp", "Se", "Score"]
+    assert np.allclose(got.to_numpy(), expected.loc[got.index].to_numpy(), atol=0.02)
+    point = scores(data["label"].to_numpy(), data["predicted"].to_numpy())
+    assert all(got.loc[k, "low"] < v < got.loc[k, "high"] for k, v in point.items())
+
+
+def test_patients_make_wider_intervals_than_cycles():
+    data = clustered()
+    cycles = data.assign(patient=np.arange(len(data)))
+    by_patient, by_cycle = (bootstrap_scores(d).diff(axis=1)["high"] for d in (data, cycles))
+    assert (by_patient > 2 * by_cycle).all()
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    truth = (0.2 + 0.9) / 2
+    inside = [
+        i["low"] <= truth <= i["high"]
+        for i in (bootstrap_scores(clustered(s), n_resamples=400).loc["Se"] for s in range(60))
+    ]
+    assert 0.83 <= np.mean(inside) <= 1
+
+
+def test_intervals_of_too_little():
+    one = clustered(n_patients=1)
+    assert bootstrap_scores(one).isna().all(axis=None)
+    normal = clustered().assign(label=0)
+    got = bootstrap_scores(normal, n_resamples=100)
+    assert got.loc["Sp"].notna().all()
+    assert got.loc["Se"].isna().all()
+
+
+def test_the_seed_decides():
+    data = clustered()
+    assert bootstrap_scores(data, seed=3, n_resamples=200).equals(bootstrap_scores(data, seed=3, n_resamples=200))

@@ -1,0 +1,126 @@
+"""Splits: who stands on which side, and that no patient stands on both unless by name."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from corpora import real_data, simulated
+
+from lungnb import UserError
+from lungnb.data.icbhi import read_annotations, read_folds
+from lungnb.data.load import load_corpus
+from lungnb.data.splits import SPLITS, grouped_folds, hold_out_validation, make_split
+
+
+def patients(split, corpus):
+    return {side: set(corpus.events.loc[split.side == side, "patient"]) for side in ("train", "test")}
+
+
+def test_a_leak_is_refused_and_then_noted():
+    corpus = simulated()
+    with pytest.raises(UserError, match=r"leaky='official'"):
+        make_split(corpus, "official")
+    with pytest.raises(UserError, match=r"leaky='official'"):
+        make_split(corpus, "official", leaky="respirenet")  # another split's name is no permission
+    split = make_split(corpus, "official", leaky="official")
+    sides = patients(split, corpus)
+    assert set(split.shared) == sides["train"] & sides["test"] != set()
+    assert "leaky split" in split.notes[0]
+    assert split.shared[0] in split.notes[0]
+
+
+@pytest.mark.parametrize("name", [n for n in SPLITS if n != "official"])
+def test_no_patient_on_both_sides(name):
+    corpus = simulated()
+    split = make_split(corpus, name)
+    sides = patients(split, corpus)
+    assert sides["train"]
+    assert sides["test"]
+    assert not sides["train"] & sides["test"]
+    assert split.notes == []
+
+
+def test_disjoint_only_drops_training_events():
+    corpus = simulated()
+    full, disjoint = (make_split(corpus, n, leaky="official").side for n in ("official", "official_disjoint"))
+    dropped = disjoint.isna()
+    assert dropped.any()
+    assert (full[dropped] == "train").all()
+    assert (full[~dropped] == disjoint[~dropped]).all()
+
+
+def test_stratified_folds_cover_every_patient_once():
+    corpus = simulated()
+    tested = [patients(make_split(corpus, "stratified", fold=k), corpus)["test"] for k in range(5)]
+    assert sorted(p for fold in tested for p in fold) == sorted(set(corpus.events["patient"]))
+
+
+def test_the_same_events_give_the_same_folds():
+    events = simulated().events
+    folds = grouped_folds(events, 5, seed=3)
+    assert grouped_folds(events.copy(), 5, seed=3).equals(folds)
+    assert set(folds) == set(range(5))
+
+
+def test_stratified_spreads_classes_over_the_folds():
+    events = simulated().events
+    share = (events["label"] == "normal").groupby(grouped_folds(events, 5, seed=0)).mean()
+    assert share.between(0.2, 0.9).all()
+    assert events["device"].groupby(grouped_folds(events, 5, seed=0)).nunique().max() == 4
+
+
+def test_validation_patients_are_nobodys_training_patients():
+    events = simulated().events
+    held = hold_out_validation(events, seed=0)
+    assert not set(events[held]["patient"]) & set(events[~held]["patient"])
+    assert 0.05 < held.mean() < 0.5
+    few = events[events["patient"].isin(events["patient"].unique()[:4])]
+    with pytest.raises(UserError, match="Only 4 patients"):
+        hold_out_validation(few, seed=0)
+
+
+def test_unknown_names_and_empty_sides(tmp_path):
+    corpus = simulated()
+    with pytest.raises(UserError, match="no split 'oficial'"):
+        make_split(corpus, "oficial")
+    with pytest.raises(UserError, match=r"fold 9\) leaves no event to test"):
+        make_split(corpus, "respirenet", fold=9)
+    (tmp_path / "patient_list_foldwise.txt").write_text("1 0\n")
+    with pytest.raises(UserError, match="gives no fold to patient"):
+        make_split(replace(corpus, audio_root=tmp_path), "respirenet")
+    with pytest.raises(UserError, match=r"foldwise.txt is missing"):
+        make_split(replace(corpus, audio_root=tmp_path / "none"), "respirenet")
+
+
+@pytest.mark.parametrize("text", ["1 0\n2\n", "1 0\n2 5\n", "1 0\nx 1\n"])
+def test_a_bad_fold_line_is_named(tmp_path, text):
+    (tmp_path / "patient_list_foldwise.txt").write_text(text)
+    with pytest.raises(UserError, match=r"foldwise.txt, line 2: expected a patient and a fold"):
+        read_folds(tmp_path)
+
+
+def test_a_patient_in_two_folds_is_refused(tmp_path):
+    (tmp_path / "patient_list_foldwise.txt").write_text("1 0\n1 4\n")
+    with pytest.raises(UserError, match="gives patient 1 two folds"):
+        read_folds(tmp_path)
+
+
+def test_folds_of_the_real_data():
+    folder = real_data() / "icbhi"
+    folds = read_folds(folder).set_index("patient")["fold"]
+    assert folds.value_counts().sort_index().tolist() == [26, 25, 25, 25, 25]
+    recordings = read_annotations(folder).drop_duplicates("recording")
+    table = pd.crosstab(recordings["patient"].map(folds), recordings["device"])
+    assert table.sum(axis=1).tolist() == [512, 61, 50, 99, 198]
+    assert table.loc[4, ["AKGC417L", "Meditron", "LittC2SE", "Litt3200"]].tolist() == [136, 14, 30, 18]
+
+
+def test_official_split_of_the_real_recordings():
+    corpus = load_corpus("icbhi", real_data())
+    counts = make_split(corpus, "official", leaky="official").side.value_counts().to_dict()
+    if corpus.n_missing == 0:
+        assert counts == {"train": 4142, "test": 2756}
+    elif corpus.n_recordings == 192:
+        assert counts == {"train": 1076, "test": 920}
+    else:
+        pytest.skip(f"no counts are known for {corpus.n_recordings} recordings")
