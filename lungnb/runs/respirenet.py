@@ -164,7 +164,7 @@ class DeviceFineTuning(Run):
         accelerator = make_accelerator(self.device, self.precision)
         before, stage1 = base.predictions.query("rule == @self.rule").set_index("event"), base.state
         after, histories, states, notes = before["predicted"].copy(), [], {}, list(base.notes)
-        for device in sorted(sides.train["device"].dropna().unique()):
+        for device in sorted({*sides.train["device"].dropna(), *sides.test["device"].dropna()}):
             here, there = sides.train[sides.train["device"] == device], sides.test[sides.test["device"] == device]
             if there.empty or here["label"].nunique() < 2:
                 notes.append(f"{device} keeps the stage-1 model ({len(here)} training and {len(there)} test events)")
