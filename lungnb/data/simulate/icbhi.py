@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
+from scipy import stats
 
 from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.simulate import physics
-from lungnb.data.simulate.icbhi_plan import Plan, make_plan
+from lungnb.data.simulate.icbhi_plan import Plan, file_names, make_plan
 from lungnb.errors import UserError
 
 #: Raised whenever the same seed gives other files.
-VERSION = 2
+VERSION = 3
 #: All sounds are made at this rate, Hz, and then resampled to the device's own.
 RATE = 8000
 MIN_PATIENTS = 24
@@ -50,12 +51,12 @@ SITES = {
     **{"Tc": (320, 1.4, 1.0), "Al": (160, 1.0, 2.2), "Ar": (160, 1.0, 1.3), "Pl": (150, 1.0, 0.8)},
     **{"Pr": (150, 1.0, 0.6), "Ll": (135, 0.8, 1.2), "Lr": (135, 0.8, 0.6)},
 }
-#: Mean and spread over patients of the level of crackles and wheezes over the background in their own band, dB.
-CRACKLE_DB, WHEEZE_DB = (19, 4.5), (11, 5)
+#: Mean and spread over patients of the level of clear crackles and wheezes over the background in their own band, dB.
+CRACKLE_DB, WHEEZE_DB = (25, 4), (17, 4)
+#: From breath to breath they are softer than that by an exponential variable of this mean: some are clear, some inaudible.
+FADING_DB = 9
 #: Share of a cycle that is inspiration.
 INSPIRATION = 0.42
-#: Share of Meditron recordings whose files still carry the device first noted (91 of 127 in the real archive).
-OLD_SUFFIX = 0.7
 FORMAT_TEXT = """Elements contained in the filenames:
 
 Patient number
@@ -111,9 +112,15 @@ def simulate_icbhi(folder: Path, n_patients: int = 36, seed: int = 0) -> Path:
 def _write(folder: Path, plan: Plan, seed: int) -> pd.DataFrame:
     """All files but the marker; returns the truth."""
     rng = np.random.default_rng([seed, 1])
-    names = _file_names(plan.recordings, rng)
+    names = file_names(plan.recordings, rng)
     settings = _settings(plan.recordings, rng)
-    chests = {p: _Chest.draw(rng, row["diagnosis"], row["age"]) for p, row in plan.patients.iterrows()}
+    # Levels run through their distribution device by device, so that small corpora are alike in difficulty.
+    by_device = plan.patients.sort_values(["device", "rank"])
+    levels = stats.norm.ppf((np.outer(np.arange(len(by_device)), (0.618, 0.755)) + rng.random(2)) % 1)
+    chests = {
+        p: _Chest.draw(rng, person["diagnosis"], person["age"], *level)
+        for (p, person), level in zip(by_device.iterrows(), levels, strict=True)
+    }
     cycles = dict(list(plan.cycles.groupby("recording")))
 
     def write_one(k: int, name: str) -> list[tuple]:
@@ -147,16 +154,16 @@ class _Chest:
     restless: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, diagnosis: str, age_years: float) -> "_Chest":
+    def draw(cls, rng, diagnosis: str, age_years: float, crackle: float, wheeze: float) -> "_Chest":
         return cls(
             beats=physics.beats_per_minute(age_years) * rng.lognormal(0, 0.08),
             heart_db=rng.normal(2, 4),
             # Coarse crackles lead in COPD and bronchiectasis, fine ones in pneumonia (textbook).
             fine_share=rng.beta(4, 2) if diagnosis == "Pneumonia" else rng.beta(2, 2),
-            crackle_db=rng.normal(*CRACKLE_DB),
-            wheeze_db=rng.normal(*WHEEZE_DB),
+            crackle_db=CRACKLE_DB[0] + CRACKLE_DB[1] * crackle,
+            wheeze_db=WHEEZE_DB[0] + WHEEZE_DB[1] * wheeze,
             wheeze_hz=float(np.clip(rng.lognormal(np.log(380), 0.4), 160, 1200)),
-            restless=rng.gamma(2.0, 0.08),
+            restless=rng.gamma(2.0, 0.09),
         )
 
 
@@ -168,7 +175,8 @@ def _record(rng, recording, cycles: pd.DataFrame, chest: _Chest, device: physics
     flow = physics.air_flow(spans, n, RATE, INSPIRATION)
     for start_s, end_s in spans:
         flow[round(start_s * RATE) : round(end_s * RATE)] *= rng.uniform(0.6, 1.2)
-    signal = breath * physics.vesicular(rng, flow, RATE, corner_hz * rng.lognormal(0, 0.1))
+    corner_hz *= rng.lognormal(0, 0.1)
+    signal = breath * physics.vesicular(rng, flow, RATE, corner_hz, expiration=rng.uniform(0.2, 0.7))
     signal += heart * 10 ** (chest.heart_db / 20) * physics.heart_sounds(rng, n, RATE, chest.beats)
 
     def background(hz: float, width_hz: float) -> float:
@@ -198,7 +206,9 @@ def _add_crackles(rng, signal, start_s, end_s, chest: _Chest, background) -> lis
     else:
         span = start_s + 0.05 * length_s, start_s + rng.uniform(0.4, 0.9) * length_s
         (wave, boxes), loud = physics.coarse_crackles(rng, *span, count, RATE), background(320, 130)
-    physics.mix(signal, 10 ** ((chest.crackle_db + rng.normal(0, 3)) / 20) * loud * wave, boxes[0].start_s, RATE)
+    physics.mix(
+        signal, 10 ** ((chest.crackle_db - rng.exponential(FADING_DB)) / 20) * loud * wave, boxes[0].start_s, RATE
+    )
     return boxes
 
 
@@ -216,19 +226,21 @@ def _add_wheezes(rng, signal, start_s, end_s, chest: _Chest, background, top_hz:
         onset = rng.uniform(a, b - lasts)
         hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 110, top_hz))
         wave, box = physics.wheeze(rng, onset, onset + lasts, hz, RATE)
-        loud = 10 ** ((chest.wheeze_db + rng.normal(0, 3)) / 20) * background(hz, 16)
+        loud = 10 ** ((chest.wheeze_db - rng.exponential(FADING_DB)) / 20) * background(hz, 16)
         physics.mix(signal, loud * wave, onset, RATE)
         boxes += box
     return boxes
 
 
 def _add_distractors(rng, signal, start_s, end_s, chest: _Chest, background) -> None:
-    """What a listener must not take for a wheeze or a crackle: knocks, squeaks, voice."""
+    """What a listener must not take for a wheeze or a crackle."""
     for _ in range(rng.poisson(chest.restless * (end_s - start_s))):
-        what = rng.random()
-        if what < 0.45:
+        what = rng.choice(["thump", "friction", "tone", "voice"], p=[0.3, 0.3, 0.3, 0.1])
+        if what == "thump":
             wave = rng.lognormal(0.7, 0.6) * physics.thump(rng, RATE)
-        elif what < 0.85:
+        elif what == "friction":
+            wave = 10 ** (rng.normal(18, 5) / 20) * background(650, 400) * physics.friction(rng, RATE)
+        elif what == "tone":
             wave = 10 ** (rng.normal(12, 4) / 20) * background(400, 16) * physics.short_tone(rng, RATE)
         else:
             wave = rng.lognormal(-1.5, 0.6) * physics.speech_hum(rng, rng.uniform(0.3, 1.0), RATE)
@@ -242,16 +254,6 @@ def _annotation(cycles: pd.DataFrame, boxes: list[physics.Box]) -> str:
         kinds = {b.kind.split("_")[0] for b in boxes if start_s <= b.start_s and b.end_s <= end_s}
         lines.append(f"{start_s:g}\t{end_s:g}\t{int('crackle' in kinds)}\t{int('wheeze' in kinds)}\n")
     return "".join(lines)
-
-
-def _file_names(recordings: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
-    """Stem of the files by corrected name: some Meditron recordings are filed under the device first noted."""
-    names = {name: name for name in recordings.index}
-    for name in recordings.index[recordings["device"] == "Meditron"]:
-        old = rng.choice(["AKGC417L", "LittC2SE"], p=[0.4, 0.6])
-        if rng.random() < OLD_SUFFIX:
-            names[name] = name.replace("Meditron", old)
-    return names
 
 
 def _settings(recordings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

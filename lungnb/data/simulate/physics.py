@@ -85,9 +85,11 @@ def vesicular_psd(hz: np.ndarray, corner_hz: float = 150.0) -> np.ndarray:
     return shape(np.asarray(hz)) / shape(np.arange(0.5, 4000)).sum()
 
 
-def vesicular(rng: np.random.Generator, flow: np.ndarray, sr: int, corner_hz: float = 150.0) -> np.ndarray:
-    """Breath sound: noise of `vesicular_psd` whose amplitude follows the flow, in expiration softer (about -6 dB)."""
-    loudness = np.where(flow > 0, flow, -0.6 * flow)
+def vesicular(
+    rng: np.random.Generator, flow: np.ndarray, sr: int, corner_hz: float = 150.0, expiration: float = 0.6
+) -> np.ndarray:
+    """Breath sound: noise of `vesicular_psd` whose amplitude follows the flow, in expiration times `expiration`."""
+    loudness = np.where(flow > 0, flow, -expiration * flow)
     return noise(rng, len(flow), lambda hz: vesicular_psd(hz, corner_hz), sr) * loudness
 
 
@@ -197,6 +199,15 @@ def thump(rng: np.random.Generator, sr: int) -> np.ndarray:
     scrape = rng.standard_normal(len(t)) * rng.uniform(0, 0.1)
     decay = np.exp(-t * rng.uniform(25, 60)) * (1 - np.exp(-t / 0.004))
     return decay * (np.sin(2 * np.pi * rng.uniform(40, 120) * t) + scrape)
+
+
+def friction(rng: np.random.Generator, sr: int) -> np.ndarray:
+    """Hair or cloth under the stethoscope: 1 to 4 clicks of noise within 0.2 s, each 3 to 10 ms, peak about 1."""
+    wave = np.zeros(round(0.21 * sr))
+    for onset_s in rng.uniform(0, 0.2, rng.integers(1, 5)):
+        n = round(rng.uniform(0.003, 0.01) * sr)
+        mix(wave, rng.uniform(0.2, 0.5) * rng.standard_normal(n) * np.exp(-4 * np.arange(n) / n), onset_s, sr)
+    return wave
 
 
 def short_tone(rng: np.random.Generator, sr: int) -> np.ndarray:
