@@ -32,7 +32,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(RUN)/jupyter lab notebooks
 
 bench: $(READY)  ## measure speed and memory, printed as ratios
-	@set -e; shopt -s nullglob; for file in benchmarks/[a-z]*.py; do echo "$$file"; $(RUN)/python "$$file"; done
+	@set -e; shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "$$file"; $(RUN)/python "$$file"; done
 
 student: $(READY)  ## write the notebooks without solutions into reports/student (or DIR=...)
 	@$(RUN)/lungnb student '$(DIR)'
