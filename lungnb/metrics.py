@@ -60,8 +60,9 @@ def bootstrap_scores(predictions: pd.DataFrame, seed: int = 0, n_resamples: int 
         method="percentile",
         rng=seed,
     ).bootstrap_distribution
-    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=-1) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return pd.DataFrame({"low": low, "high": high}, index=["Sp", "Se", "Score"])
+    finite = [row[np.isfinite(row)] for row in drawn]
+    bounds = [np.percentile(row, [2.5, 97.5]) if len(row) else (np.nan, np.nan) for row in finite]
+    return pd.DataFrame(bounds, columns=["low", "high"], index=["Sp", "Se", "Score"])
 
 
 def _ratio(hits: int, of: int) -> float:
