@@ -143,9 +143,9 @@ def test_a_last_batch_of_one_item_is_no_trap():
 
 
 def test_a_loss_that_is_no_number_stops_the_run():
+    factors = iter([1.0] * 14 + [float("nan")] * 99)  # seven batches an epoch
     with pytest.raises(UserError, match=r"toy: the loss became NaN in epoch 2; lower the learning rate"):
-        epochs = iter([1.0] * 14 + [float("nan")] * 99)
-        train(network(), loss_of=lambda *a: loss_of(*a) * next(epochs), task="toy")
+        train(network(), loss_of=lambda *a: loss_of(*a) * next(factors), task="toy")
 
 
 def test_a_score_that_is_never_a_number_is_said():
