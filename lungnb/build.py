@@ -9,6 +9,7 @@ import ast
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import latex2mathml.converter
 import nbformat
 from ipykernel.kernelspec import write_kernel_spec
 from nbconvert import HTMLExporter
@@ -32,6 +34,8 @@ from lungnb.errors import UserError
 from lungnb.index import expected, write_index
 from lungnb.report import PROFILES, default_out
 from lungnb.watch import Watch
+
+_EQUATION = re.compile(r"\$([^$\n]+)\$")
 
 
 def build(
@@ -198,8 +202,15 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _write_html(notebook: Path, target: Path) -> None:
+    """The notebook as one page without outside links, its equations as MathML."""
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it counts images without a description
-    exporter = HTMLExporter(embed_images=True)
-    page, _ = exporter.from_filename(str(notebook))
+    book = nbformat.read(notebook, as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _EQUATION.sub(lambda equation: latex2mathml.converter.convert(equation[1]), cell.source)
+    exporter = HTMLExporter(
+        embed_images=True, template_file=str(Path(__file__).parent / "templates" / "notebook.html.j2")
+    )
+    page, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": notebook.stem}})
     with atomic_file(target) as path:
         path.write_text(page, encoding="utf-8")

@@ -37,7 +37,7 @@ def is_comparison(frame: pd.DataFrame) -> bool:
 
 
 def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
-    """A comparison for reading: one line a row, for each metric published beside ours (`54.20 ± 1.10 [50.00, 58.00]`)."""
+    """A comparison for reading: one line a row, for each metric published beside ours (`54.2 ± 1.10 [50.0, 58.0]`)."""
     sources = ["published", "ours", *(c for c in tidy.columns if c.startswith("recorded"))]
     cells = tidy.assign(ours=tidy.apply(_ours, axis=1), **{c: tidy[c].map(number) for c in sources if c != "ours"})
     wide = cells.pivot(index="row", columns="metric", values=sources).swaplevel(axis=1)
@@ -58,11 +58,13 @@ def _ours(line: pd.Series) -> str:
 
 
 def number(value: object) -> str:
-    """Two decimals, or two digits for what is smaller; whole numbers, words and yes/no as they are; nothing for NA."""
+    """Three digits or so: 66.2, 0.57, 0.0012; whole numbers, words and yes/no as they are; nothing for NA."""
     if not pd.api.types.is_scalar(value):
         return str(value)
     if pd.isna(value):
         return ""
     if not pd.api.types.is_float(value):
         return str(value)
+    if abs(value) >= 10:
+        return f"{value:.1f}"
     return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"

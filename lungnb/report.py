@@ -175,7 +175,7 @@ def _unique(values: Iterable[Any]) -> list:
 
 
 def as_html(frame: pd.DataFrame, name: str, caption: str) -> str:
-    """`frame` as an HTML table with a caption, its numbers to two decimals, free to scroll in its own box."""
+    """`frame` as an HTML table with a caption, its numbers to three digits or so, free to scroll in its own box."""
     style = frame.style.format(number, escape="html").set_uuid(name).set_caption(html.escape(caption))
     style.set_table_styles(
         [

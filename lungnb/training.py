@@ -63,6 +63,7 @@ def fit(
     accelerator: Accelerator,
     select: dict[str, str] | None = None,
     weights: torch.Tensor | None = None,
+    rate: Callable[[int], float] = lambda epoch: 1.0,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 20,
     task: str = "training",
@@ -72,16 +73,20 @@ def fit(
     loss_of(model, items, generator): mean loss of the items with these indices; random choices come from `generator`, which
     is on the device. evaluate(model): numbers for the history, once an epoch. select: rule -> name of the number it
     maximises; the rule "last" is always kept. weights: (n_items,) draws with replacement in proportion to them, else a
-    permutation. Raises UserError if the loss stops being a number or the checkpoint is of another model.
+    permutation. rate(epoch): factor on the learning rate. Raises UserError if the loss stops being a number, a rule finds
+    no number to select by, or the checkpoint is of another model.
     """
     select = select or {}
     model, optimizer = accelerator.prepare(model, optimizer)
+    rates = [group["lr"] for group in optimizer.param_groups]
     progress = _resume(checkpoint, accelerator.unwrap_model(model), optimizer)
     saved = started = time.monotonic()
     first = progress.epoch
     bar = tqdm(total=epochs, initial=first, desc=task, leave=False, disable="LUNGNB_PROGRESS" in os.environ)
     while progress.epoch < epochs:
         epoch = progress.epoch
+        for group, lr in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr * rate(epoch)
         loss = _train_epoch(model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights)
         if loss != loss:
             raise UserError(f"{task}: the loss became NaN in epoch {epoch}; lower the learning rate or use float32.")

@@ -29,7 +29,10 @@ def corpus():
 @pytest.fixture
 def runs():
     notes = ["patients 156 and 218 are on both sides"]
-    return [SimpleNamespace(uid=f"run-{seed}", seed=seed, device_name="cpu", notes=notes, config={"epochs": 2}) for seed in (0, 1)]
+    return [
+        SimpleNamespace(uid=f"run-{seed}", seed=seed, device_name="cpu", notes=notes, config={"epochs": 2})
+        for seed in (0, 1)
+    ]
 
 
 PARAMETERS = """# %% tags=["parameters"]

@@ -70,7 +70,7 @@ def test_files_and_manifest(tmp_path, corpus, runs, shown):
 
     html = shown[0]["text/html"]
     assert "real data, partial (192 of 920 recordings). a &lt;note&gt;. patients 156 and 218" in html
-    assert "64.34 ± 1.20 [60.00, 67.12]" in html
+    assert "64.3 ± 1.20 [60.0, 67.1]" in html
     assert "0x" not in shown[0]["text/plain"]
     assert "real data" in shown[1].alt
 
@@ -177,7 +177,7 @@ def test_comparison_with_recorded_runs():
     tidy = comparison(PUBLISHED, OURS, two)
     assert tidy[["recorded combined", "recorded inter"]].iloc[0].tolist() == [65, 63]
     wide = pivot(tidy)
-    assert wide.loc["CNN", ("Score", "recorded inter")] == "63.00"
+    assert wide.loc["CNN", ("Score", "recorded inter")] == "63.0"
     assert ("Se", "recorded inter") not in wide.columns  # nothing was recorded for it
 
 
@@ -185,8 +185,8 @@ def test_pivot_reads_published_beside_ours():
     wide = pivot(comparison(PUBLISHED, OURS))
     assert wide.index.tolist() == ["CNN", "CNN+CBA", "ours only"]
     assert wide.columns.tolist() == [(m, s) for m in ("Score", "Se") for s in ("published", "ours")]
-    assert wide.loc["CNN", ("Score", "published")] == "66.20"
-    assert wide.loc["CNN", ("Score", "ours")] == "64.34 ± 1.20 [60.00, 67.12]"
+    assert wide.loc["CNN", ("Score", "published")] == "66.2"
+    assert wide.loc["CNN", ("Score", "ours")] == "64.3 ± 1.20 [60.0, 67.1]"
     assert wide.loc["ours only"].tolist() == ["", "1.00", "", ""]
 
 

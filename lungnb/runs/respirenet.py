@@ -27,7 +27,7 @@ _EVAL_BATCH = 128
 
 #: Sizes of the experiment by profile: fields of RespireNetRun, epochs and rate of stage 2, seeds. "paper" is the paper's own;
 #: without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it, and all variants
-#: take the same number of steps.
+#: take the same number of steps, at a rate that falls to zero.
 _SMALL = {
     "backbone": "resnet10-narrow",
     "zoom": 1,
@@ -35,10 +35,11 @@ _SMALL = {
     "dropout": 0.2,
     "batch_size": 16,
     "lr": 2e-2,
+    "schedule": "linear",
 }
 PROFILES = {
     "smoke": {
-        "run": {**_SMALL, "epochs": 14, "epoch_size": "events", "n_patients": 36},
+        "run": {**_SMALL, "epochs": 14, "epoch_size": "events", "n_patients": 40},
         "fine_tuning": {"epochs": 4, "lr": 2e-3},
         "seeds": [0],
     },
@@ -81,6 +82,7 @@ class RespireNetRun(Run):
     epoch_size: Literal["clips", "events"] = "clips"
     batch_size: int = 64
     lr: float = 1e-3
+    schedule: Literal["constant", "linear"] = "constant"
     momentum: float = 0.9
     weight_decay: float = 0.0
 
@@ -284,7 +286,7 @@ def fit_stage(
     epochs: int,
     task: str,
 ) -> Fitted:
-    """SGD at a fixed rate on class-balanced batches; the epoch of the best Score on each monitored part is kept."""
+    """SGD on class-balanced batches; the epoch of the best Score on each monitored part is kept."""
     abnormal = [0.3] * (run.n_classes - 1)
     class_weights = torch.tensor([0.1, *abnormal] if run.loss_weights == "code" else [1.0] * run.n_classes)
     criterion = nn.CrossEntropyLoss(class_weights.to(accelerator.device))
@@ -314,6 +316,7 @@ def fit_stage(
         accelerator=accelerator,
         select={{"val": "validation"}.get(part, part): f"{part}_Score" for part in monitored},
         weights=train.weights,
+        rate=(lambda epoch: 1 - epoch / epochs) if run.schedule == "linear" else (lambda epoch: 1.0),
         checkpoint=checkpoint,
         task=task,
     )
