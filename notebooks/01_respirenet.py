@@ -601,7 +601,7 @@ report.table(
 # %%
 models = {"CNN": table_1["80-20 4-class | CNN"][0], "CNN + BRC": steps["BRC"][0]}
 test = events[make_split(corpus, "respirenet").side == "test"]
-plan = plan_clips(bank, test, clip_s=7, padding="repeat")
+plan = plan_clips(bank, test, clip_s=models["CNN"].clip_s, padding="repeat")
 rows = np.flatnonzero((plan.label > 0) & np.isin(test["device"].iloc[plan.event], ["Litt3200", "Meditron"]))
 levels = front.levels(torch.from_numpy(cut(bank.samples, plan)[rows]) / 32767)
 blank, label = blank_rows(levels, "paper"), plan.label[rows]

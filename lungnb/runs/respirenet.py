@@ -36,17 +36,18 @@ _SMALL = {
     "batch_size": 16,
     "lr": 2e-2,
     "schedule": "linear",
+    "epoch_size": "events",
 }
 PROFILES = {
     "smoke": {
-        "run": {**_SMALL, "epochs": 14, "epoch_size": "events", "n_patients": 40},
+        "run": {**_SMALL, "clip_s": 4.0, "epochs": 13, "n_patients": 40},
         "fine_tuning": {"epochs": 4, "lr": 2e-3},
         "seeds": [0],
     },
     "laptop": {
-        "run": {**_SMALL, "epochs": 40, "epoch_size": "events"},
-        "fine_tuning": {"epochs": 10, "lr": 2e-3},
-        "seeds": [0],
+        "run": {**_SMALL, "epochs": 12},
+        "fine_tuning": {"epochs": 4, "lr": 2e-3},
+        "seeds": [0, 1, 2],
     },
     "paper": {"run": {}, "fine_tuning": {}, "seeds": [0, 1, 2, 3, 4]},
 }

@@ -23,7 +23,7 @@ from lungnb.data.simulate.icbhi_plan import Plan, file_names, make_plan
 from lungnb.errors import UserError
 
 #: Raised whenever the same seed gives other files.
-VERSION = 3
+VERSION = 4
 #: All sounds are made at this rate, Hz, and then resampled to the device's own.
 RATE = 8000
 MIN_PATIENTS = 24
@@ -52,9 +52,9 @@ SITES = {
     **{"Pr": (150, 1.0, 0.6), "Ll": (135, 0.8, 1.2), "Lr": (135, 0.8, 0.6)},
 }
 #: Mean and spread over patients of the level of clear crackles and wheezes over the background in their own band, dB.
-CRACKLE_DB, WHEEZE_DB = (25, 4), (17, 4)
+CRACKLE_DB, WHEEZE_DB = (30, 3), (21, 3)
 #: From breath to breath they are softer than that by an exponential variable of this mean: some are clear, some inaudible.
-FADING_DB = 9
+FADING_DB = 4
 #: Share of a cycle that is inspiration.
 INSPIRATION = 0.42
 FORMAT_TEXT = """Elements contained in the filenames:
@@ -235,7 +235,7 @@ def _add_wheezes(rng, signal, start_s, end_s, chest: _Chest, background, top_hz:
 def _add_distractors(rng, signal, start_s, end_s, chest: _Chest, background) -> None:
     """What a listener must not take for a wheeze or a crackle."""
     for _ in range(rng.poisson(chest.restless * (end_s - start_s))):
-        what = rng.choice(["thump", "friction", "tone", "voice"], p=[0.3, 0.3, 0.3, 0.1])
+        what = rng.choice(["thump", "friction", "tone", "voice"], p=[0.45, 0.05, 0.4, 0.1])
         if what == "thump":
             wave = rng.lognormal(0.7, 0.6) * physics.thump(rng, RATE)
         elif what == "friction":
