@@ -40,13 +40,13 @@ _SMALL = {
 }
 PROFILES = {
     "smoke": {
-        "run": {**_SMALL, "clip_s": 4.0, "epochs": 10, "n_patients": 40},
-        "fine_tuning": {"epochs": 4, "lr": 2e-3},
+        "run": {**_SMALL, "clip_s": 4.0, "epochs": 7, "n_patients": 36},
+        "fine_tuning": {"epochs": 3, "lr": 2e-3},
         "seeds": [0],
     },
     "laptop": {
         "run": {**_SMALL, "epochs": 12},
-        "fine_tuning": {"epochs": 4, "lr": 2e-3},
+        "fine_tuning": {"epochs": 3, "lr": 2e-3},
         "seeds": [0, 1, 2],
     },
     "paper": {"run": {}, "fine_tuning": {}, "seeds": [0, 1, 2, 3, 4]},
