@@ -87,7 +87,7 @@ def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
 def simulate(
     name: DataSet,
     folder: Folder,
-    patients: Annotated[int, typer.Option(help="How many patients.")] = 36,
+    patients: Annotated[int, typer.Option(help="How many patients.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same recordings.")] = 0,
 ) -> None:
     """Write a simulated data set into DIR/NAME, in the official layout."""

@@ -12,7 +12,7 @@ _READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi"}
 _SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
 
 
-def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 36) -> Corpus:
+def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 40) -> Corpus:
     """The corpus called `name` from `data`: a folder that holds `name`/, or "simulated" (`n_patients` are then simulated).
 
     Raises UserError if the data set is unknown or the folder does not exist.

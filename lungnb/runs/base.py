@@ -73,7 +73,7 @@ class Run(pydantic.BaseModel):
 
     corpus: str
     data: str = "simulated"
-    n_patients: int = 36
+    n_patients: int = 40
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "bf16"] = "float32"

@@ -40,7 +40,7 @@ _SMALL = {
 }
 PROFILES = {
     "smoke": {
-        "run": {**_SMALL, "clip_s": 4.0, "epochs": 7, "n_patients": 36},
+        "run": {**_SMALL, "clip_s": 4.0, "epochs": 11, "epoch_size": "events", "n_patients": 40},
         "fine_tuning": {"epochs": 3, "lr": 2e-3},
         "seeds": [0],
     },

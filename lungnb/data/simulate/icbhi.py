@@ -69,7 +69,7 @@ This database is simulated.
 """
 
 
-def simulate_icbhi(folder: Path, n_patients: int = 36, seed: int = 0) -> Path:
+def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
     """Write `folder` (about 2.8 recordings of 15 to 20 s a patient) and, beside it, `<folder>_truth/events.csv`.
 
     The truth has one row per wheeze and crackle: recording (corrected name), kind, start_s, end_s, low_hz, high_hz. The
