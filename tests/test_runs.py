@@ -16,10 +16,11 @@ import torch
 from corpora import simulated
 
 from lungnb import UserError
+from lungnb.data.icbhi import LABELS
 from lungnb.runs import base as base_module
 from lungnb.runs import respirenet as module
 from lungnb.runs import run_all
-from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun
+from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
 
 TINY = {
     "clip_s": 2.0,
@@ -89,7 +90,7 @@ def test_predictions_are_of_the_test_events_once_a_rule(finished):
         assert rows["event"].is_unique
         mine = events.loc[rows["event"]]
         assert mine["recording"].tolist() == rows["recording"].tolist()
-        assert mine["label"].map(module.LABELS.index).tolist() == rows["label"].tolist()
+        assert mine["label"].map(LABELS.index).tolist() == rows["label"].tolist()
         assert rows[["p0", "p1", "p2", "p3"]].sum(axis=1).between(0.999, 1.001).all()
     folds = pd.read_csv(
         simulated().audio_root / "patient_list_foldwise.txt", sep=" ", names=["patient", "fold"], dtype="string"
@@ -109,6 +110,15 @@ def test_the_stored_model_gives_the_stored_predictions(finished):
     stored = finished.predictions.query("rule == 'validation'").set_index("event")
     assert (again["predicted"] == stored["predicted"]).all()
     assert np.allclose(again["p0"], stored["p0"], atol=1e-5)
+
+
+def test_other_test_clips_meet_the_same_model(finished):
+    chosen = finished.predictions.query("rule == 'validation'").set_index("event")
+    same = predictions_with(finished, test_padding="repeat").set_index("event")
+    other = predictions_with(finished, test_padding="zero").set_index("event")
+    np.testing.assert_allclose(same.loc[chosen.index, "p0"], chosen["p0"], atol=1e-5)
+    assert sorted(other.index) == sorted(chosen.index)
+    assert np.abs(other.loc[chosen.index, "p0"] - chosen["p0"]).max() > 1e-3
 
 
 def test_the_same_choices_are_not_trained_again(finished, monkeypatch):

@@ -326,6 +326,16 @@ def test_nothing_is_left_of_a_broken_write(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(path, *args, **kwargs):
+        raise soundfile.LibsndfileError(2, prefix="disk full: ")
+
+    monkeypatch.setattr(icbhi.soundfile, "write", full)
+    with pytest.raises(UserError, match=r"\.wav could not be written .*free some space"):
+        simulate_icbhi(tmp_path / "icbhi", n_patients=N)
+    assert not list(tmp_path.iterdir())
+
+
 def test_side_files_parse(folder):
     with (folder / "patient_diagnosis.csv").open() as handle:
         rows = list(csv.DictReader(handle))

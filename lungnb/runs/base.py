@@ -157,8 +157,9 @@ def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 
     """Compute the results of `runs` that are not cached: in this process (None), as "local" processes, or by "slurm"."""
     distinct = {run.infra.uid(): run for run in runs}
     if cluster is None:
-        for run in distinct.values():
-            run.result()
+        with disk_errors(cache_dir() / "runs"):
+            for run in distinct.values():
+                run.result()
         return
     by_class: dict[type, list[Run]] = {}
     for run in distinct.values():

@@ -1,6 +1,5 @@
 """RespireNet as runs: stage 1 on all devices, stage 2 fine-tuned on each device."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +10,23 @@ from accelerate import Accelerator
 from torch import nn
 
 from lungnb.augment import augment
-from lungnb.clips import ClipPlan, Padding, cut, plan_clips
-from lungnb.data.bank import AudioBank, audio_bank
-from lungnb.data.events import Corpus
-from lungnb.data.icbhi import LABELS
-from lungnb.data.splits import hold_out_validation, make_split
+from lungnb.clips import Padding
 from lungnb.errors import UserError
 from lungnb.features import BlankRegionClipping, MelImage
 from lungnb.metrics import scores
 from lungnb.models.respirenet import Backbone, RespireNet, load_imagenet
 from lungnb.runs.base import Run
+from lungnb.runs.prepare import (
+    EVAL_BATCH,
+    EvaluationClips,
+    TrainingClips,
+    bank_of,
+    evaluation_clips,
+    levels_of,
+    split_events,
+    training_clips,
+)
 from lungnb.training import Fitted, State, fit, make_accelerator
-
-_EVAL_BATCH = 128
 
 #: Sizes of the experiment by profile: fields of RespireNetRun, epochs and rate of stage 2, seeds. "paper" is the paper's own;
 #: without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it that falls to zero.
@@ -117,7 +120,7 @@ class RespireNetRun(Run):
         model = self.classifier().to(accelerator.device)
         weights = load_imagenet(model.net, self.pretrained)
         train = training_clips(self, bank, sides.train, accelerator)
-        model.front.fit_statistics(_levels(model.front, train.clips))
+        model.front.fit_statistics(levels_of(model.front, train.clips))
         held = {"val": sides.validation, "test": sides.test if self.selection == "test" else None}
         monitored = {
             k: evaluation_clips(self, bank, e, model.front, accelerator) for k, e in held.items() if e is not None
@@ -210,72 +213,6 @@ class Classifier(nn.Module):
         return self.net(self.front.image(levels))
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Events to train on, to select the epoch on (None: nothing is held out), and to test on."""
-
-    train: pd.DataFrame
-    validation: pd.DataFrame | None
-    test: pd.DataFrame
-    notes: list[str]
-
-
-@dataclass(frozen=True)
-class TrainingClips:
-    """clips: int16 (N, T) on the device. label: (N,). weights: (N,), uniform over classes. n_events: before any joining."""
-
-    clips: torch.Tensor
-    label: torch.Tensor
-    weights: torch.Tensor
-    n_events: int
-
-
-@dataclass(frozen=True)
-class EvaluationClips:
-    """levels: uint8 (N, 64, frames). event: (N,) row of the events table; a long event has several clips. label: (N,)."""
-
-    levels: torch.Tensor
-    event: np.ndarray
-    label: torch.Tensor
-
-
-def split_events(run: RespireNetRun, corpus: Corpus) -> Sides:
-    split = make_split(corpus, run.split, run.fold, run.leaky)
-    train, test = (corpus.events[split.side == side] for side in ("train", "test"))
-    if run.selection == "last":
-        return Sides(train, None, test, split.notes)
-    held = hold_out_validation(train, seed=0)
-    return Sides(train[~held], train[held], test, split.notes)
-
-
-def bank_of(run: RespireNetRun, corpus: Corpus) -> AudioBank:
-    return audio_bank(corpus, 4000, run.highpass_hz, run.peak_normalise)
-
-
-def training_clips(
-    run: RespireNetRun, bank: AudioBank, events: pd.DataFrame, accelerator: Accelerator
-) -> TrainingClips:
-    """All clips of `events`, padded and joined once, as in the released code; what changes by epoch is the augmentation."""
-    plan = plan_clips(bank, events, run.clip_s, run.padding, run.cba, run.same_class, random_side=True, seed=run.seed)
-    clips, label = torch.from_numpy(cut(bank.samples, plan)), _class_index(run, plan)
-    weights = 1 / torch.bincount(label, minlength=run.n_classes)[label].float()
-    return TrainingClips(clips.to(accelerator.device), label.to(accelerator.device), weights, len(events))
-
-
-def evaluation_clips(
-    run: RespireNetRun, bank: AudioBank, events: pd.DataFrame, front: MelImage, accelerator: Accelerator
-) -> EvaluationClips:
-    """Clips of `events`, padded without a coin, as grey levels: they never change, so they are computed once."""
-    plan = plan_clips(bank, events, run.clip_s, run.test_padding)
-    clips = torch.from_numpy(cut(bank.samples, plan)).to(accelerator.device)
-    levels = torch.cat(list(_levels(front, clips)))
-    return EvaluationClips(levels, events.index.to_numpy()[plan.event], _class_index(run, plan))
-
-
-def _class_index(run: RespireNetRun, plan: ClipPlan) -> torch.Tensor:
-    return torch.from_numpy(plan.label).clamp(max=run.n_classes - 1)
-
-
 def fit_stage(
     run: RespireNetRun,
     model: Classifier,
@@ -327,7 +264,7 @@ def fit_stage(
 def predict_clips(model: nn.Module, levels: torch.Tensor) -> torch.Tensor:
     """Class probabilities (N, n_classes) on the CPU."""
     model.eval()
-    return torch.cat([model(part).float().softmax(dim=1).cpu() for part in levels.split(_EVAL_BATCH)])
+    return torch.cat([model(part).float().softmax(dim=1).cpu() for part in levels.split(EVAL_BATCH)])
 
 
 def vote(probability: torch.Tensor, clips: EvaluationClips) -> pd.DataFrame:
@@ -345,10 +282,6 @@ def predict(model: nn.Module, clips: EvaluationClips, events: pd.DataFrame) -> p
     return votes.join(events[["recording", "patient", "device"]]).reset_index()
 
 
-def _levels(front: MelImage, clips: torch.Tensor):
-    return (front.levels(part.float() / 32767) for part in clips.split(_EVAL_BATCH))
-
-
 def predictions_with(run: RespireNetRun, **changes: Any) -> pd.DataFrame:
     """Predictions of the finished run's model on test clips made with other settings, say test_padding="smart"."""
     changed = run.infra.clone_obj(changes)
@@ -357,7 +290,3 @@ def predictions_with(run: RespireNetRun, **changes: Any) -> pd.DataFrame:
     model = run.trained()
     clips = evaluation_clips(changed, bank_of(changed, corpus), events, model.front, make_accelerator("cpu"))
     return predict(model, clips, events)
-
-
-def class_names(run: RespireNetRun) -> list[str]:
-    return LABELS if run.n_classes == 4 else ["normal", "abnormal"]

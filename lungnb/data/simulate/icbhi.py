@@ -17,6 +17,7 @@ import soundfile
 import soxr
 from scipy import stats
 
+from lungnb.cache import disk_errors
 from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.simulate import physics
 from lungnb.data.simulate.icbhi_plan import Plan, file_names, make_plan
@@ -85,6 +86,13 @@ def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
     for path in (folder, truth_folder):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{path} exists and is not empty; remove it or name another folder for the simulated data.")
+    with disk_errors(folder):
+        _write_both(folder, truth_folder, n_patients, seed)
+    return folder
+
+
+def _write_both(folder: Path, truth_folder: Path, n_patients: int, seed: int) -> None:
+    """Write data and truth under temporary names, then rename both."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
@@ -98,7 +106,7 @@ def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
         _text(temporary / "data" / SIMULATED_MARKER, marker)
         written = folder / SIMULATED_MARKER
         if written.exists() and written.read_text(encoding="utf-8") == marker:
-            return folder  # another process wrote the same in the meantime
+            return  # another process wrote the same in the meantime
         # The data come last: who finds them finds the truth too.
         for source, target in (("truth", truth_folder), ("data", folder)):
             if target.exists():
@@ -106,7 +114,6 @@ def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
             os.rename(temporary / source, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def _write(folder: Path, plan: Plan, seed: int) -> pd.DataFrame:
@@ -128,7 +135,10 @@ def _write(folder: Path, plan: Plan, seed: int) -> pd.DataFrame:
         device, chest = DEVICES[recording["device"]], chests[recording["patient"]]
         signal, boxes = _record(np.random.default_rng([seed, 2, k]), recording, cycles[name], chest, device, blank)
         path = folder / "audio_and_txt_files" / f"{names[name]}.wav"
-        soundfile.write(path, soxr.resample(signal, RATE, rate), rate, subtype=subtype)
+        try:
+            soundfile.write(path, soxr.resample(signal, RATE, rate), rate, subtype=subtype)
+        except soundfile.SoundFileError as error:  # libsndfile's own error, as for a full disk
+            raise UserError(f"{path} could not be written ({error}); free some space, then run it again.") from error
         _text(path.with_suffix(".txt"), _annotation(cycles[name], boxes))
         return [(name, b.kind, b.start_s, b.end_s, b.low_hz, b.high_hz) for b in boxes]
 
