@@ -41,7 +41,7 @@ def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -
 
 def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4) -> None:
     """Boxes with a heading and a few lines each, joined by arrows, row by row."""
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes = figure.add_subplot()
     rows = -(-len(stages) // per_row)
     axes.set(xlim=(-0.02, per_row), ylim=(-rows, 0.02))
     axes.axis("off")

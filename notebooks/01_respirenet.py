@@ -244,7 +244,7 @@ stages = [
     ),
     ("Stage 2: each device", f"copy of stage 1\nSGD {tuning.get('lr', 1e-4):g}, {tuning.get('epochs', 50)} epochs"),
 ]
-fig = plt.figure(figsize=(10, 3.2), layout="none")
+fig = plt.figure(figsize=(10, 3.2))
 plots.pipeline(fig, stages)
 report.figure("figure-1", fig, origin="diagram", note=f"profile {profile}")
 
