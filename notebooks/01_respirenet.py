@@ -127,7 +127,7 @@ def sound(event, seconds=None):
 
 
 # %%
-fig, axes = plt.subplots(1, 4, figsize=(12, 2.8), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
 for ax, (_, event) in zip(axes, examples.iterrows()):
     wave = sound(event)
     plots.spectrogram(
@@ -289,7 +289,7 @@ waves = {"cycle 1": clip[: parts[0]], "cycle 2": clip[parts[0] : sum(parts)], "c
 # **Figure 2**, with two real parents drawn by the seed:
 
 # %%
-fig, axes = plt.subplots(2, 3, figsize=(11, 4), width_ratios=[parts[0], parts[1], sum(parts)], layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(9, 3.6), width_ratios=[parts[0], parts[1], sum(parts)], layout="constrained")
 for column, (name, wave) in zip(axes.T, waves.items()):
     t = np.arange(len(wave)) / 4000
     column[0].plot(t, wave, linewidth=0.4)
@@ -309,7 +309,7 @@ report.figure("figure-2", fig, note="wheeze + wheeze = wheeze")
 # %%
 abnormal = train[(train["label"] == "wheeze") & (train["end_s"] - train["start_s"]).between(1.2, 2.2)].index
 shown = int(abnormal[len(abnormal) // 2])
-fig, axes = plt.subplots(4, 1, figsize=(10, 6), sharex=True, layout="constrained")
+fig, axes = plt.subplots(4, 1, figsize=(8, 5), sharex=True, layout="constrained")
 for ax, padding in zip(axes, ("zero", "reflect", "repeat", "smart")):
     plan = plan_clips(bank, train, clip_s=7, padding=padding)
     n = int(np.flatnonzero(plan.event == shown)[0])
