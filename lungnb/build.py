@@ -204,13 +204,19 @@ def _environment(**values: str) -> Iterator[None]:
 def _write_html(notebook: Path, target: Path) -> None:
     """The notebook as one page without outside links, its equations as MathML."""
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it counts images without a description
-    book = nbformat.read(notebook, as_version=4)
+    book, equations = nbformat.read(notebook, as_version=4), []
+
+    def take(equation: re.Match) -> str:
+        equations.append(latex2mathml.converter.convert(equation[1]))
+        return f"EQUATION{len(equations) - 1}."  # nbconvert would strip MathML from the text
+
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = _EQUATION.sub(lambda equation: latex2mathml.converter.convert(equation[1]), cell.source)
+            cell.source = _EQUATION.sub(take, cell.source)
     exporter = HTMLExporter(
         embed_images=True, template_file=str(Path(__file__).parent / "templates" / "notebook.html.j2")
     )
     page, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": notebook.stem}})
+    page = re.sub(r"EQUATION(\d+)\.", lambda place: equations[int(place[1])], page)
     with atomic_file(target) as path:
         path.write_text(page, encoding="utf-8")

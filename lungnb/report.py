@@ -155,7 +155,9 @@ class Report:
 def _palette(png: BytesIO) -> bytes:
     """The picture in 128 colours: spectrograms take a fifth of the bytes, and a stored notebook stays small."""
     small = BytesIO()
-    PIL.Image.open(png).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, format="png", optimize=True)
+    PIL.Image.open(png).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
