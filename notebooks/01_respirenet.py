@@ -570,9 +570,8 @@ leak = leak.pivot(index="row", columns="metric", values="ours").loc[list(whisper
 report.table("padding-leak", leak.reset_index(), runs=network, note="percent, 80-20 4-class, base CNN")
 
 # %% [markdown]
-# A normal cycle among normal neighbours is easier to call normal, and so on: what the padding gives away shows first in Sp. How much it
-# is worth depends on how alike the cycles of one recording are; on real recordings (see the recorded results at the end) it can be
-# more than any trick of the paper.
+# A suspicion is not a finding. A difference of a few points, well inside the intervals of Table I, means that this network makes little of
+# the hint, and we found no more than that on the real recordings either. It stays a leak: another network may hear it.
 
 # %% [markdown]
 # ### Table III: tuning to each device
