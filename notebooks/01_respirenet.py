@@ -127,7 +127,7 @@ def sound(event, seconds=None):
 
 
 # %%
-fig, axes = plt.subplots(1, 4, figsize=(12, 2.8), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
 for ax, (_, event) in zip(axes, examples.iterrows()):
     wave = sound(event)
     plots.spectrogram(
@@ -289,7 +289,7 @@ waves = {"cycle 1": clip[: parts[0]], "cycle 2": clip[parts[0] : sum(parts)], "c
 # **Figure 2**, with two real parents drawn by the seed:
 
 # %%
-fig, axes = plt.subplots(2, 3, figsize=(11, 4), width_ratios=[parts[0], parts[1], sum(parts)], layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(9, 3.6), width_ratios=[parts[0], parts[1], sum(parts)], layout="constrained")
 for column, (name, wave) in zip(axes.T, waves.items()):
     t = np.arange(len(wave)) / 4000
     column[0].plot(t, wave, linewidth=0.4)
@@ -309,7 +309,7 @@ report.figure("figure-2", fig, note="wheeze + wheeze = wheeze")
 # %%
 abnormal = train[(train["label"] == "wheeze") & (train["end_s"] - train["start_s"]).between(1.2, 2.2)].index
 shown = int(abnormal[len(abnormal) // 2])
-fig, axes = plt.subplots(4, 1, figsize=(10, 6), sharex=True, layout="constrained")
+fig, axes = plt.subplots(4, 1, figsize=(8, 5), sharex=True, layout="constrained")
 for ax, padding in zip(axes, ("zero", "reflect", "repeat", "smart")):
     plan = plan_clips(bank, train, clip_s=7, padding=padding)
     n = int(np.flatnonzero(plan.event == shown)[0])
@@ -509,8 +509,10 @@ ax.legend()
 report.figure("clip-length", fig, runs=[r for group in table_2.values() for r in group])
 
 # %% [markdown]
-# Short clips cut long cycles into windows that vote; long clips repeat short cycles many times. The published curve rises by ten points to 7
-# seconds and then stops. Whether ours rises as well is a question to the intervals, not to the points.
+# Short clips cut long cycles into windows that vote, and many a window of a crackling cycle holds no crackle; long clips repeat short
+# cycles many times. The published curve rises by ten points to 7 seconds and then stops. If a single point of ours falls out of line, mind
+# what its interval does *not* contain: it is drawn over patients, for one trained network. Another seed is another network, and in so few
+# epochs some have not yet learned to hear crackles. That is why the profile `paper` trains five.
 
 # %% [markdown]
 # ### Ablation: what each step adds
@@ -524,6 +526,7 @@ steps = {
     "no augmentation": [run(s, **base, augment=False) for s in seeds],
     "zero padding": [run(s, **base, padding="zero", test_padding="zero") for s in seeds],
     "reflection padding": [run(s, **base, padding="reflect", test_padding="reflect") for s in seeds],
+    "repetition padding": [run(s, **base, padding="repeat") for s in seeds],
     "standard augmentation": table_1["80-20 4-class | CNN"],
     "CBA": [run(s, **base, cba=True) for s in seeds],
     "CBA, as many steps as without": [run(s, **base, cba=True, epoch_size="events") for s in seeds],
@@ -546,24 +549,30 @@ report.table(
 )
 
 # %% [markdown]
-# Three rows are ours. In the released code an epoch draws as many clips as there are, so with CBA it is more than twice as long: the
+# Four rows are ours. *Repetition padding* knows no label, neither in training nor in testing. In the released code an epoch draws as many clips as there are, so with CBA it is more than twice as long: the
 # network hears more kinds of clips *and* takes more steps. *As many steps as without* and *longer epochs* tell the two apart (the row
 # *CBA* is one of them: the former on the smoke profile, which saves time, the latter on the others). *Recipe of the released code* joins
 # different classes as well, windows and all.
+#
+# On our simulated recordings most of what CBA gains is gained by training longer: with the same number of steps the joined clips are the
+# harder lesson. The paper compares equal numbers of *epochs*, and so cannot tell.
 #
 # And the whisper of smart padding: the same trained network, tested on clips padded without and with knowledge of their labels.
 
 # %%
 network = table_1["80-20 4-class | CNN"]
-whisper = pd.concat(
-    [
-        score_rows("test clips padded by repetition", [chosen(r) for r in network]),
-        score_rows("padded by their own labels (leaky)", [predictions_with(r, test_padding="smart") for r in network]),
-    ]
-)
-report.table(
-    "padding-leak", whisper.drop(columns=["sd", "n_seeds"]), runs=network, note="percent, 80-20 4-class, base CNN"
-)
+whisper = {
+    "test clips padded by repetition": [chosen(r) for r in network],
+    "padded by their own labels (leaky)": [predictions_with(r, test_padding="smart") for r in network],
+}
+leak = pd.concat([score_rows(row, frames) for row, frames in whisper.items()])
+leak = leak.pivot(index="row", columns="metric", values="ours").loc[list(whisper), ["Sp", "Se", "Score"]]
+report.table("padding-leak", leak.reset_index(), runs=network, note="percent, 80-20 4-class, base CNN")
+
+# %% [markdown]
+# A normal cycle among normal neighbours is easier to call normal, and so on: what the padding gives away shows first in Sp. How much it
+# is worth depends on how alike the cycles of one recording are; on real recordings (see the recorded results at the end) it can be
+# more than any trick of the paper.
 
 # %% [markdown]
 # ### Table III: tuning to each device
@@ -677,6 +686,53 @@ report.table(
 # %% [markdown]
 # A map that looks nowhere in particular puts as much of itself into a region as the region's share of the image. If the share of the
 # blank region falls after clipping while that of the true sounds rises, the paper's picture holds beyond its one example.
+
+# %% [markdown]
+# ### Is it the network, or the data?
+#
+# Where our numbers stay far below the published ones, one would like to know whose fault that is. A baseline that anyone would try first
+# needs a minute of thought and a second of computing: mean, spread, maximum and flux of each mel band over the cycle, and a random
+# forest. We give it the three splits, and a fourth that no one should use: cycles drawn at random, so that every patient stands on both
+# sides.
+
+# %%
+from sklearn.ensemble import RandomForestClassifier
+
+
+def summary(start, n):
+    """Statistics of one cycle's log-mel bands (256,)."""
+    mel = front.log_mel(torch.from_numpy(np.array(bank.samples[start : start + max(n, 512)]))[None] / 32767)[0]
+    return torch.cat([mel.mean(1), mel.std(1), mel.amax(1), mel.diff(dim=1).abs().mean(1)]).numpy()
+
+
+statistics = np.stack([summary(start, n) for start, n in zip(*bank.locate(events))])
+classes = events["label"].map(LABELS.index)
+
+
+def forest(side):
+    """Predictions for the test side of a forest grown on the train side."""
+    train, test = (side == "train").to_numpy(), (side == "test").to_numpy()
+    trees = RandomForestClassifier(300, class_weight="balanced", min_samples_leaf=3, random_state=0, n_jobs=-1)
+    predicted = trees.fit(statistics[train], classes[train]).predict(statistics[test])
+    return pd.DataFrame({"patient": events["patient"][test], "label": classes[test], "predicted": predicted})
+
+
+# %%
+sides = {name: make_split(corpus, name, leaky=name).side for name in ("official", "respirenet", "stratified")}
+drawn = np.random.default_rng(0).random(len(events)) < 0.8
+sides["cycles at random (leaky)"] = pd.Series(np.where(drawn, "train", "test"), index=events.index)
+ours = pd.concat([score_rows(name, [forest(side)]) for name, side in sides.items()])
+nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
+report.table(
+    "baseline",
+    comparison(nothing, ours, recorded("respirenet-baseline")),
+    note="percent, 4-class, random forest on log-mel statistics; two rows are leaky: official (patients on both sides) and the last",
+)
+
+# %% [markdown]
+# If the last row stands far above the others, the cycles of one patient are alike in ways that have nothing to do with crackles and
+# wheezes, and a score is only as good as its split. That is the case on the real recordings we have (column *recorded*, where it is shown):
+# by patients the forest hears next to nothing, by cycles it reaches the level of the published 80-20 scores.
 
 # %% [markdown]
 # ## What does not add up
