@@ -18,10 +18,12 @@ def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFra
         return tidy
     subsets = recorded["subset"].unique() if "subset" in recorded else []
     if len(subsets) < 2:
-        return _join(tidy, recorded[[*KEYS, "ours"]].rename(columns={"ours": "recorded"}))
-    for subset in subsets:
-        part = recorded.loc[recorded["subset"] == subset, [*KEYS, "ours"]]
-        tidy = _join(tidy, part.rename(columns={"ours": f"recorded {subset}"}))
+        tidy = _join(tidy, recorded[[*KEYS, "ours"]].rename(columns={"ours": "recorded"}))
+    else:
+        for subset in subsets:
+            part = recorded.loc[recorded["subset"] == subset, [*KEYS, "ours"]]
+            tidy = _join(tidy, part.rename(columns={"ours": f"recorded {subset}"}))
+    tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
     return tidy
 
 

@@ -76,6 +76,8 @@ class Report:
     ) -> None:
         """Show `frame` and write it as CSV. A comparison is written tidy, with its origin, and shown side by side."""
         record = self._record("table", name, corpus, runs, note, origin)
+        if frame.attrs.get("recorded"):
+            record["notes"].append(f"column recorded: {frame.attrs['recorded']}")
         shown = pivot(frame) if is_comparison(frame) else frame
         if is_comparison(frame):
             place = frame.columns.get_loc("n_seeds") + 1

@@ -49,6 +49,16 @@ def test_a_recorded_number_stands_beside_the_published_one(built):
     assert pd.isna(tidy.loc["cited", "recorded"])
 
 
+def test_a_simulated_table_says_that_its_recorded_column_is_real(built, runs):
+    record("01_toy", "laptop", "Half the epochs.", out=str(built / "out"))
+    simulated = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="0")
+    report = Report("01_toy", "smoke", out=built / "out", corpus=simulated)
+    report.table("table-1", comparison(PUBLISHED, OURS, recorded("toy-table-1")), runs=runs)
+    about = json.loads((built / "out" / "smoke" / "01_toy" / "manifest.json").read_text())["artefacts"]["table-1"]
+    assert about["origin"] == "simulated"
+    assert "column recorded: real, partial (192 of 920 recordings)" in about["notes"]
+
+
 def test_simulated_numbers_are_refused(built, runs):
     simulated = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="0")
     report = Report("02_toy", "smoke", out=built / "out", corpus=simulated)
