@@ -73,7 +73,7 @@ from lungnb.runs.respirenet import PROFILES, DeviceFineTuning, RespireNetRun, pr
 size = PROFILES[profile]
 choices = size["run"] | ({"epochs": epochs} if epochs else {})
 tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"].get("epochs", 50))} if epochs else {})
-seeds = list(seeds) or size["seeds"]
+seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
 corpus = load_corpus("icbhi", data, n_patients=choices.get("n_patients", 40))
 report = Report("01_respirenet", profile=profile, out=out, corpus=corpus)
 events = corpus.events
