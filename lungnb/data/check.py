@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from lungnb.data.icbhi import DEVICES, LABELS, TOLERANCE_S, read_annotations, read_folds, read_split
+from lungnb.data.events import TOLERANCE_S
+from lungnb.data.icbhi import DEVICES, LABELS, read_annotations, read_folds, read_split
 from lungnb.data.load import data_folder
 from lungnb.errors import UserError
 from lungnb.published import wide

@@ -14,11 +14,14 @@ from typing import Literal
 
 import pandas as pd
 import pandera.pandas as pa
+import soundfile
 
 from lungnb.errors import UserError
 
 #: A file of this name in a data set's folder says that the simulator wrote it.
 SIMULATED_MARKER = "SIMULATED.json"
+#: An event may end this much past its audio (rounding of annotation times); more means truncated audio.
+TOLERANCE_S = 0.05
 
 _text, _number = {"dtype": "string", "nullable": True}, {"dtype": "Float64", "nullable": True}
 
@@ -50,8 +53,8 @@ COLUMNS = list(EVENTS.columns)
 class Corpus:
     """Events and their provenance.
 
-    `n_missing` counts recordings that are annotated but have no audio here; `skipped` says, by reason, how many events a
-    reader left out. `audio_root` is the folder that `events.path` is relative to.
+    `n_missing` counts recordings that are annotated but have no audio here; `skipped` says, by reason, how many events or
+    recordings a reader left out. `audio_root` is the folder that `events.path` is relative to.
     """
 
     name: str
@@ -96,6 +99,21 @@ def validate_events(frame: pd.DataFrame, where: pd.Series, mend: str) -> pd.Data
         of_column = first["schema_context"] == "Column"
         what = f"{first['column']} = {value}: {first['check']}" if of_column else first["check"]
         raise UserError(f"{where.iloc[row]}: {what}{more}; {mend}.") from error
+
+
+def check_audio(root: Path, events: pd.DataFrame, unit: str) -> None:
+    """Raise UserError where a file of `events.path` is no audio, or ends before its last event (called a `unit`)."""
+    for path, group in events.groupby("path", sort=False):
+        try:
+            info = soundfile.info(root / path)
+        except soundfile.SoundFileError as error:
+            raise UserError(f"{root / path} is no readable audio file; fetch the recording again.") from error
+        last, duration = group.loc[group["end_s"].idxmax()], info.frames / info.samplerate
+        if last["end_s"] > duration + TOLERANCE_S:
+            raise UserError(
+                f"{last['where']}: the {unit} ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
+                "audio; it is truncated or the annotation is another recording's: fetch the recording again."
+            )
 
 
 def fingerprint_files(paths: Iterable[Path], root: Path) -> str:

@@ -16,16 +16,13 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import soundfile
 
-from lungnb.data.events import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.events import Corpus, check_audio, fingerprint_files, origin_of, validate_events
 from lungnb.errors import UserError
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
 POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
-#: A cycle may end this much past its audio (rounding of annotation times); more means truncated audio.
-TOLERANCE_S = 0.05
 
 _NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
 _AUDIO_FOLDERS = ["audio_and_txt_files", "ICBHI_final_database", "."]
@@ -43,7 +40,7 @@ def read_icbhi(folder: Path) -> Corpus:
     here = cycles[cycles["has_audio"]].reset_index(drop=True)
     if here.empty:
         raise UserError(f"{folder} holds no annotated recording with audio; get it with `lungnb data fetch icbhi`.")
-    _check_audio(folder, here)
+    check_audio(folder, here, unit="cycle")
     people = _read_people(folder)
     split = read_split(folder).set_index("recording")["split"]
     frame = here.join(people, on="patient").assign(split=here["recording"].map(split))
@@ -141,20 +138,6 @@ def _read_people(folder: Path) -> pd.DataFrame:
     path = _side_file(folder, "patient_diagnosis.csv", "the diagnoses of the database")
     rows = [line.replace(",", " ").split(None, 1) for line in _read_text(path).splitlines() if line[:1].isdigit()]
     return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
-
-
-def _check_audio(folder: Path, cycles: pd.DataFrame) -> None:
-    for path, group in cycles.groupby("path", sort=False):
-        try:
-            info = soundfile.info(folder / path)
-        except soundfile.SoundFileError as error:
-            raise UserError(f"{folder / path} is no readable audio file; fetch the recording again.") from error
-        last, duration = group.loc[group["end_s"].idxmax()], info.frames / info.samplerate
-        if last["end_s"] > duration + TOLERANCE_S:
-            raise UserError(
-                f"{last['where']}: the cycle ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
-                "audio; it is truncated or the annotation is another recording's: fetch the recording again."
-            )
 
 
 def _parse_cycles(path: Path) -> list[dict]:
