@@ -8,7 +8,7 @@ from lungnb.cache import cache_dir
 from lungnb.data.events import Corpus
 from lungnb.errors import UserError
 
-_READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi"}
+_READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi", "sprsound": "lungnb.data.sprsound:read_sprsound"}
 _SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
 
 
