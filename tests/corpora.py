@@ -1,6 +1,7 @@
-"""Small corpora for the tests: one written by hand, one simulated, and the real one where it is at hand."""
+"""Small corpora for the tests: some written by hand, one simulated, and the real ones where they are at hand."""
 
 import functools
+import json
 import os
 from pathlib import Path
 
@@ -36,16 +37,59 @@ def write_tiny(folder: Path) -> Path:
     return folder
 
 
+#: name -> folders of audio and annotation, suffix, seconds, key and label of the recording, events: start, end, type
+TINY_SPRSOUND = {
+    "101_8.1_1_p1_1": (
+        ("train2022_wav", "train2022_json"),
+        (".wav", 3.0),
+        ("record_annotation", "CAS"),
+        [("500", "1500", "Wheeze"), ("1600", "2900", "Wheeze+Crackle")],
+    ),
+    "101_8.1_1_p2_2": (
+        ("train2022_wav", "train2022_json"),
+        (".flac", 2.0),
+        ("recording_annotation", "CAS & DAS"),
+        [(0, 700, "Fine Crackle"), (812.5, 2000, "Wheeze & Crackle")],
+    ),
+    "102_0.2_0_p4_3": (("train2022_wav", "train2022_json"), (".wav", 1.0), ("record_annotation", "Poor Quality"), []),
+    "103_15_0_p5_4": (
+        ("test2022_wav", "test2022_json/inter_test_json"),
+        (".flac", 2.0),
+        ("record_annotation", "Normal"),
+        [("100", "1100", "Normal")],
+    ),
+    "101_8.3_1_p8_5": (
+        ("test2022_wav", "test2022_json/intra_test_json"),
+        (".wav", 4.0),
+        ("record_annotation", "CAS & DAS"),
+        [(0, 1000, "Rhonchi"), (1000, 2000, "Stridor"), (2000, 4000, "Coarse Crackle")],
+    ),
+}
+
+
+def write_tiny_sprsound(folder: Path) -> Path:
+    """Five recordings in the official layout: times as text and as numbers, both record keys, wav and flac, all three parts."""
+    rng = np.random.default_rng(0)
+    for name, (places, (suffix, seconds), (key, label), events) in TINY_SPRSOUND.items():
+        audio, annotations = (folder / "BioCAS2022" / place for place in places)
+        audio.mkdir(parents=True, exist_ok=True)
+        annotations.mkdir(parents=True, exist_ok=True)
+        soundfile.write(audio / (name + suffix), 0.1 * rng.standard_normal(round(8000 * seconds)), 8000)
+        found = [{"start": start, "end": end, "type": kind} for start, end, kind in events]
+        (annotations / (name + ".json")).write_text(json.dumps({key: label, "event_annotation": found}))
+    return folder
+
+
 @functools.cache
 def simulated() -> Corpus:
     """24 simulated patients, written once into the tests' cache."""
     return load_corpus("icbhi", n_patients=24)
 
 
-def real_data() -> Path:
-    """The folder of real recordings: LUNGNB_DATA, or shared/data beside the repository. Skips the test without one."""
+def real_data(name: str = "icbhi") -> Path:
+    """The folder of real recordings: LUNGNB_DATA, or shared/data beside the repository. Skips the test without `name`/."""
     beside = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("LUNGNB_DATA") or beside)
-    if not (folder / "icbhi").is_dir():
-        pytest.skip("no real recordings here: set LUNGNB_DATA to a folder that holds icbhi/")
+    if not (folder / name).is_dir():
+        pytest.skip(f"no real recordings here: set LUNGNB_DATA to a folder that holds {name}/")
     return folder

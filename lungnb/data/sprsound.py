@@ -50,7 +50,7 @@ def read_sprsound(folder: Path) -> Corpus:
     recordings, events = read_annotations(root)
     kept = events[events["path"].notna()].reset_index(drop=True)
     if kept.empty:
-        raise UserError(f"{root} holds no annotated recording with audio; get it with `lungnb data fetch sprsound`.")
+        raise UserError(f"{root} holds no event of a recording with audio; get it with `lungnb data fetch sprsound`.")
     check_audio(root, kept, unit="event")
     here = recordings[recordings["path"].notna()]
     silent = int((here["n_events"] == 0).sum())
@@ -106,8 +106,11 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise UserError(
             f"{silent[0]} has no .json of the same name ({len(silent)} in all); fetch it or remove the audio."
         )
-    columns = [*(recordings[0] if recordings else ["path"]), "start_s", "end_s", "label", "where"]
-    return pd.DataFrame(recordings), pd.DataFrame(events, columns=columns)
+    if not recordings:
+        raise UserError(f"{root} holds no annotation (.json); get them with `lungnb data fetch sprsound`.")
+    columns = [*recordings[0], "start_s", "end_s", "label", "where"]
+    times = {"start_s": float, "end_s": float}  # of no event as well
+    return pd.DataFrame(recordings), pd.DataFrame(events, columns=columns).astype(times)
 
 
 def _audio_files(folder: Path) -> dict[str, Path]:
@@ -141,7 +144,7 @@ def _parse_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
     """The label of the recording, and its events."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not text, or nested past reason
         raise UserError(f"{path} is not JSON ({error}); fetch the file again.") from error
     record = content if isinstance(content, dict) else {}
     label = record.get("record_annotation", record.get("recording_annotation"))
@@ -160,7 +163,7 @@ def _parse_event(event: Any, where: str) -> dict[str, Any]:
         if not (math.isfinite(start_s) and math.isfinite(end_s)):
             raise ValueError(event)
         label = re.sub(r"\s*[+&]\s*", "+", event["type"]).lower()
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{where}: expected start and end in milliseconds and a type, found {event!r}; correct the event."
         ) from error
