@@ -158,3 +158,24 @@ def _stft(clips: torch.Tensor) -> torch.Tensor:
 
 def _istft(spectrum: torch.Tensor, n_samples: int) -> torch.Tensor:
     return torch.istft(spectrum.transpose(1, 2), _N_FFT, _HOP, window=_window(spectrum), length=n_samples)
+
+
+def shift_and_mask(maps: torch.Tensor, generator: torch.Generator, share: float = 0.125) -> torch.Tensor:
+    """Maps (B, C, rows, frames), zero where average: rolled in time by up to `share`, then a band and a stretch set to zero.
+
+    Each clip draws its own shift, and its own two masks of at most `share` of the rows and of the frames.
+    """
+    n, _, rows, frames = maps.shape
+
+    def span(size: int) -> torch.Tensor:
+        """True within an interval of random length and place: (B, size)."""
+        length = torch.rand(n, 1, generator=generator, device=maps.device) * share * size
+        start = torch.rand(n, 1, generator=generator, device=maps.device) * (size - length)
+        at = torch.arange(size, device=maps.device)
+        return (at >= start) & (at < start + length)
+
+    far = round(share * frames)
+    shift = torch.randint(-far, far + 1, (n, 1), generator=generator, device=maps.device)
+    source = (torch.arange(frames, device=maps.device) - shift) % frames
+    maps = maps.gather(3, source[:, None, None, :].expand_as(maps))
+    return maps.masked_fill(span(rows)[:, None, :, None] | span(frames)[:, None, None, :], 0.0)

@@ -1,6 +1,6 @@
 """Scores, each under the name of who defined it, and intervals that know patients are the unit of evidence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,14 +27,51 @@ def icbhi_score(se: float, sp: float) -> float:
     return (se + sp) / 2
 
 
-def scores(label: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Sp, Se and Score, as fractions."""
-    se, sp = sensitivity(label, predicted), specificity(label, predicted)
+def average_score(se: float, sp: float) -> float:
+    """AS = (Se + Sp) / 2 (BioCAS 2022 challenge; the Conv-LSTM paper, section 4.2)."""
+    return (se + sp) / 2
+
+
+def harmonic_score(se: float, sp: float) -> float:
+    """HS = 2 Se Sp / (Se + Sp), 0 if both are 0 (BioCAS 2022 challenge; the Conv-LSTM paper, section 4.2)."""
+    return 2 * se * sp / np.where(se + sp == 0, 1, se + sp)
+
+
+def challenge_score(se: float, sp: float) -> float:
+    """Score = (AS + HS) / 2 (BioCAS 2022 challenge)."""
+    return (average_score(se, sp) + harmonic_score(se, sp)) / 2
+
+
+def total_score(se: float, sp: float) -> float:
+    """TS = (Se + Sp + AS + HS) / 4 (the Conv-LSTM paper, Eq. 1)."""
+    return (se + sp + average_score(se, sp) + harmonic_score(se, sp)) / 4
+
+
+def icbhi_scores(se: float, sp: float) -> dict[str, float]:
+    """Sp, Se and Score, as RespireNet reports them."""
     return {"Sp": sp, "Se": se, "Score": icbhi_score(se, sp)}
 
 
-def bootstrap_scores(predictions: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
-    """95 % percentile intervals of `scores` when whole patients are drawn anew: columns low, high; rows Sp, Se, Score.
+def biocas_scores(se: float, sp: float) -> dict[str, float]:
+    """Se, Sp, AS, HS, the challenge's Score, and TS by the Conv-LSTM paper's Eq. (1): two averages, two names."""
+    named = {"Se": se, "Sp": sp, "AS": average_score(se, sp), "HS": harmonic_score(se, sp)}
+    return named | {"Score": challenge_score(se, sp), "TS": total_score(se, sp)}
+
+
+#: From Se and Sp to everything a paper reports.
+Formulas = Callable[[float, float], dict[str, float]]
+
+
+def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_scores) -> dict[str, float]:
+    """The scores of `formulas`, as fractions."""
+    named = formulas(sensitivity(label, predicted), specificity(label, predicted))
+    return {name: float(value) for name, value in named.items()}
+
+
+def bootstrap_scores(
+    predictions: pd.DataFrame, formulas: Formulas = icbhi_scores, seed: int = 0, n_resamples: int = 2000
+) -> pd.DataFrame:
+    """95 % percentile intervals of `scores` when whole patients are drawn anew: columns low, high; one row a score.
 
     predictions: columns patient, label, predicted. Cycles of one patient are alike, so drawing cycles would make the
     intervals far too narrow. A draw without a normal or an abnormal event counts for neither bound.
@@ -43,13 +80,14 @@ def bootstrap_scores(predictions: pd.DataFrame, seed: int = 0, n_resamples: int 
     normal = predictions["label"] == 0
     counts = pd.DataFrame({"a": hit & ~normal, "b": ~normal, "c": hit & normal, "d": normal})
     per_patient = counts.groupby(predictions["patient"].to_numpy()).sum().to_numpy().T.astype(float)
+    names = list(formulas(0.0, 0.0))
     if per_patient.shape[1] < 2:
-        return pd.DataFrame({"low": np.nan, "high": np.nan}, index=["Sp", "Se", "Score"])
+        return pd.DataFrame({"low": np.nan, "high": np.nan}, index=names)
 
     def statistic(a, b, c, d, axis=-1):
         with np.errstate(invalid="ignore"):
             se, sp = a.sum(axis) / b.sum(axis), c.sum(axis) / d.sum(axis)
-        return np.stack([sp, se, icbhi_score(se, sp)])
+        return np.stack(list(formulas(se, sp).values()))
 
     drawn = bootstrap(
         tuple(per_patient),
@@ -62,20 +100,23 @@ def bootstrap_scores(predictions: pd.DataFrame, seed: int = 0, n_resamples: int 
     ).bootstrap_distribution
     finite = [row[np.isfinite(row)] for row in drawn]
     bounds = [np.percentile(row, [2.5, 97.5]) if len(row) else (np.nan, np.nan) for row in finite]
-    return pd.DataFrame(bounds, columns=["low", "high"], index=["Sp", "Se", "Score"])
+    return pd.DataFrame(bounds, columns=["low", "high"], index=names)
 
 
 def _ratio(hits: int, of: int) -> float:
     return float(hits / of) if of else float("nan")
 
 
-def score_rows(row: str, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """`scores` in percent as rows of a comparison: one frame of predictions a seed -> row, metric, ours, sd, n_seeds, low, high.
+def score_rows(
+    row: str, predictions: Sequence[pd.DataFrame], formulas: Formulas = icbhi_scores, unit: float = 100
+) -> pd.DataFrame:
+    """`scores` as rows of a comparison: one frame of predictions a seed -> row, metric, ours, sd, n_seeds, low, high.
 
-    ours and sd are over seeds; low and high are the interval over patients with the seeds' predictions pooled.
+    ours and sd are over seeds; low and high are the interval over patients with the seeds' predictions pooled. unit: 100 for
+    percent, 1 for fractions.
     """
-    each = pd.DataFrame([scores(p["label"], p["predicted"]) for p in predictions]) * 100
-    interval = bootstrap_scores(pd.concat(predictions)) * 100
+    each = pd.DataFrame([scores(p["label"], p["predicted"], formulas) for p in predictions]) * unit
+    interval = bootstrap_scores(pd.concat(predictions), formulas) * unit
     return pd.DataFrame(
         {
             "row": row,

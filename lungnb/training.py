@@ -64,6 +64,7 @@ def fit(
     select: dict[str, str] | None = None,
     weights: torch.Tensor | None = None,
     rate: Callable[[int], float] = lambda epoch: 1.0,
+    max_grad_norm: float | None = None,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 20,
     task: str = "training",
@@ -73,8 +74,9 @@ def fit(
     loss_of(model, items, generator): mean loss of the items with these indices; random choices come from `generator`, which
     is on the device. evaluate(model): numbers for the history, once an epoch. select: rule -> name of the number it
     maximises; the rule "last" is always kept. weights: (n_items,) draws with replacement in proportion to them, else a
-    permutation. rate(epoch): factor on the learning rate. Raises UserError if the loss stops being a number, a rule finds
-    no number to select by, or the checkpoint is of another model.
+    permutation. rate(epoch): factor on the learning rate. max_grad_norm: longer gradients are clipped to it.
+    Raises UserError if the loss stops being a number, a rule finds no number to select by, or the checkpoint is of another
+    model.
     """
     select = select or {}
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -87,7 +89,9 @@ def fit(
         epoch = progress.epoch
         for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr * rate(epoch)
-        loss = _train_epoch(model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights)
+        loss = _train_epoch(
+            model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights, max_grad_norm
+        )
         if loss != loss:
             raise UserError(f"{task}: the loss became NaN in epoch {epoch}; lower the learning rate or use float32.")
         if accelerator.num_processes > 1:  # each process has seen its own share; all go on with the mean
@@ -121,7 +125,9 @@ def fit(
     return Fitted(pd.DataFrame(progress.history), progress.states, progress.epochs)
 
 
-def _train_epoch(model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights) -> float:
+def _train_epoch(
+    model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights, max_grad_norm
+) -> float:
     model.train()
     torch.manual_seed(_mix(seed, epoch, accelerator.process_index))  # dropout
     generator = torch.Generator(accelerator.device).manual_seed(_mix(seed, epoch, accelerator.process_index))
@@ -142,6 +148,8 @@ def _train_epoch(model, loss_of, n_items, optimizer, batch_size, seed, epoch, ac
         with accelerator.autocast():
             loss = loss_of(model, items, generator)
         accelerator.backward(loss)
+        if max_grad_norm:
+            accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
         optimizer.step()
         losses.append(loss.detach())
     return accelerator.reduce(torch.stack(losses).mean(), "mean").item()

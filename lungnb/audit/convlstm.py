@@ -3,23 +3,14 @@
 import numpy as np
 
 from lungnb.audit.checks import Checks, exact, fits, harmonic, mean, near, printed, reachable
+from lungnb.metrics import challenge_score, total_score
 from lungnb.published import wide
 
 EVENTS = ["N", "R", "W", "S", "CC", "FC", "WC"]
 HALF = 0.5e-4  # Tables 2 and 3 print four decimals
 
 
-def equation_1(se, sp):
-    """The paper's TS: (Se + Sp + AS + HS) / 4."""
-    return (se + sp + mean(se, sp) + harmonic(se, sp)) / 4
-
-
-def challenge_score(se, sp):
-    """The BioCAS 2022 challenge's Score: (AS + HS) / 2."""
-    return mean(mean(se, sp), harmonic(se, sp))
-
-
-FORMULAS = {"Eq. (1)": equation_1, "(AS+HS)/2": challenge_score}
+FORMULAS = {"Eq. (1)": total_score, "(AS+HS)/2": challenge_score}
 
 
 def checks() -> Checks:

@@ -100,8 +100,8 @@ def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     return fold
 
 
-def hold_out_validation(events: pd.DataFrame, seed: int, n_folds: int = 5) -> pd.Series:
-    """True for the events of the validation patients, about 1/n_folds of `events` (the training side of a split).
+def hold_out_validation(events: pd.DataFrame, seed: int, n_folds: int = 5, n_held: int = 1) -> pd.Series:
+    """True for the events of the validation patients, about n_held/n_folds of `events` (the training side of a split).
 
     Raises UserError if there are fewer patients than folds: then nothing honest can be held out.
     """
@@ -110,7 +110,13 @@ def hold_out_validation(events: pd.DataFrame, seed: int, n_folds: int = 5) -> pd
             f"Only {events['patient'].nunique()} patients are left to train on, too few to hold out 1 in {n_folds} for "
             "validation; use more patients or selection='last'."
         )
-    return grouped_folds(events, n_folds, seed) == 0
+    return grouped_folds(events, n_folds, seed) < n_held
+
+
+def hold_out_events(events: pd.DataFrame, share: float = 0.3, seed: int = 0) -> pd.Series:
+    """True for `share` of the events of each label, drawn one by one. Leaky: patients stand on both sides."""
+    drawn = events.groupby("label").sample(frac=share, random_state=seed)
+    return pd.Series(events.index.isin(drawn.index), index=events.index)
 
 
 def _sides(is_test: pd.Series, index: pd.Index) -> pd.Series:

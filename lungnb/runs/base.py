@@ -2,7 +2,7 @@
 
 A run's folder under `LUNGNB_CACHE/runs` holds config.yaml, history.csv, predictions.parquet, metrics.json and
 model.safetensors; while it is trained also checkpoint.pt, from which a killed run goes on. Its key is made of the
-configuration, the fingerprint of the data and the code of the package, so a change of any of them is another run.
+configuration, the fingerprint of the data and the code behind the run, so a change of any of them is another run.
 """
 
 import ast
@@ -32,33 +32,38 @@ from lungnb.training import State
 
 logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well
 
-#: Rooms whose code shapes a result; a change in one of them makes all runs anew. The others only show results.
-_ROOMS = [
-    "data/*.py",
-    "data/simulate/*.py",
-    "clips.py",
-    "features.py",
-    "augment.py",
-    "models/**/*.py",
-    "training.py",
-    "runs/*.py",
-]
-
 
 @functools.cache
-def code_version() -> str:
-    """A hash of the code behind a result, blind to comments, docstrings and layout."""
-    root, digest = Path(lungnb.__file__).parent, hashlib.blake2b(digest_size=5)
-    for path in sorted({p for room in _ROOMS for p in root.glob(room)}):
-        tree = ast.parse(path.read_text())
+def code_version(module: str) -> str:
+    """A hash of `module` and of all it imports from lungnb: the code behind a result, blind to comments and layout.
+
+    Simulators are imported by name alone (`lungnb.data.load`), so they do not count: what they write is in the fingerprint.
+    """
+    digest, trees, left = hashlib.blake2b(digest_size=5), {}, [module]
+    while left:
+        name = left.pop()
+        source = _source(name)
+        if name in trees or source is None:
+            continue
+        trees[name] = tree = ast.parse(source.read_text())
         for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-                and ast.get_docstring(node, clean=False) is not None
-            ):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            if isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
                 node.body = node.body[1:]
-        digest.update(f"{path.name}:{ast.dump(tree)}".encode())
+    for name, tree in sorted(trees.items()):
+        digest.update(f"{name}:{ast.dump(tree)}".encode())
     return digest.hexdigest()
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module of lungnb; None for other modules and for names that are none."""
+    package, *parts = module.split(".")
+    path = Path(lungnb.__file__).parent.joinpath(*parts)
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if package == "lungnb" and file.is_file()), None)
 
 
 class Run(pydantic.BaseModel):
@@ -77,12 +82,12 @@ class Run(pydantic.BaseModel):
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "bf16"] = "float32"
-    infra: TaskInfra = TaskInfra(version=code_version(), mode="retry")
+    infra: TaskInfra = TaskInfra(mode="retry")
 
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)
         if self.infra.folder is None:
-            self.infra._update(folder=cache_dir() / "runs")
+            self.infra._update(folder=cache_dir() / "runs", version=code_version(type(self).__module__))
 
     @infra.apply
     def result(self) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The Conv-LSTM's way from events to tensors on the device: clips, stacked maps, metadata as indices, class indices."""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lungnb.cache import atomic_file, cache_dir
+from lungnb.data.bank import AudioBank, audio_bank
+from lungnb.data.events import Corpus
+from lungnb.data.sprsound import POSITIONS
+from lungnb.features import StackedMaps
+from lungnb.models.convlstm import INPUTS, InputName, Metadata
+
+SAMPLE_RATE = 8000
+BATCH = 256
+#: Part of the cache key: raise it when the same input would give other maps.
+VERSION = 1
+
+Padding = Literal["zero", "repeat"]
+
+
+def clips_of(bank: AudioBank, events: pd.DataFrame, n_samples: int, padding: Padding = "zero") -> np.ndarray:
+    """int16 (N, n_samples): the middle of a longer event; a shorter one, then silence or itself again."""
+    first, length = bank.locate(events)
+    surplus = np.maximum(length - n_samples, 0)
+    first, length, step = first + surplus // 2, length - surplus, np.arange(n_samples)
+    within = step < length[:, None]
+    clips = bank.samples[first[:, None] + (step % length[:, None] if padding == "repeat" else step * within)]
+    return clips if padding == "repeat" else clips * within
+
+
+def stacked_maps(
+    corpus: Corpus, size: InputName = "A", padding: Padding = "zero", device: str | torch.device = "cpu"
+) -> np.ndarray:
+    """Log-mel, MFCC and LFCC of every event: float16 (N, 3, n_rows, frames), memory-mapped.
+
+    They never change, so one pass over the corpus computes them for all runs; from then on they come from the cache.
+    """
+    key = hashlib.blake2b(repr((VERSION, corpus.fingerprint, INPUTS[size], padding)).encode(), digest_size=8)
+    path = cache_dir() / "maps" / f"{corpus.name}-{size}-{key.hexdigest()}.npy"
+    if not path.exists():
+        maps = compute_maps(corpus, size, padding, device)
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, maps)
+    return np.load(path, mmap_mode="r")
+
+
+@torch.inference_mode()
+def compute_maps(corpus: Corpus, size: InputName, padding: Padding, device: str | torch.device) -> np.ndarray:
+    """The pass itself: see `stacked_maps`."""
+    given, bank = INPUTS[size], audio_bank(corpus, SAMPLE_RATE)
+    front = StackedMaps(SAMPLE_RATE, given.n_fft, given.hop_length, given.n_rows).to(device)
+    parts = []
+    for start in range(0, len(corpus.events), BATCH):
+        rows = corpus.events.iloc[start : start + BATCH]
+        clips = clips_of(bank, rows, round(given.seconds * SAMPLE_RATE), padding)
+        parts.append(front(torch.from_numpy(clips).to(device).float() / 32767).half().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def metadata_of(
+    events: pd.DataFrame, form: Literal["real", "shuffled", "zeroed"] = "real", seed: int = 0
+) -> torch.Tensor:
+    """Indices (N, 3) of age, sex and position for the embeddings; what is not known has the last row of its table.
+
+    "shuffled": each event has those of another event. "zeroed": all are unknown, so that nothing is told.
+    """
+    age = np.floor(events["age_years"].astype("Float64").fillna(-1).to_numpy(float)).clip(max=Metadata.N_AGES - 1)
+    columns = [
+        np.where(age < 0, Metadata.N_AGES, age),
+        events["sex"].map({"male": 0, "female": 1}).fillna(Metadata.N_SEXES),
+        events["position"].map({p: k for k, p in enumerate(POSITIONS)}).fillna(Metadata.N_POSITIONS),
+    ]
+    indices = np.stack([np.asarray(c, dtype=np.int64) for c in columns], axis=1)
+    if form == "shuffled":
+        indices = np.random.default_rng(seed).permutation(indices)
+    if form == "zeroed":
+        indices[:] = (Metadata.N_AGES, Metadata.N_SEXES, Metadata.N_POSITIONS)
+    return torch.from_numpy(indices)
