@@ -9,7 +9,10 @@ from lungnb.data.events import Corpus
 from lungnb.errors import UserError
 
 _READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi", "sprsound": "lungnb.data.sprsound:read_sprsound"}
-_SIMULATORS = {"icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi"}
+_SIMULATORS = {
+    "icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi",
+    "sprsound": "lungnb.data.simulate.sprsound:simulate_sprsound",
+}
 
 
 def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 40) -> Corpus:
