@@ -6,32 +6,27 @@ KEYS = ["row", "metric"]
 
 
 def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Join by `row` and `metric`, in the published order; what only we have comes after.
+    """Join by `row`, `metric` and, if `ours` has one, `subset`, in the published order; what only we have comes after.
 
     published: row, metric, value. ours: row, metric, ours, and as known sd, n_seeds, low, high. recorded: row, metric,
-    ours, and subset where a run has several; it becomes the column `recorded`, or one column `recorded <subset>` each.
+    ours; it becomes the column `recorded`.
     """
-    ours = ours.reindex(columns=[*KEYS, "ours", "sd", "n_seeds", "low", "high"])
-    tidy = published[[*KEYS, "value"]].rename(columns={"value": "published"})
-    tidy = _join(tidy, ours).astype({"n_seeds": "Int64"})
+    keys = [*KEYS, "subset"] if "subset" in ours else KEYS
+    ours = ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "low", "high"])
+    tidy = published[[*keys, "value"]].rename(columns={"value": "published"})
+    tidy = _join(tidy, ours, keys).astype({"n_seeds": "Int64"})
     if recorded is None:
         return tidy
-    subsets = recorded["subset"].unique() if "subset" in recorded else []
-    if len(subsets) < 2:
-        tidy = _join(tidy, recorded[[*KEYS, "ours"]].rename(columns={"ours": "recorded"}))
-    else:
-        for subset in subsets:
-            part = recorded.loc[recorded["subset"] == subset, [*KEYS, "ours"]]
-            tidy = _join(tidy, part.rename(columns={"ours": f"recorded {subset}"}))
+    tidy = _join(tidy, recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"}), keys)
     tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
     return tidy
 
 
-def _join(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+def _join(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """An outer join that keeps the order of `left`, then of `right` (pandas sorts an outer join by its keys)."""
-    order = pd.concat([left[KEYS], right[KEYS]]).drop_duplicates()
-    joined = order.merge(left, on=KEYS, how="left", validate="1:1")
-    return joined.merge(right, on=KEYS, how="left", validate="1:1")
+    order = pd.concat([left[keys], right[keys]]).drop_duplicates()
+    joined = order.merge(left, on=keys, how="left", validate="1:1")
+    return joined.merge(right, on=keys, how="left", validate="1:1")
 
 
 def is_comparison(frame: pd.DataFrame) -> bool:
@@ -39,14 +34,26 @@ def is_comparison(frame: pd.DataFrame) -> bool:
 
 
 def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
-    """A comparison for reading: one line a row, for each metric published beside ours (`54.2 ± 1.10 [50.0, 58.0]`)."""
-    sources = ["published", "ours", *(c for c in tidy.columns if c.startswith("recorded"))]
+    """A comparison for reading: one line a row, for each metric published beside ours (`54.2 ± 1.10 [50.0, 58.0]`).
+
+    With more than three metrics what is published, ours and recorded stand below each other. Several subsets are told apart
+    in front of the row.
+    """
+    sources = [s for s in ("published", "ours", "recorded") if s in tidy and (s == "ours" or tidy[s].notna().any())]
     cells = tidy.assign(ours=tidy.apply(_ours, axis=1), **{c: tidy[c].map(number) for c in sources if c != "ours"})
-    wide = cells.pivot(index="row", columns="metric", values=sources).swaplevel(axis=1)
-    columns = pd.MultiIndex.from_product([tidy["metric"].unique(), sources])
-    wide = wide.reindex(index=tidy["row"].unique(), columns=columns).fillna("")
-    unrecorded = [c for c in columns if c[1].startswith("recorded") and not wide[c].any()]
-    return wide.drop(columns=unrecorded).rename_axis(index=None, columns=[None, None])
+    lines = ["subset", "row"] if "subset" in tidy and tidy["subset"].nunique() > 1 else ["row"]
+    long = cells.melt([*lines, "metric"], sources, "source").assign(value=lambda x: x["value"].astype(object))
+    order = {c: list(dict.fromkeys(long[c])) for c in [*lines, "metric", "source"]}
+    for c, values in order.items():
+        long[c] = pd.Categorical(long[c], values)
+    many = len(order["metric"]) > 3
+    index, columns = ([*lines, "source"], ["metric"]) if many else (lines, ["metric", "source"])
+    wide = long.pivot(index=index, columns=columns, values="value").sort_index().sort_index(axis=1).fillna("")
+    if many:
+        wide = wide[(wide != "").any(axis=1)]
+        wide.columns = wide.columns.astype(str)
+    names = [None] * wide.index.nlevels
+    return wide.rename_axis(index=names if len(names) > 1 else None, columns=[None] * wide.columns.nlevels)
 
 
 def _ours(line: pd.Series) -> str:
@@ -60,7 +67,7 @@ def _ours(line: pd.Series) -> str:
 
 
 def number(value: object) -> str:
-    """Three digits or so: 66.2, 0.57, 0.0012; whole numbers, words and yes/no as they are; nothing for NA."""
+    """Three digits or so: 66.2, 5.72, 0.572, 0.0012; whole numbers, words and yes/no as they are; nothing for NA."""
     if not pd.api.types.is_scalar(value):
         return str(value)
     if pd.isna(value):
@@ -69,4 +76,6 @@ def number(value: object) -> str:
         return str(value)
     if abs(value) >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
+    if abs(value) >= 1 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}"

@@ -33,10 +33,12 @@ def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
         table = pd.read_csv(folder / "tables" / f"{name}.csv")
         if not is_comparison(table):
             continue
-        ours = table[table["ours"].notna()].assign(subset="test").reindex(columns=COLUMNS)
+        ours = table[table["ours"].notna()]
+        if "subset" not in ours:
+            ours = ours.assign(subset="test")
         target = repository(Path.cwd()) / "reports" / "recorded" / f"{paper}-{name}.csv"
         with atomic_file(target) as path:
-            ours.round(3).to_csv(path, index=False)
+            ours.reindex(columns=COLUMNS).round(5).to_csv(path, index=False)
         with atomic_file(target.with_suffix(".json")) as path:
             path.write_text(json.dumps(_provenance(manifest, artefact, cut), indent=1, ensure_ascii=False))
         written.append(target)

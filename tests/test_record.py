@@ -29,7 +29,7 @@ def test_only_comparisons_are_kept_and_only_our_rows(built):
     paths = record("01_toy", "laptop", "Half the epochs.", out=str(built / "out"))
     assert paths == [built / "reports" / "recorded" / "toy-table-1.csv"]
     kept = recorded("toy-table-1")
-    assert kept[["row", "metric", "ours", "subset"]].values.tolist() == [["CNN", "Score", 41.235, "test"]]
+    assert kept[["row", "metric", "ours", "subset"]].values.tolist() == [["CNN", "Score", 41.23456, "test"]]
     assert kept["origin"].str.startswith("real, partial").all()
 
 
@@ -45,7 +45,7 @@ def test_provenance_holds_config_fingerprint_commit_and_device(built, corpus):
 def test_a_recorded_number_stands_beside_the_published_one(built):
     record("01_toy", "laptop", "Half the epochs.", out=str(built / "out"))
     tidy = comparison(PUBLISHED, OURS, recorded("toy-table-1")).set_index("row")
-    assert tidy.loc["CNN", ["published", "recorded"]].tolist() == [66.2, 41.235]
+    assert tidy.loc["CNN", ["published", "recorded"]].tolist() == [66.2, 41.23456]
     assert pd.isna(tidy.loc["cited", "recorded"])
 
 

@@ -170,15 +170,36 @@ def test_comparison_keeps_the_published_order():
         comparison(pd.concat([PUBLISHED, PUBLISHED]), OURS)
 
 
-def test_comparison_with_recorded_runs():
-    one = pd.DataFrame({"row": ["CNN"], "metric": ["Score"], "ours": [65.0], "subset": ["combined"]})
+def test_comparison_with_a_recorded_run():
+    one = pd.DataFrame({"row": ["CNN"], "metric": ["Score"], "ours": [65.0], "subset": ["test"]})
     assert comparison(PUBLISHED, OURS, one)["recorded"].tolist()[0] == 65
-    two = pd.concat([one, one.assign(subset="inter", ours=63.0)])
-    tidy = comparison(PUBLISHED, OURS, two)
-    assert tidy[["recorded combined", "recorded inter"]].iloc[0].tolist() == [65, 63]
-    wide = pivot(tidy)
-    assert wide.loc["CNN", ("Score", "recorded inter")] == "63.0"
-    assert ("Se", "recorded inter") not in wide.columns  # nothing was recorded for it
+    assert pivot(comparison(PUBLISHED, OURS, one)).loc["CNN", ("Score", "recorded")] == "65.0"
+    with pytest.raises(pd.errors.MergeError):
+        comparison(PUBLISHED, OURS, pd.concat([one, one.assign(subset="inter")]))
+
+
+def test_comparison_by_subset():
+    parts = ["combined", "inter"]
+    ours = pd.concat([OURS.assign(subset=s) for s in parts])
+    kept = pd.DataFrame({"row": "CNN", "metric": "Score", "ours": [65.0, 63.0], "subset": parts})
+    tidy = comparison(PUBLISHED.assign(subset="combined"), ours, kept).set_index(["subset", "row", "metric"])
+    assert tidy.loc[("combined", "CNN", "Score"), ["published", "ours", "recorded"]].tolist() == [66.2, 64.344, 65]
+    assert tidy.loc[("inter", "CNN", "Score"), ["ours", "recorded"]].tolist() == [64.344, 63]
+    assert pd.isna(tidy.loc[("inter", "CNN", "Score"), "published"])
+    wide = pivot(tidy.reset_index())
+    assert wide.loc[("inter", "CNN"), ("Score", "recorded")] == "63.0"
+    assert wide.index.get_level_values(0).tolist() == ["combined"] * 3 + ["inter"] * 2
+
+
+def test_many_metrics_are_read_line_by_line():
+    metrics = ["Se", "Sp", "AS", "HS"]
+    published = pd.DataFrame({"row": "CNN", "metric": metrics, "value": [0.4482, 0.7604, 0.6043, 0.564]})
+    ours = pd.DataFrame({"row": ["CNN", "ours only"], "metric": "Se", "ours": [0.5, 0.25]})
+    wide = pivot(comparison(published, ours))
+    assert wide.index.tolist() == [("CNN", "published"), ("CNN", "ours"), ("ours only", "ours")]
+    assert wide.columns.tolist() == metrics
+    assert wide.loc[("CNN", "published")].tolist() == ["0.448", "0.760", "0.604", "0.564"]
+    assert wide.loc[("CNN", "ours")].tolist() == ["0.500", "", "", ""]
 
 
 def test_pivot_reads_published_beside_ours():
