@@ -27,7 +27,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="Write, count or download a data set.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
-DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi.")]
+DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi or sprsound.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds, or will hold, NAME/.")]
 
 
@@ -35,7 +35,9 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hol
 def report(
     names: Names = None,
     profile: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "smoke",
-    data: Annotated[str, typer.Option(metavar="DIR", help="Folder that holds icbhi/ and the like, or simulated.")] = "",
+    data: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder that holds icbhi/, sprsound/ and the like, or simulated.")
+    ] = "",
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebooks.")
     ] = None,
