@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lungnb import augment as module
-from lungnb.augment import augment, loudness, noise, pitch, roll, speed, time_stretch, vtlp
+from lungnb.augment import augment, loudness, noise, pitch, roll, shift_and_mask, speed, time_stretch, vtlp
 
 RATE, N = 4000, 20000
 
@@ -161,3 +161,37 @@ def test_a_clip_does_not_hear_its_neighbours(change):
     others = clips.clone()
     others[1:] = 5 * torch.randn(15, 6000, generator=rng(9))
     assert torch.allclose(change(clips, rng(2))[0], change(others, rng(2))[0], atol=1e-6)
+
+
+def numbered(n=400, rows=64, frames=76):
+    """Maps in which every value tells its row and frame, and none is zero."""
+    return (1 + torch.arange(rows * frames, dtype=torch.float32).view(rows, frames)).expand(n, 3, rows, frames)
+
+
+@pytest.mark.parametrize(("rows", "frames"), [(64, 76), (64, 79), (40, 47)])
+def test_maps_are_shifted_and_masked_by_an_eighth_at_most(rows, frames):
+    maps = numbered(800, rows, frames)
+    before = maps.clone()
+    changed = shift_and_mask(maps, rng())
+    assert torch.equal(maps, before)
+    one = changed[:, 0]
+    assert torch.equal(one[:, None].expand_as(changed), changed)  # the channels stay together
+    sounds = one != 0
+    assert torch.equal(sounds, sounds.any(2)[:, :, None] & sounds.any(1)[:, None, :])
+    for masked, size in ((~sounds.any(2), rows), (~sounds.any(1), frames)):
+        assert (masked.sum(1).min(), masked.sum(1).max()) == (0, round(size / 8))
+        assert ((masked[:, 1:] & ~masked[:, :-1]).sum(1) + masked[:, 0] <= 1).all()  # in one piece
+    source = (one - 1).long()
+    assert (source // frames == torch.arange(rows)[:, None])[sounds].all()
+    shift = (torch.arange(frames) - source % frames + frames // 2) % frames - frames // 2
+    low, high = shift.where(sounds, frames).amin((1, 2)), shift.where(sounds, -frames).amax((1, 2))
+    assert torch.equal(low, high)  # each clip by one number
+    assert (low.min(), low.max()) == (-round(frames / 8), round(frames / 8))
+
+
+def test_shift_and_mask_draw_from_the_generator_alone():
+    maps, state = numbered(32), torch.get_rng_state()
+    assert torch.equal(shift_and_mask(maps, rng(5)), shift_and_mask(maps, rng(5)))
+    assert not torch.equal(shift_and_mask(maps, rng(5)), shift_and_mask(maps, rng(6)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(shift_and_mask(maps, rng(), share=0.0), maps)

@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungnb.metrics import bootstrap_scores, icbhi_score, scores, sensitivity, specificity
+from lungnb.metrics import (
+    biocas_scores,
+    bootstrap_scores,
+    harmonic_score,
+    icbhi_score,
+    score_rows,
+    scores,
+    sensitivity,
+    specificity,
+)
 
 #: The best epoch of the log that the authors ship (fact sheet, section 6.1): rows true, columns predicted.
 LOG = np.array([[618, 110, 40, 7], [136, 242, 8, 5], [74, 21, 96, 15], [15, 10, 35, 12]])
@@ -89,3 +98,49 @@ def test_intervals_of_too_little():
 def test_the_seed_decides():
     data = clustered()
     assert bootstrap_scores(data, seed=3, n_resamples=200).equals(bootstrap_scores(data, seed=3, n_resamples=200))
+
+
+#: Hits of 705 abnormal and of 1,728 normal events that give the Conv-LSTM paper's Table 3 (fact sheet, sections 1.1 and 5).
+TABLE_3 = {
+    "CNN": (316, 1314, {"Se": 0.4482, "Sp": 0.7604, "AS": 0.6043, "HS": 0.5640, "Score": 0.5841, "TS": 0.5942}),
+    "Upsampling CNN": (
+        397,
+        1087,
+        {"Se": 0.5631, "Sp": 0.6291, "AS": 0.5961, "HS": 0.5943, "Score": 0.5952, "TS": 0.5956},
+    ),
+    "ConvLstm": (363, 1218, {"Se": 0.5149, "Sp": 0.7049, "AS": 0.6099, "HS": 0.5951, "Score": 0.6025, "TS": 0.6062}),
+    "full": (403, 1362, {"Se": 0.5716, "Sp": 0.7882, "AS": 0.6799, "HS": 0.6626, "Score": 0.6713, "TS": 0.6756}),
+}
+
+
+@pytest.mark.parametrize(("abnormal", "normal", "expected"), TABLE_3.values(), ids=TABLE_3)
+def test_biocas_scores_of_the_published_counts(abnormal, normal, expected):
+    got = biocas_scores(abnormal / 705, normal / 1728)
+    assert got == pytest.approx(expected, abs=1e-4)  # some are rounded in print, some are cut off
+    label = np.r_[np.full(705, 5), np.zeros(1728)]
+    predicted = np.r_[np.full(abnormal, 5), np.full(705 - abnormal, 2), np.zeros(normal), np.ones(1728 - normal)]
+    assert scores(label, predicted, biocas_scores) == got
+
+
+def test_always_normal_and_always_wrong(recwarn):
+    label = np.array([0, 0, 1, 5, 6])
+    got = scores(label, np.zeros(5), biocas_scores)
+    assert got == {"Se": 0, "Sp": 1, "AS": 0.5, "HS": 0, "Score": 0.25, "TS": 0.375}
+    assert set(scores(label, np.full(5, 3), biocas_scores).values()) == {0}
+    assert harmonic_score(np.array([0.0, 0.5]), np.array([0.0, 1.0])).tolist() == [0, pytest.approx(2 / 3)]
+    assert not recwarn.list
+
+
+def test_rows_of_a_comparison_in_fractions():
+    seeds = [clustered(), clustered(seed=1)]
+    each = pd.DataFrame([scores(p["label"], p["predicted"], biocas_scores) for p in seeds])
+    rows = score_rows("full", seeds, biocas_scores, unit=1)
+    assert rows["metric"].tolist() == ["Se", "Sp", "AS", "HS", "Score", "TS"]
+    assert rows[["row", "n_seeds"]].drop_duplicates().to_numpy().tolist() == [["full", 2]]
+    assert np.allclose(rows["ours"], each.mean())
+    assert np.allclose(rows["sd"], each.std())
+    assert (rows["low"] < rows["ours"]).all()
+    assert (rows["ours"] < rows["high"]).all()
+    percent = score_rows("full", seeds, biocas_scores)
+    numbers = ["ours", "sd", "low", "high"]
+    assert np.allclose(percent[numbers], 100 * rows[numbers])

@@ -9,7 +9,7 @@ from corpora import real_data, simulated
 from lungnb import UserError
 from lungnb.data.icbhi import read_annotations, read_folds
 from lungnb.data.load import load_corpus
-from lungnb.data.splits import SPLITS, grouped_folds, hold_out_validation, make_split
+from lungnb.data.splits import SPLITS, grouped_folds, hold_out_events, hold_out_validation, make_split
 
 
 def patients(split, corpus):
@@ -124,3 +124,30 @@ def test_official_split_of_the_real_recordings():
         assert counts == {"train": 1076, "test": 920}
     else:
         pytest.skip(f"no counts are known for {corpus.n_recordings} recordings")
+
+
+def test_events_are_held_out_label_by_label():
+    counts = {"normal": 1000, "wheeze": 97, "rhonchi": 10, "coarse crackle": 3, "stridor": 2, "fine crackle": 1}
+    label = pd.Series([name for name, n in counts.items() for _ in range(n)], dtype="string").sample(
+        frac=1, random_state=1
+    )
+    events = label.to_frame("label").set_axis(range(5, 5 + 3 * len(label), 3))  # a part of a corpus, with its index
+    held = hold_out_events(events)
+    assert held.index.equals(events.index)
+    table = pd.crosstab(events["label"], held)
+    assert table[True].to_dict() == {name: round(0.3 * n) for name, n in counts.items()}
+    several = table.loc[[name for name, n in counts.items() if n > 1]]
+    assert (several > 0).all(axis=None)
+    assert hold_out_events(events.copy()).equals(held)
+    assert not hold_out_events(events, seed=1).equals(held)
+    assert hold_out_events(events, share=0.5).sum() == pytest.approx(0.5 * len(events), abs=3)
+
+
+def test_several_folds_are_held_out():
+    events = simulated().events
+    one, three = (hold_out_validation(events, seed=0, n_folds=10, n_held=n) for n in (1, 3))
+    assert (three | ~one).all()
+    assert not set(events[three]["patient"]) & set(events[~three]["patient"])
+    folds = grouped_folds(events, 10, seed=0)
+    assert set(folds[three]) == {0, 1, 2}
+    assert three.sum() == folds.isin([0, 1, 2]).sum()

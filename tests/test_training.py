@@ -148,6 +148,23 @@ def test_a_loss_that_is_no_number_stops_the_run():
         train(network(), loss_of=lambda *a: loss_of(*a) * next(factors), task="toy")
 
 
+def test_long_gradients_are_clipped_and_short_ones_are_not():
+    before = module._copy(network())
+
+    def step(**options):
+        """How far the first step of plain SGD at a rate of 0.1 goes, and where it leads."""
+        fitted = train(network(), epochs=1, batch_size=50, **options)
+        weights = {k: v for k, v in fitted.states["last"].items() if k in dict(network().named_parameters())}
+        return torch.cat([(v - before[k]).flatten() for k, v in weights.items()]).norm().item() / 0.1, weights
+
+    far, free = step()
+    assert far > 0.1
+    near, clipped = step(max_grad_norm=far / 4)
+    assert near == pytest.approx(far / 4, rel=1e-3)
+    assert all(torch.allclose(v - before[k], (free[k] - before[k]) / 4, atol=1e-5) for k, v in clipped.items())
+    assert same(step(max_grad_norm=2 * far)[1], free)
+
+
 def test_a_score_that_is_never_a_number_is_said():
     with pytest.raises(UserError, match=r"toy: accuracy was no number in any epoch"):
         train(network(), lambda m: {"accuracy": float("nan")}, task="toy")
