@@ -189,6 +189,12 @@ def test_maps_are_shifted_and_masked_by_an_eighth_at_most(rows, frames):
     assert (low.min(), low.max()) == (-round(frames / 8), round(frames / 8))
 
 
+def test_every_row_and_frame_can_be_masked():
+    sounds = shift_and_mask(numbered(2000), rng())[:, 0] != 0
+    assert (~sounds).all(2).any(0).all()
+    assert (~sounds).all(1).any(0).all()
+
+
 def test_shift_and_mask_draw_from_the_generator_alone():
     maps, state = numbered(32), torch.get_rng_state()
     assert torch.equal(shift_and_mask(maps, rng(5)), shift_and_mask(maps, rng(5)))
