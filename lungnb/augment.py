@@ -169,12 +169,12 @@ def shift_and_mask(maps: torch.Tensor, generator: torch.Generator, share: float 
 
     def span(size: int) -> torch.Tensor:
         """True within an interval of random length and place: (B, size)."""
-        length = torch.rand(n, 1, generator=generator, device=maps.device) * share * size
-        start = torch.rand(n, 1, generator=generator, device=maps.device) * (size - length)
+        length = (torch.rand(n, 1, generator=generator, device=maps.device) * (int(share * size) + 1)).floor()
+        start = (torch.rand(n, 1, generator=generator, device=maps.device) * (size - length + 1)).floor()
         at = torch.arange(size, device=maps.device)
         return (at >= start) & (at < start + length)
 
-    far = round(share * frames)
+    far = int(share * frames)
     shift = torch.randint(-far, far + 1, (n, 1), generator=generator, device=maps.device)
     source = (torch.arange(frames, device=maps.device) - shift) % frames
     maps = maps.gather(3, source[:, None, None, :].expand_as(maps))

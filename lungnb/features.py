@@ -49,14 +49,14 @@ class StackedMaps(nn.Module):
         n_bins, nyquist = 1 + n_fft // 2, sample_rate / 2
         mel = torchaudio.functional.melscale_fbanks(n_bins, 0.0, nyquist, n_rows, sample_rate, "slaney", "slaney")
         linear = torchaudio.functional.linear_fbanks(n_bins, 0.0, nyquist, n_rows, sample_rate)
-        self.register_buffer("banks", torch.cat([mel, linear], dim=1).T.contiguous())
-        self.register_buffer("dct", torchaudio.functional.create_dct(n_rows, n_rows, "ortho").T.contiguous())
+        self.register_buffer("banks", torch.cat([mel, linear], dim=1))
+        self.register_buffer("dct", torchaudio.functional.create_dct(n_rows, n_rows, "ortho"))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = self.spectrum(waveform)
-        power = self.banks @ (spectrum.real.square() + spectrum.imag.square())
-        mel, linear = (self._decibels(part) for part in power.chunk(2, dim=1))
-        return torch.stack([mel, self.dct @ mel, self.dct @ linear], dim=1)
+        spectrum = self.spectrum(waveform).mT  # frames first, as it lies in memory: the products below are one each
+        power = (spectrum.real.square() + spectrum.imag.square()) @ self.banks
+        mel, linear = (self._decibels(part) for part in power.chunk(2, dim=2))
+        return torch.stack([mel, mel @ self.dct, linear @ self.dct], dim=1).mT
 
     def _decibels(self, power: torch.Tensor) -> torch.Tensor:
         db = power.clamp(min=1e-10).log10().mul(10)

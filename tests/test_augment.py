@@ -179,14 +179,14 @@ def test_maps_are_shifted_and_masked_by_an_eighth_at_most(rows, frames):
     sounds = one != 0
     assert torch.equal(sounds, sounds.any(2)[:, :, None] & sounds.any(1)[:, None, :])
     for masked, size in ((~sounds.any(2), rows), (~sounds.any(1), frames)):
-        assert (masked.sum(1).min(), masked.sum(1).max()) == (0, round(size / 8))
+        assert (masked.sum(1).min(), masked.sum(1).max()) == (0, size // 8)
         assert ((masked[:, 1:] & ~masked[:, :-1]).sum(1) + masked[:, 0] <= 1).all()  # in one piece
     source = (one - 1).long()
     assert (source // frames == torch.arange(rows)[:, None])[sounds].all()
     shift = (torch.arange(frames) - source % frames + frames // 2) % frames - frames // 2
     low, high = shift.where(sounds, frames).amin((1, 2)), shift.where(sounds, -frames).amax((1, 2))
     assert torch.equal(low, high)  # each clip by one number
-    assert (low.min(), low.max()) == (-round(frames / 8), round(frames / 8))
+    assert (low.min(), low.max()) == (-(frames // 8), frames // 8)
 
 
 def test_every_row_and_frame_can_be_masked():

@@ -18,9 +18,10 @@ from lungnb.errors import UserError
 from lungnb.metrics import biocas_scores, scores
 from lungnb.models.convlstm import N_CLASSES, Architecture, ConvLSTM, InputName
 from lungnb.runs.base import Run
-from lungnb.runs.maps import BATCH, Padding, metadata_of, stacked_maps
+from lungnb.runs.maps import Padding, metadata_of, stacked_maps
 from lungnb.training import State, fit, make_accelerator
 
+EVAL_BATCH = 256
 PARTS = ("train", "validation", "inter", "intra")
 PROBABILITIES = [f"p{k}" for k in range(N_CLASSES)]
 MODELS: list[Architecture] = ["CNN", "Upsampling CNN", "ConvLstm", "full"]
@@ -187,18 +188,18 @@ def z_scores(maps: torch.Tensor, train: torch.Tensor, form: str) -> torch.Tensor
     dims = {"channel": (0, 2, 3), "row": (0, 3), "clip": (2, 3)}[form]
     if form != "clip":
         total, square, n = 0, 0, 0
-        for part in train.split(BATCH):
+        for part in train.split(EVAL_BATCH):
             x = maps[part].double()
             n += x[:, 0, 0].numel() * (x.shape[2] if form == "channel" else 1)
             total, square = total + x.sum(dims, keepdim=True), square + x.square().sum(dims, keepdim=True)
         mean = total / n
         sd = (square / n - mean.square()).clamp(min=1e-6).sqrt()
     out = torch.empty_like(maps)
-    for start in range(0, len(maps), BATCH):
-        x = maps[start : start + BATCH].float()
+    for start in range(0, len(maps), EVAL_BATCH):
+        x = maps[start : start + EVAL_BATCH].float()
         if form == "clip":
             sd, mean = torch.std_mean(x, dims, keepdim=True)
-        out[start : start + BATCH] = ((x - mean) / sd.clamp(min=1e-3)).half()
+        out[start : start + EVAL_BATCH] = ((x - mean) / sd.clamp(min=1e-3)).half()
     return out
 
 
@@ -216,7 +217,7 @@ def log_probabilities(
     """Log-probabilities (len(rows), 7) on the CPU; metadata: others than the run's own."""
     net.eval()
     metadata = given.metadata if metadata is None else metadata
-    parts = [net(given.maps[part].float(), metadata[part]).float() for part in rows.split(BATCH)]
+    parts = [net(given.maps[part].float(), metadata[part]).float() for part in rows.split(EVAL_BATCH)]
     return torch.cat(parts).log_softmax(dim=1).cpu()
 
 

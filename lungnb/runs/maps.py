@@ -15,7 +15,7 @@ from lungnb.features import StackedMaps
 from lungnb.models.convlstm import INPUTS, InputName, Metadata
 
 SAMPLE_RATE = 8000
-BATCH = 256
+BATCH = 64
 #: Part of the cache key: raise it when the same input would give other maps.
 VERSION = 1
 
@@ -51,14 +51,20 @@ def stacked_maps(
 @torch.inference_mode()
 def compute_maps(corpus: Corpus, size: InputName, padding: Padding, device: str | torch.device) -> np.ndarray:
     """The pass itself: see `stacked_maps`."""
-    given, bank = INPUTS[size], audio_bank(corpus, SAMPLE_RATE)
+    given, bank, events = INPUTS[size], audio_bank(corpus, SAMPLE_RATE), corpus.events
     front = StackedMaps(SAMPLE_RATE, given.n_fft, given.hop_length, given.n_rows).to(device)
-    parts = []
-    for start in range(0, len(corpus.events), BATCH):
-        rows = corpus.events.iloc[start : start + BATCH]
-        clips = clips_of(bank, rows, round(given.seconds * SAMPLE_RATE), padding)
-        parts.append(front(torch.from_numpy(clips).to(device).float() / 32767).half().cpu().numpy())
-    return np.concatenate(parts)
+    whole = round(given.seconds * SAMPLE_RATE)
+    maps = np.empty((len(events), 3, given.n_rows, 1 + whole // given.hop_length), dtype=np.float16)
+    length = bank.locate(events)[1]
+    order = np.argsort(length, kind="stable")
+    for rows in np.split(order, range(BATCH, len(order), BATCH)):
+        # Most events fill less than half of a clip. What follows is silence, one frame like the other: the last one again.
+        heard = length[rows[-1]] + given.n_fft // 2 + given.hop_length if padding == "zero" else whole
+        clips = clips_of(bank, events.iloc[rows], min(heard, whole), padding)
+        part = front(torch.from_numpy(clips).to(device).float() / 32767).half().cpu().numpy()
+        maps[rows, :, :, : part.shape[3]] = part
+        maps[rows, :, :, part.shape[3] :] = part[:, :, :, -1:]
+    return maps
 
 
 def metadata_of(

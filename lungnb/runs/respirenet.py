@@ -28,33 +28,6 @@ from lungnb.runs.prepare import (
 )
 from lungnb.training import Fitted, State, fit, make_accelerator
 
-#: Sizes of the experiment by profile: fields of RespireNetRun, epochs and rate of stage 2, seeds. "paper" is the paper's own;
-#: without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it that falls to zero.
-#: Joined cycles are of one class there: of two different ones, a window of the short clip may hold only the normal half.
-_SMALL = {
-    "backbone": "resnet10-narrow",
-    "zoom": 1,
-    "pretrained": "scratch",
-    "dropout": 0.2,
-    "batch_size": 16,
-    "lr": 2e-2,
-    "schedule": "linear",
-    "same_class": True,
-}
-PROFILES = {
-    "smoke": {
-        "run": {**_SMALL, "clip_s": 4.0, "epochs": 11, "epoch_size": "events", "n_patients": 40},
-        "fine_tuning": {"epochs": 3, "lr": 2e-3},
-        "seeds": [0],
-    },
-    "laptop": {
-        "run": {**_SMALL, "epochs": 12},
-        "fine_tuning": {"epochs": 3, "lr": 2e-3},
-        "seeds": [0, 1, 2],
-    },
-    "paper": {"run": {}, "fine_tuning": {}, "seeds": [0, 1, 2, 3, 4]},
-}
-
 
 class RespireNetRun(Run):
     """Stage 1. The defaults are the paper's where it says, else the released code's (fact sheet, sections 2 to 5)."""
