@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import librosa
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,6 +27,17 @@ def spectrogram(axes: Axes, levels: np.ndarray, seconds: float, title: str = "")
     axes.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, len(levels) - 0.5, -0.5))
     mel_axis(axes, len(levels))
     axes.set(xlabel="time (s)", title=title)
+
+
+def mel(axes: Axes, db: np.ndarray, seconds: float, title: str = "", f_max: float = 4000) -> None:
+    """Log-mel spectrogram (n_mels, frames) in dB, row 0 = lowest frequency, bands from 0 to `f_max` Hz on the Slaney scale."""
+    axes.imshow(db, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, -0.5, len(db) - 0.5))
+    centre = librosa.mel_frequencies(len(db) + 2, fmin=0, fmax=f_max)[1:-1]
+    hertz = [hz for hz in (100, 250, 500, 1000, 2000, 3000) if hz < f_max]
+    axes.set_yticks(np.interp(hertz, centre, np.arange(len(db))), [str(hz) for hz in hertz])
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    axes.grid(False)
+    axes.label_outer()
 
 
 def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -> None:
