@@ -65,12 +65,13 @@ from lungnb.data.splits import make_split
 from lungnb.features import MelImage, blank_rows, stretch_below
 from lungnb.metrics import bootstrap_scores, score_rows, scores
 from lungnb.models.respirenet import RespireNet
+from lungnb.profiles import RESPIRENET
 from lungnb.report import Report, comparison, recorded
 from lungnb.runs import run_all
-from lungnb.runs.respirenet import PROFILES, DeviceFineTuning, RespireNetRun, predictions_with
+from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
 
 # %%
-size = PROFILES[profile]
+size = RESPIRENET[profile]
 choices = size["run"] | ({"epochs": epochs} if epochs else {})
 tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"].get("epochs", 50))} if epochs else {})
 seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
