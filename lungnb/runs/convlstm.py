@@ -36,8 +36,9 @@ class ConvLSTMRun(Run):
     hidden: int = 512
     dropout: float = 0.0
 
-    #: What the epoch is selected on: 30 % of the train part, by whole patients, or drawn event by event as published.
+    #: What the epoch is selected on: a share of the train part, by whole patients, or event by event (perhaps as published).
     validation: Literal["patients", "events (leaky)"] = "patients"
+    validation_tenths: int = 3
     selection: Literal["validation", "last"] = "validation"
     padding: Padding = "zero"
     #: z-scores with the mean and sd of a channel over the training events, of a row of a channel, or of the clip itself.
@@ -46,6 +47,8 @@ class ConvLSTMRun(Run):
     class_weights: Literal["inverse", "inverse square root", "none"] = "inverse"
     augment: bool = False
     mixup: float = 0.0
+    #: The finished run of another model whose convolutions are the start, or none.
+    start: "ConvLSTMRun | None" = None
     #: "validated": a constant is added to the logit of "normal", the one that gives the best Score on the validation part.
     decision: Literal["argmax", "validated"] = "argmax"
 
@@ -76,7 +79,12 @@ class ConvLSTMRun(Run):
         given = inputs_of(self, corpus, accelerator.device)
         train, held = given.rows["train"], given.rows["validation"]
         torch.manual_seed(self.seed)
-        network = self.network().to(accelerator.device)
+        network = self.network()
+        if self.start is not None:
+            prefix = "convolutions."
+            known = {k.removeprefix(prefix): v for k, v in self.start.state.items() if k.startswith(prefix)}
+            network.convolutions.load_state_dict(known)
+        network.to(accelerator.device)
         criterion = nn.CrossEntropyLoss(class_weights(given.label[train], self.class_weights), reduction="none")
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -148,7 +156,7 @@ class Inputs:
 
 def inputs_of(run: ConvLSTMRun, corpus: Corpus, device: torch.device | str = "cpu") -> Inputs:
     """What the networks of `run` see of `corpus`."""
-    subset, notes = subsets_of(corpus, run.validation)
+    subset, notes = subsets_of(corpus, run.validation, run.validation_tenths)
     rows = {part: torch.from_numpy(np.flatnonzero(subset == part)).to(device) for part in PARTS}
     maps = torch.from_numpy(np.array(stacked_maps(corpus, run.size, run.padding, device))).to(device)
     label = torch.tensor(corpus.events["label"].map(LABELS.index).to_numpy(), device=device)
@@ -156,7 +164,7 @@ def inputs_of(run: ConvLSTMRun, corpus: Corpus, device: torch.device | str = "cp
     return Inputs(z_scores(maps, rows["train"], run.normalisation), metadata, label, rows, notes)
 
 
-def subsets_of(corpus: Corpus, validation: str = "patients") -> tuple[pd.Series, list[str]]:
+def subsets_of(corpus: Corpus, validation: str = "patients", tenths: int = 3) -> tuple[pd.Series, list[str]]:
     """train, validation, inter or intra for each event, and what is leaky about them.
 
     The official test parts stay as they are: all intra patients are in train too, by design of the challenge.
@@ -164,7 +172,9 @@ def subsets_of(corpus: Corpus, validation: str = "patients") -> tuple[pd.Series,
     events, subset = corpus.events, corpus.events["split"].copy()
     train = events[subset == "train"]
     held = (
-        hold_out_validation(train, seed=0, n_folds=10, n_held=3) if validation == "patients" else hold_out_events(train)
+        hold_out_validation(train, seed=0, n_folds=10, n_held=tenths)
+        if validation == "patients"
+        else hold_out_events(train, tenths / 10)
     )
     subset[held.index[held]] = "validation"
     missing = [part for part in PARTS if not (subset == part).any()]
