@@ -227,3 +227,20 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     monkeypatch.setattr(module, "fit", None)
     assert tiny().result() == finished.result()
     assert tiny(mixup=0.1).uid != tiny().uid
+
+
+def test_a_model_starts_from_the_convolutions_of_another():
+    first = tiny(architecture="Upsampling CNN", epochs=1, seed=5)
+    then = tiny(architecture="ConvLstm", epochs=1, lr=1e-7, start=first)
+    weights = {k: v for k, v in first.state.items() if k.startswith("convolutions.") and k.endswith("weight")}
+    assert len(weights) == 8  # four convolutions, four batch norms
+    assert all(torch.allclose(then.state[k], v, atol=1e-4) for k, v in weights.items())
+    alone = tiny(architecture="ConvLstm", epochs=1, lr=1e-7)
+    assert not torch.allclose(alone.state["convolutions.0.weight"], weights["convolutions.0.weight"], atol=1e-2)
+    assert alone.uid != then.uid
+
+
+def test_the_share_held_out_is_the_one_asked_for():
+    n = {tenths: subsets_of(simulated(), tenths=tenths)[0].value_counts()["validation"] for tenths in (1, 3)}
+    total = (simulated().events["split"] == "train").sum()
+    assert 0.05 < n[1] / total < 0.2 < n[3] / total < 0.4
