@@ -1,10 +1,11 @@
 """Scores, each under the name of who defined it, and intervals that know patients are the unit of evidence."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 
 def sensitivity(label: np.ndarray, predicted: np.ndarray) -> float:
@@ -89,15 +90,19 @@ def bootstrap_scores(
             se, sp = a.sum(axis) / b.sum(axis), c.sum(axis) / d.sum(axis)
         return np.stack(list(formulas(se, sp).values()))
 
-    drawn = bootstrap(
-        tuple(per_patient),
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=n_resamples,
-        method="percentile",
-        rng=seed,
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DegenerateDataWarning
+        )  # of few patients, or all right: the percentiles below stand
+        drawn = bootstrap(
+            tuple(per_patient),
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=n_resamples,
+            method="percentile",
+            rng=seed,
+        ).bootstrap_distribution
     finite = [row[np.isfinite(row)] for row in drawn]
     bounds = [np.percentile(row, [2.5, 97.5]) if len(row) else (np.nan, np.nan) for row in finite]
     return pd.DataFrame(bounds, columns=["low", "high"], index=names)

@@ -15,7 +15,7 @@ from lungnb.features import StackedMaps
 from lungnb.models.convlstm import INPUTS, InputName, Metadata
 
 SAMPLE_RATE = 8000
-BATCH = 64
+BATCH = 32
 #: Part of the cache key: raise it when the same input would give other maps.
 VERSION = 1
 
@@ -24,12 +24,15 @@ Padding = Literal["zero", "repeat"]
 
 def clips_of(bank: AudioBank, events: pd.DataFrame, n_samples: int, padding: Padding = "zero") -> np.ndarray:
     """int16 (N, n_samples): the middle of a longer event; a shorter one, then silence or itself again."""
-    first, length = bank.locate(events)
-    surplus = np.maximum(length - n_samples, 0)
-    first, length, step = first + surplus // 2, length - surplus, np.arange(n_samples)
-    within = step < length[:, None]
-    clips = bank.samples[first[:, None] + (step % length[:, None] if padding == "repeat" else step * within)]
-    return clips if padding == "repeat" else clips * within
+    clips = np.zeros((len(events), n_samples), dtype=np.int16)
+    for clip, first, length in zip(clips, *bank.locate(events), strict=True):
+        first += max(length - n_samples, 0) // 2
+        sound = bank.samples[first : first + min(length, n_samples)]
+        if padding == "repeat":
+            clip[:] = np.resize(sound, n_samples)
+        else:
+            clip[: len(sound)] = sound
+    return clips
 
 
 def stacked_maps(
