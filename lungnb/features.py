@@ -3,7 +3,7 @@
 Parity with librosa (mel in dB, MFCC) to 1e-4 is a test.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import matplotlib
 import torch
@@ -55,12 +55,43 @@ class StackedMaps(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         spectrum = self.spectrum(waveform).mT  # frames first, as it lies in memory: the products below are one each
         power = (spectrum.real.square() + spectrum.imag.square()) @ self.banks
-        mel, linear = (self._decibels(part) for part in power.chunk(2, dim=2))
+        mel, linear = (decibels(part, self.top_db) for part in power.chunk(2, dim=2))
         return torch.stack([mel, mel @ self.dct, linear @ self.dct], dim=1).mT
 
-    def _decibels(self, power: torch.Tensor) -> torch.Tensor:
-        db = power.clamp(min=1e-10).log10().mul(10)
-        return db.maximum(db.amax(dim=(1, 2), keepdim=True) - self.top_db)
+
+class CropSpectrogram(nn.Module):
+    """Crops (B, T) at 22,050 Hz -> dB spectrograms (B, n_rows, 1 + T // 512), row 0 = lowest frequency.
+
+    The three inputs of the paediatric paper (fact sheet, section 2), as librosa makes them with n_fft 2048 and hop 512:
+    "stft", the first 150 bins, to 1,604 Hz, within 80 dB of the crop's maximum; "mel", the first 50 of 128 bands, in dB below
+    the crop's maximum; "mfcc", 32 coefficients of all 128 bands. A crop of 5 s has 216 frames.
+    """
+
+    N_ROWS: ClassVar[dict[str, int]] = {"stft": 150, "mel": 50, "mfcc": 32}
+
+    def __init__(self, kind: Literal["stft", "mel", "mfcc"] = "stft", sample_rate: int = 22050):
+        super().__init__()
+        self.kind, self.n_rows = kind, self.N_ROWS[kind]
+        self.spectrum = torchaudio.transforms.Spectrogram(2048, hop_length=512, power=None, pad_mode="constant")
+        bank = torchaudio.functional.melscale_fbanks(1025, 0.0, sample_rate / 2, 128, sample_rate, "slaney", "slaney")
+        self.register_buffer("bank", bank)
+        self.register_buffer("dct", torchaudio.functional.create_dct(32, 128, "ortho"))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = self.spectrum(waveform).mT
+        power = spectrum.real.square() + spectrum.imag.square()
+        if self.kind == "stft":
+            return decibels(power, 80.0)[:, :, : self.n_rows].mT
+        db = decibels(power @ self.bank, 80.0)
+        if self.kind == "mel":
+            return (db - db.amax(dim=(1, 2), keepdim=True))[:, :, : self.n_rows].mT
+        return (db @ self.dct).mT
+
+
+def decibels(power: torch.Tensor, top_db: float) -> torch.Tensor:
+    """10 log10 of power (B, ...), at least 1e-10, within `top_db` of the clip's maximum."""
+    db = power.clamp(min=1e-10).log10().mul(10)
+    return db.maximum(db.flatten(1).amax(1).view(-1, *[1] * (db.dim() - 1)) - top_db)
 
 
 class MelImage(nn.Module):
