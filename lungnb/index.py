@@ -21,6 +21,17 @@ EXPECTED = {
         "table-3": "gain from tuning to each device",
         "ablation": "what each step of the method adds",
     },
+    "02_convlstm": {
+        "table-1": "training events by class, counted again",
+        "figure-1": "the network with its traced shapes",
+        "table-2": "validation scores of the four models, published beside ours",
+        "table-3": "test scores of the four models, published beside ours",
+        "inter-and-intra": "the two parts of the test set apart",
+        "confusion": "which class is taken for which",
+        "recall": "what is found of each class, with its events and patients",
+        "metadata": "the full model with real, shuffled and no metadata",
+        "best": "the same networks, trained as well as we can",
+    },
 }
 
 

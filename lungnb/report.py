@@ -34,7 +34,7 @@ from lungnb.provenance import git_state, package_versions, repository
 if TYPE_CHECKING:
     from lungnb.data.events import Corpus
 
-__all__ = ["PROFILES", "Report", "comparison", "pivot", "recorded"]
+__all__ = ["PROFILES", "Report", "comparison", "pivot", "recorded", "recorded_from"]
 
 PROFILES = ("smoke", "laptop", "paper")
 NAME = re.compile(r"(table|figure)-[1-9]\d*|(?!(table|figure)-\d)[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -219,3 +219,15 @@ def recorded(name: str) -> pd.DataFrame | None:
     frame = pd.read_csv(path)
     frame.attrs["provenance"] = json.loads(path.with_suffix(".json").read_text())
     return frame
+
+
+def recorded_from(name: str) -> str:
+    """Where the recorded run `name` comes from, as a line of Markdown."""
+    frame = recorded(name)
+    if frame is None:
+        return "*No recorded run is on file.*"
+    kept = frame.attrs["provenance"]
+    return (
+        f"**Recorded:** {kept['origin']}, fingerprint `{kept['fingerprint']}`, commit `{kept['commit'][:10]}`, "
+        f"{kept['device']}, seeds {kept['seeds']}. {kept['cut']}"
+    )

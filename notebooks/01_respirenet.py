@@ -66,7 +66,7 @@ from lungnb.features import MelImage, blank_rows, stretch_below
 from lungnb.metrics import bootstrap_scores, score_rows, scores
 from lungnb.models.respirenet import RespireNet
 from lungnb.profiles import RESPIRENET
-from lungnb.report import Report, comparison, recorded
+from lungnb.report import Report, comparison, recorded, recorded_from
 from lungnb.runs import run_all
 from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
 
@@ -755,17 +755,7 @@ report.table(
 # `reports/recorded/` keeps the longest run on real recordings that we have made, with its configuration, fingerprint, commit and device.
 
 # %%
-on_file = recorded("respirenet-table-1")
-if on_file is None:
-    display(Markdown("*No recorded run is on file.*"))
-else:
-    kept = on_file.attrs["provenance"]
-    display(
-        Markdown(
-            f"**Recorded:** {kept['origin']}, fingerprint `{kept['fingerprint']}`, commit `{kept['commit'][:10]}`, "
-            f"{kept['device']}, seeds {kept['seeds']}. {kept['cut']}"
-        )
-    )
+Markdown(recorded_from("respirenet-table-1"))
 
 # %% [markdown]
 # ## Exercises

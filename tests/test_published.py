@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lungnb.audit import audit
+from lungnb.audit import PAPERS, audit
 from lungnb.audit.checks import fits, reachable
 from lungnb.errors import UserError
 from lungnb.published import load, papers, wide
@@ -11,7 +11,7 @@ from lungnb.published import load, papers, wide
 
 @pytest.fixture(scope="module")
 def findings():
-    return {paper: audit(paper).set_index("claim") for paper in ("respirenet", "convlstm")}
+    return {paper: audit(paper).set_index("claim") for paper in PAPERS}
 
 
 def failed(frame):
@@ -47,11 +47,30 @@ def test_convlstm_tables_have_all_rows():
     assert load("convlstm", "table-1")["value"].sum() == 6656
 
 
+def test_pediatric_tables_have_all_rows():
+    shapes = [wide("pediatric", f"table-{i}").shape for i in range(1, 10)]
+    assert shapes == [(4, 3), (5, 6), (8, 6), (4, 6), (4, 6), (2, 6), (7, 6), (7, 6), (16, 6)]
+    assert not any(load("pediatric", f"table-{i}")["value"].isna().any() for i in range(1, 10))
+    assert wide("pediatric", "table-1")["patients"].tolist() == [55, 23, 160, 80]
+    assert wide("pediatric", "table-2").loc["MEL"].tolist() == [0.34, 0.07, 0.88, 0.03, 0.89, 0.04]
+    assert wide("pediatric", "table-3").loc["position 2"].tolist() == [0.31, 0.07, 0.87, 0.05, 0.89, 0.04]
+    assert wide("pediatric", "table-4").loc["POA1 | inverse loss"].tolist()[:5] == [116, 25, 1, 8, 0.94]
+    assert wide("pediatric", "table-6").loc["MPA"].tolist()[:5] == [22, 22, 8, 8, 0.73]
+    assert wide("pediatric", "table-7").loc["POA2 -> GVA"].tolist()[:5] == [39, 22, 1, 16, 0.7821]
+    assert wide("pediatric", "table-8").loc["GVA -> POA1"].tolist() == [0.26, 0.04, 0.89, 0.02, 0.86, 0.01]
+    assert wide("pediatric", "table-9").loc["POA | position 3"].tolist() == [0.2226, 0.0138, 1, 0, 1, 0]
+    assert wide("pediatric", "table-9").loc["GVA | position 8", "F1 sd"] == 0.1138
+
+
 def test_derived_values_say_so():
     padding = load("respirenet", "text").query("row == 'zero padding'").set_index("metric")
     assert padding.loc["difference", "value"] == 5
     assert "derived" not in padding.loc["difference", "note"]
     assert "derived" in padding.loc["Score", "note"]
+    balanced = load("pediatric").query("metric == 'balanced accuracy'")
+    assert len(balanced) == 17
+    assert balanced["note"].str.contains("derived").all()
+    assert not load("pediatric").query("metric == 'TP'")["note"].str.contains("derived").any()
 
 
 @pytest.mark.parametrize(("paper", "artefact"), [("nobody", None), ("respirenet", "table-9")])
@@ -65,7 +84,7 @@ def test_audit_of_an_unknown_paper():
         audit("nobody")
 
 
-@pytest.mark.parametrize("paper", ["respirenet", "convlstm"])
+@pytest.mark.parametrize("paper", PAPERS)
 def test_every_check_has_a_number_and_one_sentence(findings, paper):
     frame = findings[paper]
     assert frame.index.is_unique
@@ -134,6 +153,106 @@ def test_convlstm_test_set_is_inter_and_intra(findings):
     assert not failed(frame[frame.index.str.match("Table 1|Data, ")])
 
 
+def test_pediatric_golden_values(findings):
+    frame = findings["pediatric"]
+    golden = {
+        "Table V, GVA -> POA1: accuracy": 0.9333,  # of (116, 24, 2, 8)
+        "Table V, POA1: balanced accuracy (derived)": 0.8778,
+        "Table IV, POA1 | inverse loss: balanced accuracy (derived)": 0.9485,
+        "Table V, GVA -> POA1: balanced accuracy (derived)": 0.9293,
+        "Always case, GVA: accuracy (derived)": 0.7051,
+        "Always case, POA1: accuracy (derived)": 0.8267,
+        "Always case, POA2: accuracy (derived)": 0.7126,
+        "Table VII, POA1: accuracy over always case (points)": 4.6667,
+        "Text: patients of POA, batches and validation": 248,
+        "Table I: POA cases, batches and validation": 168,
+        "Table I: minutes of all recordings (derived)": 22 * 60 + 15,
+        "Code: crops of 30 s (derived)": 21,
+        "Code: crops of 10 s (derived)": 5,
+        "Code: crops of 7.5 s (derived)": 3,
+        "Code: crops of 5 s (derived)": 1,
+        "Code, STFT: rows (derived)": 150,
+        "Code, mel: rows (derived)": 50,
+        "Code, MFCC: rows (derived)": 32,
+        "Code, STFT: columns (derived)": 216,
+    }
+    for claim, value in golden.items():
+        assert frame.loc[claim, "recomputed"] == value, claim
+    # Doubling all losses leaves the weights of the inverse loss alone.
+    assert frame.loc["Inverse loss, Table III: largest weight", "agrees"]
+
+
+PEDIATRIC_FAILURES = {
+    "Text: cases by diagnosis",
+    "Table IX: GVA patients left for a test",
+    "Text: POA batch 1 is balanced, share of cases (%)",
+    "Text: POA batch 2 is balanced, share of cases (%)",
+    "Text: batches of POA cases, by the code",
+    "Text: patients of POA, batches and validation",
+    "Table I: POA cases, batches alone",
+    "Table I: POA cases, batches and validation",
+    "Table I: POA controls, batches alone",
+    "Table IV, GVA | mean: cases",
+    "Table IV, GVA | mean: controls",
+    "Table IV, GVA | mean: accuracy",
+    "Table IV, GVA | inverse loss: patients",
+    "Table IV, GVA | inverse loss: cases",
+    "Table IV, GVA | inverse loss: accuracy",
+    "Table IV, POA1 | mean: patients",
+    "Table IV, POA1 | mean: cases",
+    "Abstract: MPO, GVA (%)",
+    "Abstract: MPA, GVA (%)",
+    "Abstract: MPA, POA1 (%)",
+    "Abstract: MPA, GVA -> POA1 (%)",
+    "Conclusion: unseen patients, POA1 (%)",
+    "Conclusion: pneumonia, MPA (%)",
+    "Conclusion: both models are above it, lowest (%)",
+    "Text: transfer helps, GVA -> POA1 by Table VIII (points)",
+    "Text: transfer helps, GVA -> POA2 by Table VIII (points)",
+    "Table VIII, caption: plain models in the first rows",
+    "Text: STFT is better in most cases, means of Table II of 6",
+    "Table II, STFT: loss mean, against Table VIII, GVA",
+    "Table II, STFT: accuracy mean, against Table VIII, GVA",
+    "Table II, STFT: F1 mean, against Table VIII, GVA",
+    "Text: positions of lowest loss, Table IX GVA",
+    "Text: positions of lowest loss, Table IX POA",
+    "Table IX: rows whose F1 is not the accuracy again",
+    "Figure 8: lower edge of the cases, when 1 is a case as in the tables",
+    "Figure 8: lower edge of the controls, when 1 is a case as in the tables",
+}
+
+
+def test_what_does_not_add_up_in_pediatric(findings):
+    frame = findings["pediatric"]
+    assert failed(frame) == PEDIATRIC_FAILURES
+    assert frame.loc["Text: cases by diagnosis", "recomputed"] == 212
+    assert frame.loc["Table IX: rows whose F1 is not the accuracy again", "recomputed"] == 11
+    # Table IV cuts off after two digits: all four of its accuracies, of which rounding alone changes two.
+    cut = frame[frame["comment"].str.contains("cut off")]
+    assert failed(cut) == {f"Table IV, GVA | {how}: accuracy" for how in ("mean", "inverse loss")}
+    four = frame[frame.index.str.fullmatch("Table IV, .*: accuracy")]
+    assert ((100 * four["recomputed"]) // 1 == 100 * four["published"]).all()
+
+
+def test_what_adds_up_in_pediatric(findings):
+    frame = findings["pediatric"]
+    matrices = frame[frame.index.str.match("Table (V|VI|VII), .*: (patients|cases|controls|accuracy|balanced)")]
+    assert len(matrices) == (4 + 2 + 7) * 5 + 3  # the three are the accuracies over always case
+    assert not failed(matrices)
+    assert frame.loc["Table I: POA controls, batches and validation", "agrees"]
+    # What agrees within the rounding of its print does so in figures as well.
+    good = frame[frame["agrees"].fillna(False) & frame["published"].notna()]
+    percent = good.index.str.contains("%")
+    gap = (good["published"] - good["recomputed"]).abs()
+    assert (gap[percent] <= 0.5).all()
+    assert (gap[~percent & ~good.index.str.contains("Hz")] <= 0.005).all()
+    said = frame[frame["published"].isna() & frame["agrees"].fillna(False)]["recomputed"]
+    better = said[said.index.str.contains("beats|transfer helps")]
+    assert len(better) == 6
+    assert (better > 0).all()
+    assert (said[said.index.str.contains("does not help")] < 0).all()
+
+
 def test_rounding_is_allowed_and_no_more():
     def half_sum(a, b):
         return (a + b) / 2
@@ -158,3 +277,18 @@ def test_a_changed_number_is_noticed(monkeypatch):
 
     monkeypatch.setattr(checks, "wide", cooked)
     assert {"Official test: cycles", "Official train + test: cycles"} <= failed(audit("respirenet").set_index("claim"))
+
+
+def test_a_changed_count_of_pediatric_is_noticed(monkeypatch):
+    import lungnb.audit.pediatric as checks
+
+    def cooked(paper, artefact):
+        table = wide(paper, artefact)
+        if artefact == "table-7":
+            table.loc["POA2", "TP"] += 1
+        return table
+
+    monkeypatch.setattr(checks, "wide", cooked)
+    new = failed(audit("pediatric").set_index("claim")) - PEDIATRIC_FAILURES
+    parts = ("patients", "cases", "accuracy", "balanced accuracy (derived)")
+    assert new == {f"Table VII, POA2: {part}" for part in parts}

@@ -12,7 +12,7 @@ import pytest
 
 from lungnb import report as module
 from lungnb.errors import UserError
-from lungnb.report import Report, comparison, pivot, recorded
+from lungnb.report import Report, comparison, pivot, recorded, recorded_from
 
 PUBLISHED = pd.DataFrame(
     {"row": ["CNN", "CNN", "CNN+CBA"], "metric": ["Score", "Se", "Score"], "value": [66.2, 40.1, 68]}
@@ -215,12 +215,23 @@ def test_recorded(toy):
     folder = toy / "reports" / "recorded"
     folder.mkdir(parents=True)
     assert recorded("toy-scores") is None
+    assert recorded_from("toy-scores") == "*No recorded run is on file.*"
     (folder / "toy-scores.csv").write_text("row,metric,ours\nCNN,Score,65\n")
     with pytest.raises(UserError, match=r"toy-scores\.json is missing"):
         recorded("toy-scores")
-    (folder / "toy-scores.json").write_text('{"device": "a GPU"}')
+    kept = {
+        "origin": "real",
+        "fingerprint": "0a",
+        "commit": 40 * "c",
+        "device": "a GPU",
+        "seeds": [0],
+        "cut": "Half of it.",
+    }
+    (folder / "toy-scores.json").write_text(json.dumps(kept))
     assert recorded("toy-scores")["ours"].tolist() == [65]
-    assert recorded("toy-scores").attrs["provenance"] == {"device": "a GPU"}
+    assert recorded("toy-scores").attrs["provenance"] == kept
+    text = "**Recorded:** real, fingerprint `0a`, commit `cccccccccc`, a GPU, seeds [0]. Half of it."
+    assert recorded_from("toy-scores") == text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lungnb.errors import UserError
 
-PAPERS = ["respirenet", "convlstm"]
+PAPERS = ["respirenet", "convlstm", "pediatric"]
 _TYPES = {
     "claim": "string",
     "published": "Float64",

@@ -1,0 +1,386 @@
+"""Cohorts of patients recorded at several thoracic sites, with one diagnosis a patient: the layout a clinic can bring its own in.
+
+    multisite/
+      GVA/                 one folder a cohort, whose name becomes the split (a batch kept for testing is its own: POA1, POA2)
+        manifest.csv       one line a recording
+        audio/7_1.wav      wherever the manifest says, inside the cohort's folder: .wav or .flac, any sample rate
+      POA/ ...
+      sites.txt            only where the sites are not the paper's 1 to 8: one site a line, in the order of the model's channels
+
+    patient,site,path,diagnosis,age_years,sex,device
+    7,1,audio/7_1.wav,bronchiolitis,0.8,female,
+    7,5,audio/7_5.wav,bronchiolitis,0.8,female,
+
+The manifest is CSV in UTF-8, separated by commas. patient, site, path (from the manifest's folder) and diagnosis (a key of
+DIAGNOSES, in any case) stand on every line; age_years, sex (female or male) and device are as known, an age or a sex given
+once holds for all lines of the patient, and the device is else the cohort. Lengths are read from the files. Patients are
+numbered within their cohort: GVA/7 and POA/7 are two children. A site that was not recorded has no line, and one that was
+recorded twice is joined into one file, since the models have one layer a site (paper, section III). Other columns and sites
+are refused rather than left out: a mistyped site would else be a ninth one, which every other patient lacks.
+
+The paper's own cohorts are not public (fact sheet, 1). `sprsound_view` makes such a corpus of SPRSound, with four sites.
+"""
+
+import csv
+import io
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from lungnb.data import sprsound
+from lungnb.data.events import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.splits import grouped_folds
+from lungnb.errors import UserError
+
+#: The thoracic sites of the paper's Fig. 1, by number.
+SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
+#: What a manifest may say -> the label. The cases are those of the paper's section II; its pneumonia is of two kinds, kept
+#: apart in the events' `diagnosis`. The group's later work says wheezing disorder where the paper says asthma.
+DIAGNOSES = {
+    "control": "control",
+    "pneumonia": "pneumonia",
+    "bacterial pneumonia": "pneumonia",
+    "viral pneumonia": "pneumonia",
+    "bronchiolitis": "bronchiolitis",
+    "asthma": "asthma",
+    "wheezing disorder": "asthma",
+}
+LABELS = ["control", "pneumonia", "bronchiolitis", "asthma"]
+#: Labels of a patient in `sprsound_view`.
+VIEW_LABELS = ["normal", "adventitious"]
+#: Length of a crop (s) and the share it has in common with the next one (paper, section II).
+CROP_S, OVERLAP = 5.0, 0.5
+
+Direction = Literal["paper", "clean"]
+
+_REQUIRED, _OPTIONAL = ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"]
+_SUFFIXES = (".wav", ".flac")
+
+
+def read_multisite(folder: Path) -> Corpus:
+    """One row a recording, from 0 s to its end: `label` is the patient's diagnosis, `position` the site, `split` the cohort.
+
+    Nothing is left out: `skipped` counts what gives no crop (recordings under CROP_S, and patients with no other) and the
+    audio files that no manifest names. Raises UserError naming manifest and line for a patient without a site, a site
+    listed twice, an unknown site or diagnosis, a patient of two diagnoses, ages or sexes, a file that is missing, named
+    twice, outside its cohort, empty or no audio, and a manifest that is no such table.
+    """
+    folder = Path(folder)
+    manifests = sorted(folder.glob("*/manifest.csv"))
+    if not manifests:
+        raise UserError(
+            f"{folder} holds no <cohort>/manifest.csv; write one, or move the one there into its cohort's folder."
+        )
+    sites = read_sites(folder)
+    frame = pd.DataFrame([row for manifest in manifests for row in _read_manifest(manifest, sites)])
+    known = frame.groupby("patient")[["age_years", "sex"]].transform("first")
+    frame = frame.assign(start_s=0.0, recording=frame["path"], age_years=known["age_years"], sex=known["sex"])
+    events = validate_events(frame, frame["where"], mend="correct that line")
+    named = [folder / path for path in events["path"]]
+    unnamed = {p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES} - set(named)
+    listed = [folder / "sites.txt"] if (folder / "sites.txt").exists() else []
+    return Corpus(
+        name="multisite",
+        events=events,
+        origin=origin_of(folder),
+        fingerprint=fingerprint_files([*manifests, *listed, *named], folder),
+        audio_root=folder,
+        skipped=_told({"audio files that no manifest names": len(unnamed)} | _too_short(events)),
+    )
+
+
+def read_sites(folder: Path) -> list[str]:
+    """The sites of the cohorts in `folder`, in the order of the model's channels: of its sites.txt, else SITES."""
+    path = Path(folder) / "sites.txt"
+    if not path.exists():
+        return list(SITES)
+    sites = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    if not sites or len(set(sites)) < len(sites):
+        twice = next((s for s in sites if sites.count(s) > 1), None)
+        what = "names no site" if twice is None else f"names the site {twice!r} twice"
+        raise UserError(f"{path} {what}; write each site on one line, or remove the file for the sites 1 to 8.")
+    return sites
+
+
+def sprsound_view(corpus: Corpus) -> Corpus:
+    """SPRSound as patients x p1 to p4: one row a recording, whole; `label` is the patient's, normal or adventitious.
+
+    A patient is adventitious if any of its recordings here has an adventitious event, else normal (fact sheet, 1.2). Most
+    adventitious patients have normal recordings too: those carry the patient's label as the paper's do, and some of its
+    crops hold nothing abnormal. "Here" is all of `corpus`: select a part first for labels that do not look past it.
+
+    A site may hold several recordings, and `split` stays that of the recording: intra recordings are of train's patients,
+    so split by `patient_folds`, or train against inter. Poor Quality recordings have no events and are in no corpus, so 4
+    of the release's 292 patients are not here. p5 to p8 are counted in `skipped`. Raises UserError for another data set,
+    no recording at p1 to p4, and audio that cannot be read.
+    """
+    if corpus.name != "sprsound":
+        raise UserError(f"sprsound_view takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
+    here = corpus.events["position"].isin(sprsound.POSITIONS)
+    events = corpus.events[here]
+    if events.empty:
+        raise UserError(f"{corpus.audio_root} holds no recording at p1 to p4; fetch the 2022 release of SPRSound.")
+    ill = (events["label"] != "normal").groupby(events["patient"]).any()
+    rows = events.drop_duplicates("recording").reset_index(drop=True)
+    files = [corpus.audio_root / path for path in rows["path"]]
+    where = pd.Series([str(file) for file in files])
+    rows = rows.assign(
+        start_s=0.0,
+        end_s=[_duration_s(file, str(file)) for file in files],
+        label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
+    )
+    elsewhere = corpus.events.loc[~here, "recording"].nunique()
+    told = {"recordings at positions other than p1 to p4": elsewhere} | _too_short(rows)
+    return replace(
+        corpus,
+        name="sprsound-sites",
+        events=validate_events(rows, where, mend="fetch the recording again"),
+        skipped=corpus.skipped | _told(told),
+    )
+
+
+def crops(
+    length_s: float, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
+) -> np.ndarray:
+    """Starts (s) of the crops of a recording of `length_s` seconds, in the order in which they are cut.
+
+    clean: from the start onwards, each `crop_s` (1 - `overlap`) after the last. paper: these, and then backward from the
+    end, as only the authors' code says (fact sheet, 2): 21 crops of 30 s, not 11. Where the length is a multiple of the
+    step the backward crops repeat forward ones, and are kept: statistics over crops then count those twice. A backward
+    crop that starts at 0 s is left out, as there, where each of them lies one sample earlier than here.
+
+    Only full crops are cut: a recording shorter than one gives none, and is not padded (same place). Raises UserError for
+    a length, an overlap or a direction that is none.
+    """
+    return _walk(np.array([length_s], dtype=float), crop_s, overlap, direction)[1]
+
+
+def crop_table(
+    corpus: Corpus, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
+) -> pd.DataFrame:
+    """The `crops` of all recordings of a corpus with one row each: columns recording, start_s, end_s, in that order."""
+    events = corpus.events
+    if not events["recording"].is_unique:
+        raise UserError(
+            f"The corpus {corpus.name!r} has several events a recording; crop that of read_multisite or sprsound_view."
+        )
+    row, start_s = _walk((events["end_s"] - events["start_s"]).to_numpy(), crop_s, overlap, direction)
+    start_s = start_s + events["start_s"].to_numpy()[row]
+    recording = events["recording"].array.take(row)
+    return pd.DataFrame({"recording": recording, "start_s": start_s, "end_s": start_s + crop_s})
+
+
+def patient_folds(corpus: Corpus, n_folds: int, seed: int) -> pd.Series:
+    """A fold from 0 to `n_folds` - 1 for each event: patients whole, their labels and cohorts spread evenly.
+
+    Patients are counted, not recordings, so that a child with eight sites weighs no more than one with four. Raises
+    UserError if no label of a cohort has a patient for each fold.
+    """
+    people = corpus.events.drop_duplicates("patient")
+    most = people.groupby(["label", "split"], dropna=False).size().max()
+    if not 2 <= n_folds <= most:
+        raise UserError(
+            f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
+            "most; use from 2 to that many folds, or more patients."
+        )
+    fold = grouped_folds(people.assign(device=people["split"]), n_folds, seed)
+    folds = corpus.events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
+    check_folds(corpus, folds)
+    return folds
+
+
+def check_folds(corpus: Corpus, folds: pd.Series) -> None:
+    """Raise UserError if `folds`, a fold for each event, puts a patient in two folds or leaves an event without one."""
+    events = corpus.events.assign(fold=folds.reindex(corpus.events.index))
+    without = events[events["fold"].isna()]
+    if len(without):
+        first = without.iloc[0]
+        raise UserError(
+            f"The fold list gives none to {first['recording']} of patient {first['patient']} ({len(without)} rows in all); "
+            "add them, or leave them out of the corpus."
+        )
+    of = events.drop_duplicates(["patient", "fold"])
+    of = of[of["patient"].duplicated(keep=False)]
+    if len(of):
+        one, other = (row for _, row in of[of["patient"] == of["patient"].iloc[0]].iloc[:2].iterrows())
+        raise UserError(
+            f"The fold list puts patient {one['patient']} in two folds: {one['recording']} in {one['fold']} and "
+            f"{other['recording']} in {other['fold']} ({of['patient'].nunique()} such patients in all); give all recordings "
+            "of a patient one fold."
+        )
+
+
+def _walk(length_s: np.ndarray, crop_s: float, overlap: float, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
+    """For all crops of recordings of `length_s` (s): the recording's index, and the start (s)."""
+    if direction not in ("paper", "clean"):
+        raise UserError(f"There is no direction {direction!r} of crops; known are paper, clean.")
+    if not (0 < crop_s < math.inf and 0 <= overlap < 1):
+        raise UserError(
+            f"Crops are longer than 0 s and overlap by 0 up to 1, not {crop_s} s and {overlap}; correct them."
+        )
+    if not (np.isfinite(length_s) & (length_s >= 0)).all():
+        raise UserError("A recording's length is a number of seconds from 0 on; correct the one that is not.")
+    step = crop_s * (1 - overlap)
+    steps = (length_s - crop_s) / step
+    tiny = 1e-6  # of a step: rounding of lengths, less than a sample
+    forward = np.where(steps > -tiny, np.floor(steps + tiny) + 1, 0).astype(int)
+    backward = np.maximum(np.ceil(steps - tiny), 0).astype(int) * (direction == "paper")
+    n = forward + backward
+    row = np.repeat(np.arange(len(n)), n)
+    k = np.arange(n.sum()) - np.repeat(n.cumsum() - n, n)
+    back = k - forward[row]
+    return row, np.where(back < 0, k * step, length_s[row] - crop_s - back * step)
+
+
+def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
+    """Its lines as rows of events, with where ("file, line n")."""
+    rows: list[dict[str, Any]] = []
+    seen: dict[tuple[str, ...], tuple[int, Any]] = {}  # what may be said once, or in one way -> line, value
+    for line, cells in _read_cells(path):
+        where = f"{path}, line {line}"
+        patient, site = cells["patient"], cells["site"]
+        if not patient:
+            raise UserError(f"{where}: no patient is named; name one or remove the line.")
+        if not site:
+            raise UserError(
+                f"{where}: patient {patient!r} stands there without a site; name one of {', '.join(sites)}, or remove the line."
+            )
+        if site not in sites:
+            raise UserError(
+                f"{where}: unknown site {site!r}, expected one of {', '.join(sites)}; correct the line, or list the sites of "
+                f"all cohorts in {path.parents[1] / 'sites.txt'}."
+            )
+        if (first := seen.setdefault(("site", patient, site), (line, None))[0]) != line:
+            raise UserError(
+                f"{where}: site {site} of patient {patient!r} is listed on line {first} as well; remove one line, or join the "
+                "two recordings into one file."
+            )
+        diagnosis = cells["diagnosis"].lower()
+        if diagnosis not in DIAGNOSES:
+            known = ", ".join(DIAGNOSES)
+            raise UserError(f"{where}: unknown diagnosis {cells['diagnosis']!r}; known are {known}: correct the line.")
+        about = {
+            "diagnosis": diagnosis,
+            "age_years": _age(cells["age_years"], where),
+            "sex": _sex(cells["sex"], where),
+        }
+        for key, value in about.items():
+            first, other = (line, value) if value is pd.NA else seen.setdefault((key, patient), (line, value))
+            if value is not other and value != other:
+                raise UserError(
+                    f"{where}: the {key} of patient {patient!r} is {value!r} there but {other!r} on line {first}; correct one."
+                )
+        file = _audio_file(path.parent, cells["path"], where)
+        if (first := seen.setdefault(("file", str(file)), (line, None))[0]) != line:
+            raise UserError(f"{where}: {cells['path']!r} is named on line {first} as well; correct one of the lines.")
+        rows.append(
+            about
+            | {
+                "path": file.relative_to(path.parents[1]).as_posix(),
+                "end_s": _duration_s(file, f"{where}: {cells['path']}"),
+                "label": DIAGNOSES[diagnosis],
+                "patient": f"{path.parent.name}/{patient}",
+                "position": site,
+                "device": cells["device"] or path.parent.name,
+                "split": path.parent.name,
+                "where": where,
+            }
+        )
+    if not rows:
+        raise UserError(f"{path} lists no recording; add one line for each.")
+    return rows
+
+
+def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Number and cells of each line that is not blank, by column, an absent column as blank."""
+    reader = csv.reader(io.StringIO(_read_text(path)), strict=True)
+    try:
+        # Spreadsheets leave lines of commas after the last one.
+        lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not CSV ({error}); save the table as CSV again.") from error
+    columns = lines[0][1] if lines else []
+    if missing := [name for name in _REQUIRED if name not in columns]:
+        raise UserError(f"{path}, line 1: no column {missing[0]}; name the columns there, separated by commas.")
+    known = _REQUIRED + _OPTIONAL
+    if odd := [name for n, name in enumerate(columns) if name not in known or name in columns[:n]]:
+        raise UserError(
+            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
+        )
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            raise UserError(
+                f"{path}, line {line}: {len(cells)} cells, expected {len(columns)} as in line 1; correct the line."
+            )
+    blank = dict.fromkeys(_OPTIONAL, "")
+    return [(line, blank | dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]]
+
+
+def _age(text: str, where: str) -> Any:
+    """Years, or NA."""
+    if not text:
+        return pd.NA
+    try:
+        age = float(text)
+        if not 0 <= age <= 120:
+            raise ValueError(age)
+    except ValueError as error:
+        raise UserError(f"{where}: unknown age {text!r}, expected years as in 0.8; correct the line.") from error
+    return age
+
+
+def _sex(text: str, where: str) -> Any:
+    if text not in ("", "female", "male"):
+        raise UserError(f"{where}: unknown sex {text!r}, expected female or male; correct the line.")
+    return text or pd.NA
+
+
+def _audio_file(cohort: Path, text: str, where: str) -> Path:
+    if not text:
+        raise UserError(f"{where}: no file is named; name one, or remove the line of a site that was not recorded.")
+    if Path(text).is_absolute() or ".." in Path(text).parts:
+        raise UserError(f"{where}: {text!r} lies outside {cohort}; move the file there and name it from there.")
+    if Path(text).suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{where}: {text!r} is neither .wav nor .flac; convert the recording.")
+    if not os.path.isfile(cohort / text):  # which, unlike Path's, bears any name
+        raise UserError(f"{where}: there is no file {text!r} in {cohort}; add it, correct the path or remove the line.")
+    return cohort / text
+
+
+def _duration_s(file: Path, what: str) -> float:
+    """Seconds of audio in `file`, called `what`."""
+    try:
+        info = soundfile.info(file)
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{what} is no readable audio file; export the recording again.") from error
+    if not info.frames:
+        raise UserError(f"{what} holds no samples; export the recording again.")
+    return info.frames / info.samplerate
+
+
+def _too_short(events: pd.DataFrame) -> dict[str, int]:
+    """Recordings and patients, by what is to be told of them, that are kept and yet give no crop."""
+    short = events["end_s"] < CROP_S
+    return {
+        f"recordings shorter than one crop of {CROP_S:g} s (kept; they give no crop)": int(short.sum()),
+        "patients with no longer recording (kept; they give no crop)": int(
+            short.groupby(events["patient"]).all().sum()
+        ),
+    }
+
+
+def _told(counts: dict[str, int]) -> dict[str, int]:
+    return {reason: n for reason, n in counts.items() if n}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8; save it again (a spreadsheet calls it CSV UTF-8).") from error
