@@ -46,11 +46,8 @@ class ConvLSTMRun(Run):
     metadata: Literal["real", "shuffled", "zeroed"] = "real"
     class_weights: Literal["inverse", "inverse square root", "none"] = "inverse"
     augment: bool = False
-    mixup: float = 0.0
     #: The finished run of another model whose convolutions are the start, or none.
     start: "ConvLSTMRun | None" = None
-    #: "validated": a constant is added to the logit of "normal", the one that gives the best Score on the validation part.
-    decision: Literal["argmax", "validated"] = "argmax"
 
     epochs: int = 60
     batch_size: int = 64
@@ -85,21 +82,14 @@ class ConvLSTMRun(Run):
             known = {k.removeprefix(prefix): v for k, v in self.start.state.items() if k.startswith(prefix)}
             network.convolutions.load_state_dict(known)
         network.to(accelerator.device)
-        criterion = nn.CrossEntropyLoss(class_weights(given.label[train], self.class_weights), reduction="none")
+        criterion = nn.CrossEntropyLoss(class_weights(given.label[train], self.class_weights))
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             rows = train[items]
-            maps, label, weight = given.maps[rows].float(), given.label[rows], criterion.weight
+            maps = given.maps[rows].float()
             if self.augment:
                 maps = shift_and_mask(maps, generator)
-            if not self.mixup:
-                return criterion(net(maps, given.metadata[rows]), label).sum() / weight[label].sum()
-            other = torch.randperm(len(rows), generator=generator, device=rows.device)
-            share = 0.5 * self.mixup * torch.rand(len(rows), generator=generator, device=rows.device)
-            mixed = torch.lerp(maps, maps[other], share[:, None, None, None])
-            logits = net(mixed, given.metadata[rows])
-            loss = torch.lerp(criterion(logits, label), criterion(logits, label[other]), share)
-            return loss.sum() / torch.lerp(weight[label], weight[label[other]], share).sum()
+            return criterion(net(maps, given.metadata[rows]), given.label[rows])
 
         def evaluate(net: nn.Module) -> dict[str, float]:
             guess = log_probabilities(net, given, held).argmax(1)
@@ -125,12 +115,9 @@ class ConvLSTMRun(Run):
         )
         network.load_state_dict(fitted.states[self.selection])
         predictions = predict(network, given, corpus.events)
-        offset = best_offset(predictions.query("subset == 'validation'")) if self.decision == "validated" else 0.0
-        predictions = decide(predictions, offset)
         facts = {
             "notes": given.notes,
             "epoch": fitted.epochs[self.selection],
-            "offset": offset,
             "n_events": {part: len(rows) for part, rows in given.rows.items()},
             "scores": {s: scores(g["label"], g["predicted"], biocas_scores) for s, g in predictions.groupby("subset")},
         }
@@ -238,26 +225,6 @@ def predict(net: nn.Module, given: Inputs, events: pd.DataFrame, metadata: torch
         rows = given.rows[part]
         p = log_probabilities(net, given, rows, metadata).exp().numpy()
         about = events.loc[rows.cpu().numpy(), ["recording", "patient"]].rename_axis("event").reset_index()
-        about = about.assign(subset=part, label=given.label[rows].cpu().numpy())
+        about = about.assign(subset=part, label=given.label[rows].cpu().numpy(), predicted=p.argmax(axis=1))
         frames.append(about.join(pd.DataFrame(p, columns=PROBABILITIES)))
-    return decide(pd.concat(frames, ignore_index=True), 0.0)
-
-
-def decide(predictions: pd.DataFrame, offset: float) -> pd.DataFrame:
-    """The class of the highest log-probability after `offset` is added to that of "normal"."""
-    logits = np.log(predictions[PROBABILITIES].to_numpy() + 1e-12)
-    logits[:, 0] += offset
-    return predictions.assign(predicted=logits.argmax(axis=1))
-
-
-def best_offset(validation: pd.DataFrame) -> float:
-    """The offset of `decide` with the best Score on validation predictions; of equals the middle one."""
-    grid = np.linspace(-4, 4, 81)
-    score = np.array(
-        [
-            scores(d["label"], d["predicted"], biocas_scores)["Score"]
-            for d in (decide(validation, offset) for offset in grid)
-        ]
-    )
-    best = np.flatnonzero(score == score.max())
-    return float(grid[best[len(best) // 2]])
+    return pd.concat(frames, ignore_index=True)
