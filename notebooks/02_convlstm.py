@@ -483,6 +483,10 @@ report.table("inter-and-intra", comparison(nothing, apart, recorded("convlstm-in
 # **How to read it.** Is there a staircase, as the paper has it: each part better than the one before? Compare the steps with the intervals
 # first, then with the spread over seeds. And compare inter with intra: a model that scores better on children it has met is, to that
 # extent, a model of children.
+#
+# On the real recordings (lines *recorded*, where they are shown) the staircase is not there. With literal weights the two plain CNNs do
+# better than published and the full model worse; three seeds of the upsampling CNN lie further apart than the first and the last step of
+# the paper. Every model scores higher on children it has met.
 
 # %% [markdown]
 # ### Which sounds are heard?
@@ -573,7 +577,8 @@ report.table(
 
 # %% [markdown]
 # If shuffling costs nothing, the network does not listen to the metadata; if it costs on intra only, it had learnt who is who; if it costs
-# on both, age and position truly help. The embedding of each age, laid out in its two main directions:
+# on both, age and position truly help. On the real recordings it costs nothing on either part: the full model hardly listens, and what its
+# metadata could tell (the forest above) is little. The embedding of each age, laid out in its two main directions:
 
 # %%
 table = paper["full"][0].trained().metadata.tables[0].weight.detach()[: Metadata.N_AGES]
@@ -626,6 +631,10 @@ ours = pd.concat(rows).query("metric in ['Se', 'Sp', 'Score']")
 report.table("best", comparison(nothing, ours, recorded("convlstm-best")), runs=best_runs, note="setting best")
 
 # %% [markdown]
+# On the real recordings this lifts every model by more than 0.10, and with it goes what was left of the staircase: the plain CNN, with 32
+# thousand parameters, does as well as the full model with 81 million. Nor is intra easier than inter any longer. The published 0.67 was not a limit of the data.
+
+# %% [markdown]
 # ### Which choice matters?
 #
 # The plain CNN, which is the cheapest to ask, one change at a time from the setting `paper`:
@@ -640,7 +649,9 @@ changes = {
     "three epochs only": {"epochs": 3},
     "epoch chosen on events (leaky)": {"validation": "events (leaky)"},
 }
-varied = {row: [ConvLSTMRun(**choices("CNN", "paper", s) | change) for s in seeds] for row, change in changes.items()}
+varied = {
+    row: [ConvLSTMRun(**choices("CNN", "paper", s) | change) for s in seeds[:2]] for row, change in changes.items()
+}
 run_all([r for group in varied.values() for r in group], cluster or None)
 
 # %%
@@ -651,6 +662,13 @@ report.table(
     runs=[r for group in varied.values() for r in group],
     note="Score, CNN; the last row's epoch is chosen by a leaky split",
 )
+
+# %% [markdown]
+# On the real recordings two changes stand out of the spread: each row of the maps normalised by itself gains 0.05, and *no* weights gain 0.06. The
+# literal weights, meant to compensate the imbalance, mostly make the training nervous. Padding, the split that chooses the epoch, and milder
+# weights stay within what another seed does. No change leads down to the published CNN, but for one: stopping after three epochs. And the full
+# model, below its published score here, has had five epochs (more we could not afford) and ends far above it with the setting `best`: its distance
+# to Table 3 is a matter of training, not of the architecture.
 
 # %% [markdown]
 # ### What does it get wrong?
