@@ -640,7 +640,7 @@ changes = {
     "three epochs only": {"epochs": 3},
     "epoch chosen on events (leaky)": {"validation": "events (leaky)"},
 }
-varied = {row: [ConvLSTMRun(**choices("CNN", "paper", s) | change) for s in seeds] for row, change in changes.items()}
+varied = {row: [ConvLSTMRun(**choices("CNN", "paper", s) | change) for s in seeds[:2]] for row, change in changes.items()}
 run_all([r for group in varied.values() for r in group], cluster or None)
 
 # %%
