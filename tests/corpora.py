@@ -80,6 +80,22 @@ def write_tiny_sprsound(folder: Path) -> Path:
     return folder
 
 
+def edit(name: str, old: str, new: str):
+    """A change of a folder: `old` becomes `new` in its file `name`."""
+
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return change
+
+
+def put(name: str, content: bytes):
+    """A change of a folder: its file `name` holds `content`."""
+    return lambda folder: (folder / name).write_bytes(content)
+
+
 @functools.cache
 def simulated() -> Corpus:
     """24 simulated patients, written once into the tests' cache."""

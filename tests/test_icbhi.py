@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from corpora import real_data, simulated, write_tiny
+from corpora import edit, put, real_data, simulated, write_tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,19 +67,6 @@ def test_fingerprint_follows_the_content_not_the_place(tiny, tmp_path):
     annotation = moved / (FIRST + ".txt")
     annotation.write_text(annotation.read_text().replace("5.9", "5.8"))
     assert read_icbhi(moved).fingerprint != before
-
-
-def edit(name: str, old: str, new: str):
-    def change(folder: Path):
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new))
-
-    return change
-
-
-def put(name: str, content: bytes):
-    return lambda folder: (folder / name).write_bytes(content)
 
 
 def cut(folder: Path):

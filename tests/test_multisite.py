@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from corpora import TINY_SPRSOUND, real_data, write_tiny_sprsound
+from corpora import TINY_SPRSOUND, edit, put, real_data, write_tiny_sprsound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,19 +130,6 @@ def test_optional_columns_may_be_absent(folder):
 
 def test_every_known_diagnosis_has_a_label():
     assert set(DIAGNOSES.values()) == set(LABELS)
-
-
-def edit(name: str, old: str, new: str):
-    def change(folder):
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new))
-
-    return change
-
-
-def put(name: str, content: bytes):
-    return lambda folder: (folder / name).write_bytes(content)
 
 
 def add(line: str):

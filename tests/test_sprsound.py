@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from corpora import TINY_SPRSOUND, real_data, write_tiny_sprsound
+from corpora import TINY_SPRSOUND, edit, put, real_data, write_tiny_sprsound
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,19 +102,6 @@ def test_fingerprint_follows_the_content_not_the_place(tiny, tmp_path):
     samples, rate = soundfile.read(audio)
     soundfile.write(audio, -samples, rate)
     assert len({before, changed, read_sprsound(moved).fingerprint}) == 3
-
-
-def edit(name: str, old: str, new: str):
-    def change(root: Path):
-        text = (root / name).read_text()
-        assert old in text
-        (root / name).write_text(text.replace(old, new))
-
-    return change
-
-
-def put(name: str, content: bytes):
-    return lambda root: (root / name).write_bytes(content)
 
 
 def remove(name: str):

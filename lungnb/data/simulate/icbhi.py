@@ -3,10 +3,6 @@
 The numbers of the layout are those of RespireNet, section II, and of the real database's own files.
 """
 
-import json
-import os
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +13,8 @@ import soundfile
 import soxr
 from scipy import stats
 
-from lungnb.cache import disk_errors
-from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.simulate import physics
+from lungnb.data.simulate.folder import simulated_folder
 from lungnb.data.simulate.icbhi_plan import Plan, file_names, make_plan
 from lungnb.errors import UserError
 
@@ -77,43 +72,16 @@ def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
     same seed gives the same bytes. Raises UserError if `folder` holds something or there are too few patients.
     """
     folder = Path(folder)
-    truth_folder = folder.with_name(folder.name + "_truth")
     if n_patients < MIN_PATIENTS:
         raise UserError(
             f"n_patients={n_patients} is too few for a simulated ICBHI: with fewer than {MIN_PATIENTS} patients the fourth "
             f"fold cannot hold all four devices; give {MIN_PATIENTS} or more."
         )
-    for path in (folder, truth_folder):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists and is not empty; remove it or name another folder for the simulated data.")
-    with disk_errors(folder):
-        _write_both(folder, truth_folder, n_patients, seed)
+    with simulated_folder(folder, __name__, VERSION, n_patients, seed) as (data, beside):
+        (data / "audio_and_txt_files").mkdir()
+        truth = _write(data, make_plan(n_patients, np.random.default_rng([seed, 0])), seed)
+        truth.to_csv(beside / "events.csv", index=False, float_format="%.4f", lineterminator="\n")
     return folder
-
-
-def _write_both(folder: Path, truth_folder: Path, n_patients: int, seed: int) -> None:
-    """Write data and truth under temporary names, then rename both."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        (temporary / "data" / "audio_and_txt_files").mkdir(parents=True)
-        (temporary / "truth").mkdir()
-        plan = make_plan(n_patients, np.random.default_rng([seed, 0]))
-        truth = _write(temporary / "data", plan, seed)
-        truth.to_csv(temporary / "truth" / "events.csv", index=False, float_format="%.4f", lineterminator="\n")
-        about = {"simulator": "lungnb.data.simulate.icbhi", "version": VERSION, "seed": seed, "n_patients": n_patients}
-        marker = json.dumps(about, indent=2) + "\n"
-        _text(temporary / "data" / SIMULATED_MARKER, marker)
-        written = folder / SIMULATED_MARKER
-        if written.exists() and written.read_text(encoding="utf-8") == marker:
-            return  # another process wrote the same in the meantime
-        # The data come last: who finds them finds the truth too.
-        for source, target in (("truth", truth_folder), ("data", folder)):
-            if target.exists():
-                target.rmdir()
-            os.rename(temporary / source, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(folder: Path, plan: Plan, seed: int) -> pd.DataFrame:

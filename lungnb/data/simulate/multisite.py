@@ -7,7 +7,6 @@ are the same. The stethoscope itself samples at about 4 kHz, and so there is nex
 """
 
 import csv
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,9 +18,8 @@ import pandas as pd
 import soundfile
 import soxr
 
-from lungnb.cache import atomic_folder
-from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.simulate import physics
+from lungnb.data.simulate.folder import simulated_folder
 from lungnb.data.simulate.multisite_plan import FULL_SIZE, SITES, Plan, make_plan
 from lungnb.errors import UserError
 
@@ -78,27 +76,15 @@ def simulate_multisite(folder: Path, n_patients: int = FULL_SIZE, seed: int = 0)
     bytes. Raises UserError if `folder` holds something or there are too few patients.
     """
     folder = Path(folder)
-    truth_folder = folder.with_name(folder.name + "_truth")
     if n_patients < MIN_PATIENTS:
         raise UserError(
             f"n_patients={n_patients} is too few for simulated multi-site cohorts: with fewer than {MIN_PATIENTS} patients a "
             f"cohort or a diagnosis has none or one; give {MIN_PATIENTS} or more."
         )
-    for path in (folder, truth_folder):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists and is not empty; remove it or name another folder for the simulated data.")
-    # The inner folder is renamed first: who finds the data finds the truth too.
-    with atomic_folder(folder) as data, atomic_folder(truth_folder) as beside:
+    with simulated_folder(folder, __name__, VERSION, n_patients, seed) as (data, beside):
         plan = make_plan(n_patients, np.random.default_rng([seed, 0]))
         _write_audio(data, beside / "events.csv", plan, seed)
         _write_manifests(data, plan)
-        about = {
-            "simulator": "lungnb.data.simulate.multisite",
-            "version": VERSION,
-            "seed": seed,
-            "n_patients": n_patients,
-        }
-        (data / SIMULATED_MARKER).write_bytes((json.dumps(about, indent=2) + "\n").encode())
     return folder
 
 

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from lungnb.cache import atomic_folder
-from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.simulate import physics
+from lungnb.data.simulate.folder import simulated_folder
 from lungnb.data.simulate.sprsound_plan import INSPIRATION, Plan, make_plan
 from lungnb.errors import UserError
 
@@ -60,26 +59,14 @@ def simulate_sprsound(folder: Path, n_patients: int = 40, seed: int = 0) -> Path
     the same bytes. Raises UserError if `folder` holds something or there are too few patients.
     """
     folder = Path(folder)
-    truth_folder = folder.with_name(folder.name + "_truth")
     if n_patients < MIN_PATIENTS:
         raise UserError(
             f"n_patients={n_patients} is too few for a simulated SPRSound: with fewer than {MIN_PATIENTS} patients the rare "
             f"classes have no patients of their own and the inter-subject test has too few; give {MIN_PATIENTS} or more."
         )
-    for path in (folder, truth_folder):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists and is not empty; remove it or name another folder for the simulated data.")
-    # The inner folder is renamed first: who finds the data finds the truth too.
-    with atomic_folder(folder) as data, atomic_folder(truth_folder) as beside:
+    with simulated_folder(folder, __name__, VERSION, n_patients, seed) as (data, beside):
         truth = _write(data / "BioCAS2022", make_plan(n_patients, np.random.default_rng([seed, 0])), seed)
         truth.to_csv(beside / "events.csv", index=False, float_format="%.4f", lineterminator="\n")
-        about = {
-            "simulator": "lungnb.data.simulate.sprsound",
-            "version": VERSION,
-            "seed": seed,
-            "n_patients": n_patients,
-        }
-        _text(data / SIMULATED_MARKER, json.dumps(about, indent=2) + "\n")
     return folder
 
 
