@@ -27,7 +27,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="Write, count or download a data set.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
-DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi or sprsound.")]
+DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi, sprsound or multisite.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds, or will hold, NAME/.")]
 
 

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM++ on the spectrogram, and how much of it falls on the sounds that are truly there."""
+"""Where a network looks: Grad-CAM and Grad-CAM++ on the spectrogram, and how much of it falls on the true sounds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_grad_cam import GradCAMPlusPlus
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
@@ -24,6 +24,16 @@ def grad_cam_plus_plus(model: nn.Module, layer: nn.Module, levels: torch.Tensor,
         maps = cam(input_tensor=image, targets=[ClassifierOutputTarget(int(c)) for c in classes])
     maps = torch.from_numpy(np.asarray(maps))[:, None]
     return nn.functional.interpolate(maps, size=levels.shape[1:], mode="bilinear")[:, 0].numpy()
+
+
+def grad_cam(network: nn.Module, layer: nn.Module, images: torch.Tensor, label: int) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al. 2017) of class `label` at `layer`: images (B, C, H, W) -> maps (B, H, W) in 0..1.
+
+    The mean gradient of the class's logit weighs each channel of the layer; what is left of their sum above 0 speaks for the
+    class. Rows are those of the images.
+    """
+    with GradCAM(model=network, target_layers=[layer]) as cam:
+        return np.asarray(cam(input_tensor=images, targets=[ClassifierOutputTarget(label)] * len(images)))
 
 
 def unstretch(maps: np.ndarray, cut: Sequence[int]) -> np.ndarray:

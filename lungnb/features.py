@@ -80,8 +80,10 @@ class CropSpectrogram(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         spectrum = self.spectrum(waveform).mT
         power = spectrum.real.square() + spectrum.imag.square()
-        if self.kind == "stft":
-            return decibels(power, 80.0)[:, :, : self.n_rows].mT
+        if self.kind == "stft":  # `decibels`, but of the rows that are kept: the logarithm is what takes the time
+            loudest = power.amax(dim=(1, 2), keepdim=True).clamp(min=1e-10).log10().mul(10)
+            db = power[:, :, : self.n_rows].clamp(min=1e-10).log10().mul(10)
+            return db.maximum(loudest - 80.0).mT
         db = decibels(power @ self.bank, 80.0)
         if self.kind == "mel":
             return (db - db.amax(dim=(1, 2), keepdim=True))[:, :, : self.n_rows].mT

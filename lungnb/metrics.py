@@ -132,3 +132,41 @@ def score_rows(
             **interval.loc[each.columns].to_dict("list"),
         }
     )
+
+
+def patient_scores(patients: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
+    """Scores of a decision for each patient, with 95 % percentile intervals when the patients are drawn anew.
+
+    patients: one row each, label (1: case) and p (of case; above 0.5 is called a case). Rows accuracy, balanced accuracy,
+    sensitivity, specificity, AUROC; columns ours, low, high. A score that lacks one kind of patient is NaN.
+    """
+    case, p = patients["label"].to_numpy() == 1, patients["p"].to_numpy(float)
+    hit, n = (p > 0.5) == case, len(patients)
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
+    times = np.vstack([np.ones(n, dtype=int), times]).astype(float)  # first the patients as they are
+    cases, controls = times[:, case], times[:, ~case]
+    above = (p[case][:, None] > p[~case]) + 0.5 * (p[case][:, None] == p[~case])
+    with np.errstate(invalid="ignore"):
+        se, sp = cases @ hit[case] / cases.sum(1), controls @ hit[~case] / controls.sum(1)
+        auroc = (cases @ above * controls).sum(1) / (cases.sum(1) * controls.sum(1))
+    drawn = {
+        "accuracy": times @ hit / n,
+        "balanced accuracy": (se + sp) / 2,
+        "sensitivity": se,
+        "specificity": sp,
+        "AUROC": auroc,
+    }
+    rows = {}
+    for name, (value, *others) in drawn.items():
+        finite = np.array(others)[np.isfinite(others)]
+        rows[name] = (value, *(np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["ours", "low", "high"])
+
+
+def confusion(patients: pd.DataFrame) -> dict[str, float]:
+    """TP, TN, FP, FN, accuracy and balanced accuracy of `patient_scores`' table."""
+    case, called = patients["label"] == 1, patients["p"] > 0.5
+    tp, tn, fp, fn = (int(x.sum()) for x in (case & called, ~case & ~called, ~case & called, case & ~called))
+    balanced = (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
+    counts = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
+    return counts | {"accuracy": (tp + tn) / len(patients), "balanced accuracy": balanced}

@@ -62,6 +62,7 @@ def fit(
     seed: int,
     accelerator: Accelerator,
     select: dict[str, str] | None = None,
+    patience: int | None = None,
     weights: torch.Tensor | None = None,
     rate: Callable[[int], float] = lambda epoch: 1.0,
     max_grad_norm: float | None = None,
@@ -73,7 +74,8 @@ def fit(
 
     loss_of(model, items, generator): mean loss of the items with these indices; random choices come from `generator`, which
     is on the device. evaluate(model): numbers for the history, once an epoch. select: rule -> name of the number it
-    maximises; the rule "last" is always kept. weights: (n_items,) draws with replacement in proportion to them, else a
+    maximises, or minimises with a minus before it; the rule "last" is always kept. patience: the training ends early when
+    no rule has found a better epoch for so many. weights: (n_items,) draws with replacement in proportion to them, else a
     permutation. rate(epoch): factor on the learning rate. max_grad_norm: longer gradients are clipped to it.
     Raises UserError if the loss stops being a number, a rule finds no number to select by, or the checkpoint is of another
     model.
@@ -85,7 +87,7 @@ def fit(
     saved = started = time.monotonic()
     first = progress.epoch
     bar = tqdm(total=epochs, initial=first, desc=task, leave=False, disable="LUNGNB_PROGRESS" in os.environ)
-    while progress.epoch < epochs:
+    while progress.epoch < epochs and not _is_stuck(progress, patience):
         epoch = progress.epoch
         for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr * rate(epoch)
@@ -103,8 +105,9 @@ def fit(
             row = {"epoch": epoch, "loss": loss, **evaluate(accelerator.unwrap_model(model))}
         progress.history.append(row)
         for rule, name in select.items():
-            if row[name] > progress.best.get(rule, -float("inf")):
-                progress.best[rule], progress.epochs[rule] = row[name], epoch
+            value = -row[name[1:]] if name.startswith("-") else row[name]
+            if value > progress.best.get(rule, -float("inf")):
+                progress.best[rule], progress.epochs[rule] = value, epoch
                 progress.states[rule] = _copy(accelerator.unwrap_model(model))
         progress.epoch += 1
         left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
@@ -117,11 +120,11 @@ def fit(
     for rule, name in select.items():
         if rule not in progress.states:
             raise UserError(
-                f"{task}: {name} was no number in any epoch (a class without events?), so no epoch can be selected by it; use "
-                "selection='last' or another split."
+                f"{task}: {name.removeprefix('-')} was no number in any epoch (a class without events?), so no epoch can be "
+                "selected by it; use selection='last' or another split."
             )
     progress.states["last"] = _copy(accelerator.unwrap_model(model))
-    progress.epochs["last"] = epochs - 1
+    progress.epochs["last"] = progress.epoch - 1
     return Fitted(pd.DataFrame(progress.history), progress.states, progress.epochs)
 
 
@@ -153,6 +156,10 @@ def _train_epoch(
         optimizer.step()
         losses.append(loss.detach())
     return accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+
+
+def _is_stuck(progress: _Progress, patience: int | None) -> bool:
+    return patience is not None and progress.epoch > max(progress.epochs.values(), default=0) + patience
 
 
 def tell_progress(task: str, step: int, steps: int, seconds_left: float) -> None:

@@ -8,10 +8,15 @@ from lungnb.cache import cache_dir
 from lungnb.data.events import Corpus
 from lungnb.errors import UserError
 
-_READERS = {"icbhi": "lungnb.data.icbhi:read_icbhi", "sprsound": "lungnb.data.sprsound:read_sprsound"}
+_READERS = {
+    "icbhi": "lungnb.data.icbhi:read_icbhi",
+    "sprsound": "lungnb.data.sprsound:read_sprsound",
+    "multisite": "lungnb.data.multisite:read_multisite",
+}
 _SIMULATORS = {
     "icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi",
     "sprsound": "lungnb.data.simulate.sprsound:simulate_sprsound",
+    "multisite": "lungnb.data.simulate.multisite:simulate_multisite",
 }
 
 
@@ -33,7 +38,10 @@ def data_folder(data: str | Path, name: str) -> Path:
         raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
     if not (root / name).is_dir():
         found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "nothing"
-        raise UserError(f"{root} holds no {name}/ (found: {found}); get it with `lungnb data fetch {name} {root}`.")
+        how = f"get it with `lungnb data fetch {name} {root}`"
+        if name == "multisite":  # the clinics' recordings are private
+            how = "lay your own cohorts out as lungnb/data/multisite.py says"
+        raise UserError(f"{root} holds no {name}/ (found: {found}); {how}.")
     return root / name
 
 

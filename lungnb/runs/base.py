@@ -10,10 +10,13 @@ import functools
 import hashlib
 import json
 import logging
+import multiprocessing
+import os
 import platform
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +25,7 @@ import pydantic
 import torch
 from exca import TaskInfra
 from safetensors.torch import load_file, save
+from tqdm import tqdm
 
 import lungnb
 from lungnb.cache import atomic_file, cache_dir, disk_errors
@@ -75,6 +79,8 @@ class Run(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
     _exclude_from_cls_uid: ClassVar[tuple[str, ...]] = ("data", "device")
+    #: So small that one training cannot use several cores: without a GPU `run_all` trains one of them on each.
+    _small: ClassVar[bool] = False
 
     corpus: str
     data: str = "simulated"
@@ -163,6 +169,7 @@ def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 
     distinct = {run.infra.uid(): run for run in runs}
     if cluster is None:
         with disk_errors(cache_dir() / "runs"):
+            _side_by_side([r for r in distinct.values() if r._small and r.infra.status() != "completed"])
             for run in distinct.values():
                 run.result()
         return
@@ -175,6 +182,36 @@ def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 
             array.extend(run.infra.clone_obj({"infra.cluster": cluster}) for run in group)
         for run in array:
             run.result()
+
+
+def _side_by_side(runs: Sequence[Run]) -> None:
+    """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; no more of them, no processes.
+
+    The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_pediatric.py).
+    """
+    workers = min(len(runs), torch.get_num_threads())
+    if workers < 2 or torch.cuda.is_available():
+        return
+    context = multiprocessing.get_context(
+        "forkserver"
+    )  # a fork of this process might inherit a lock of one of its threads
+    context.set_forkserver_preload(sorted({type(run).__module__ for run in runs}))
+    settings = {k: v for k, v in os.environ.items() if k.startswith("LUNGNB_")}
+    with ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
+        done = as_completed([pool.submit(_result, run) for run in runs])
+        for future in tqdm(done, "trainings", len(runs), leave=False, disable="LUNGNB_PROGRESS" in os.environ):
+            future.result()
+
+
+def _start_worker(settings: dict[str, str]) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(
+        {"LUNGNB_PROGRESS": os.devnull} | settings
+    )  # bars of several processes would overwrite each other
+
+
+def _result(run: Run) -> None:
+    run.result()
 
 
 def device_name(device: str = "auto") -> str:
