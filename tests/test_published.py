@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_ind_from_stats
 
 from lungnb.audit import PAPERS, audit
 from lungnb.audit.checks import fits, reachable
@@ -27,7 +28,7 @@ def test_tables_are_well_formed(paper):
     assert table.drop(columns=["value", "note"]).notna().all(axis=None)
     # A missing value is a dash of the source and says so.
     assert table.loc[table["value"].isna(), "note"].str.startswith("not given").all()
-    assert table["artefact"].str.fullmatch(r"table-\d|text|data|log|readme|code|hits|reference").all()
+    assert table["artefact"].str.fullmatch(r"table-\d|listening|text|data|log|readme|code|hits|reference").all()
 
 
 def test_respirenet_tables_have_all_rows():
@@ -60,6 +61,33 @@ def test_pediatric_tables_have_all_rows():
     assert wide("pediatric", "table-8").loc["GVA -> POA1"].tolist() == [0.26, 0.04, 0.89, 0.02, 0.86, 0.01]
     assert wide("pediatric", "table-9").loc["POA | position 3"].tolist() == [0.2226, 0.0138, 1, 0, 1, 0]
     assert wide("pediatric", "table-9").loc["GVA | position 8", "F1 sd"] == 0.1138
+
+
+def test_lungldm_tables_have_all_rows():
+    table, heard = wide("lungldm", "table-1"), wide("lungldm", "listening")
+    assert table.to_dict("index") == {
+        "AudioLDM": {"FAD": 18.82, "KL": 1.75, "IS": 1.01},
+        "LungLDM": {"FAD": 14.71, "KL": 0.01, "IS": 1.01},
+    }
+    assert heard.loc["AudioLDM"].tolist() == [63.63, 52.69]
+    assert heard.loc["LungLDM"].tolist() == [65.89, 64.94]
+    assert heard.loc["ground truth"].isna().all()
+    text = wide("lungldm", "text")
+    assert text.loc["data", ["recordings", "data sets", "sound types"]].tolist() == [124883, 9, 13]
+    assert text.loc["training", ["steps", "learning rate"]].tolist() == [250000, 2e-4]
+    assert text.loc["sampling", "guidance scale"] == 3.5
+    assert text.loc["listening test", ["participants", "files"]].tolist() == [34, 39]
+
+
+def test_what_lungldm_does_not_print_is_kept_apart():
+    """The paper's own artefacts hold what it prints; all else stands under `reference` and names the fact sheet."""
+    table = load("lungldm")
+    assert set(table["artefact"]) == {"table-1", "listening", "text", "reference"}
+    surround = table[table["artefact"] == "reference"]
+    assert surround["note"].str.contains("of the fact sheet, section").all()
+    assert not table.drop(surround.index)["note"].str.contains("fact sheet").any()
+    net = wide("lungldm", "reference").loc["U-Net | paper preset"]
+    assert net[["no gates", "SE gates"]].tolist() == [96_052_232, 96_158_726]
 
 
 def test_derived_values_say_so():
@@ -253,6 +281,49 @@ def test_what_adds_up_in_pediatric(findings):
     assert (said[said.index.str.contains("does not help")] < 0).all()
 
 
+LUNGLDM_FAILURES = {
+    "Introduction: LungLDM is better, metrics of Table 1",
+    "Table 1, AudioLDM: IS as low as with PANNs elsewhere",
+    "Table 1, LungLDM: IS as low as with PANNs elsewhere",
+    "Table 1, AudioLDM: KL, by the tool's default backbone",
+    "Table 1, LungLDM: KL within that of AudioLDM on AudioCaps, middle",
+    "U-Net, AudioLDM-S: parameters (M)",
+    "U-Net, AudioLDM Flan-T5 as released: parameters (M)",
+    "Final model: parameters of all parts (M)",
+}
+
+
+def test_lungldm_golden_values(findings):
+    frame = findings["lungldm"]
+    golden = {
+        "FAD: LungLDM less AudioLDM (derived)": -4.11,
+        "FAD: LungLDM less AudioLDM (%, derived)": -21.8385,
+        "OVL: LungLDM less AudioLDM (derived)": 2.26,
+        "REL: LungLDM less AudioLDM (derived)": 12.25,
+        "Listening test: ratings of a system (derived)": 442,
+        "Listening test: systems by sound types": 39,
+        "AudioLDM: KL weight on mean L1 (derived)": 0.0153,
+        "Passes over the data, a clip in the batch (derived)": 2.0019,
+        "Table 1, LungLDM: information that IS leaves (% of all types)": 0.3879,  # ln 1.01 of ln 13
+        "Table 1, LungLDM: most that KL allows between pairs (%)": 7.0711,
+        "Smoke preset: parameters": 571908,
+        "FAD against 20,000: largest N whose bias exceeds the gap of Table 1": 250,
+    }
+    for claim, value in golden.items():
+        assert frame.loc[claim, "recomputed"] == pytest.approx(value, abs=5e-5), claim
+    # A difference of two means of 442 with this sd stands exactly at the edge of 5 %.
+    sd = frame.loc["OVL: largest sd of ratings at which the gain is significant", "recomputed"]
+    assert ttest_ind_from_stats(2.26, sd, 442, 0, sd, 442).pvalue == pytest.approx(0.05, abs=5e-4)
+
+
+def test_what_does_not_add_up_in_lungldm(findings):
+    frame = findings["lungldm"]
+    assert failed(frame) == LUNGLDM_FAILURES
+    assert frame.loc["Introduction: LungLDM is better, metrics of Table 1", "recomputed"] == 2
+    assert frame.loc["U-Net, paper preset: parameters (M)", "agrees"]
+    assert frame.loc["Table 1, LungLDM: KL, by the tool's default backbone", "agrees"]
+
+
 def test_rounding_is_allowed_and_no_more():
     def half_sum(a, b):
         return (a + b) / 2
@@ -292,3 +363,17 @@ def test_a_changed_count_of_pediatric_is_noticed(monkeypatch):
     new = failed(audit("pediatric").set_index("claim")) - PEDIATRIC_FAILURES
     parts = ("patients", "cases", "accuracy", "balanced accuracy (derived)")
     assert new == {f"Table VII, POA2: {part}" for part in parts}
+
+
+def test_a_changed_result_of_lungldm_is_noticed(monkeypatch):
+    import lungnb.audit.lungldm as checks
+
+    def cooked(paper, artefact):
+        table = wide(paper, artefact)
+        if artefact == "listening":
+            table.loc["LungLDM", "REL"] += 1
+        return table
+
+    monkeypatch.setattr(checks, "wide", cooked)
+    new = failed(audit("lungldm").set_index("claim")) - LUNGLDM_FAILURES
+    assert new == {"Introduction, LungLDM: REL", "REL: LungLDM less AudioLDM (derived)"}

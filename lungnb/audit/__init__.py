@@ -12,7 +12,7 @@ import pandas as pd
 
 from lungnb.errors import UserError
 
-PAPERS = ["respirenet", "convlstm", "pediatric"]
+PAPERS = ["respirenet", "convlstm", "pediatric", "lungldm"]
 _TYPES = {
     "claim": "string",
     "published": "Float64",
