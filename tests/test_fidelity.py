@@ -1,0 +1,453 @@
+"""Metrics of generated sound against slow implementations of their definitions and against samples whose truth is known."""
+
+import itertools
+import math
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+
+from lungnb.errors import UserError
+from lungnb.fidelity import (
+    Moments,
+    bias_curve,
+    diversity,
+    duplicates,
+    frechet_distance,
+    frechet_infinity,
+    frechet_of_moments,
+    kernel_distance,
+    mmd,
+    nearest_training,
+    real_floor,
+)
+from lungnb.fidelity_demo import flat_softmax_demo, same_gaussian, same_gaussian_demo
+from lungnb.fidelity_labels import adherence, inception_score, kl_paired, kl_sigmoid_not_a_divergence
+from lungnb.published import wide
+
+
+def cloud(seed, n, dims, shift=0.0):
+    """Correlated, with eigenvalues that fall."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 1 / np.arange(1, dims + 1), (n, dims)) @ rng.normal(0, 1, (dims, dims)) + shift
+
+
+def refuses(sentence, function, *given, **named):
+    with pytest.raises(UserError, match=sentence) as caught:
+        function(*given, **named)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+# Fréchet distance
+
+
+def by_sqrtm(a, b):
+    s1, s2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    return np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s1 + s2 - 2 * sqrtm(s1 @ s2).real)
+
+
+@pytest.mark.parametrize("dims", [2, 16, 64])
+def test_frechet_distance_is_that_of_sqrtm(dims):
+    a, b = cloud(0, 3 * dims, dims), cloud(1, 5 * dims, dims, shift=0.3)
+    assert frechet_distance(a, b) == pytest.approx(by_sqrtm(a, b), rel=1e-8)
+
+
+def test_frechet_distance_of_fewer_windows_than_dimensions():
+    """The trace of the root is the sum of the singular values of one centred sample times the other."""
+    a, b = cloud(0, 10, 64), cloud(1, 20, 64)
+    left, right = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (a, b))
+    cross = np.linalg.svd(left @ right.T, compute_uv=False).sum()
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + (left**2).sum() + (right**2).sum() - 2 * cross
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_frechet_distance_of_known_gaussians():
+    """Independent dimensions: the sum of (m1 - m2)^2 + (sd1 - sd2)^2."""
+    rng = np.random.default_rng(0)
+    (m1, m2), (s1, s2) = rng.normal(size=(2, 9)), rng.uniform(0.1, 3, (2, 9))
+    got = frechet_of_moments(Moments(m1, np.diag(s1**2)), Moments(m2, np.diag(s2**2)))
+    assert got == pytest.approx(((m1 - m2) ** 2 + (s1 - s2) ** 2).sum())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(2, 40), st.floats(-3, 3))
+def test_frechet_distance_is_a_distance(seed, dims, n, shift):
+    a, b = cloud(seed, n, dims), cloud(seed + 1, n + 3, dims)
+    d, scale = frechet_distance(a, b), 1 + a.var() + b.var()
+    assert d >= -1e-6 * scale
+    assert frechet_distance(b, a) == pytest.approx(d, rel=1e-5, abs=1e-6 * scale)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6 * scale)
+    assert frechet_distance(a, a + shift) == pytest.approx(dims * shift**2, abs=1e-6 * scale)
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(dims, dims)))[0]
+    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(d, rel=1e-5, abs=1e-6 * scale)
+
+
+def test_sets_that_cannot_be_compared():
+    good = cloud(0, 20, 4)
+    refuses("20 windows|shape .n, dims.", frechet_distance, good[:, 0], good)
+    refuses("n at least 2, not .1, 4.", frechet_distance, good[:1], good)
+    refuses("of 4 and 3 dimensions", frechet_distance, good, good[:, :3])
+    refuses("NaN or infinity", frechet_distance, good, np.where(good > 1, np.nan, good))
+    refuses("n at least 4", kernel_distance, good[:3], good)
+
+
+# Small samples
+
+
+def test_the_bias_table_of_the_fact_sheet():
+    """Every entry within 8 %: the two means of five runs have standard errors of about 2 % each, and more at 13."""
+    known = wide("lungldm", "reference").filter(regex=r"^same Gaussian \| ", axis=0).set_index("N")
+    got = same_gaussian_demo([int(n) for n in known.index], seed=1).set_index("n")
+    assert got.index.tolist() == [13, 39, 100, 250, 500, 1000, 5000]
+    assert np.allclose(got["against_all"], known["FAD against 20,000"].astype(float), rtol=0.08)
+    assert np.allclose(got["equal_sizes"], known["FAD of equal sizes"].astype(float), rtol=0.08)
+
+
+def test_the_gaussian_of_the_table():
+    sample = same_gaussian(20_000, np.random.default_rng(0))
+    assert sample.shape == (20_000, 128)
+    assert sample.var(axis=0).sum() == pytest.approx(100, rel=0.02)
+
+
+def test_the_bias_curve_is_of_the_subsets_it_names():
+    a, b = cloud(0, 60, 3), cloud(0, 60, 3)
+    row = bias_curve(a, b, [60], n_runs=2).loc[0]  # all rows: nothing is left to chance
+    assert row["against_all"] == pytest.approx(0, abs=1e-9)
+    assert row["equal_sizes"] == pytest.approx(0, abs=1e-9)
+    refuses("between 2 and 60", bias_curve, a, b, [10, 61])
+    refuses("between 2 and 60", bias_curve, a, b, [1])
+
+
+def test_frechet_infinity_takes_the_bias_away_when_there_are_enough():
+    rng = np.random.default_rng(0)
+    whole = same_gaussian(20_000, rng)
+    got, plain = {}, {}
+    for n in (250, 500, 1000):
+        samples = [same_gaussian(n, rng) for _ in range(4)]
+        plain[n] = np.mean([frechet_distance(x, whole) for x in samples])
+        if n < 512:
+            with pytest.warns(UserWarning, match="fewer than 4 times"):
+                got[n] = np.mean([frechet_infinity(x, whole) for x in samples])
+        else:
+            got[n] = np.mean([frechet_infinity(x, whole) for x in samples])
+    assert abs(got[1000]) < 0.15 < plain[1000]
+    assert got[250] < got[500] < -0.1  # they overshoot, the more the fewer
+    refuses("cannot be fitted on 100 windows of 128", frechet_infinity, whole[:100], whole)
+
+
+def test_frechet_infinity_keeps_a_true_distance():
+    rng = np.random.default_rng(0)
+    a, b = same_gaussian(2000, rng) + 0.5, same_gaussian(20_000, rng)
+    assert frechet_infinity(a, b) == pytest.approx(128 * 0.25, rel=0.02)
+
+
+def of_patients(spread, n_patients=20, each=30, dims=4, seed=0):
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(n_patients), each)
+    return rng.normal(0, spread, (n_patients, dims))[patient] + rng.normal(0, 1, (len(patient), dims)), patient
+
+
+def test_the_floor_divides_patients_not_windows():
+    real, patient = of_patients(1.0)
+    real = np.column_stack([real, patient])
+    seen = []
+
+    def distance(a, b):
+        seen.append((set(a[:, -1]), set(b[:, -1]), len(a)))
+        return frechet_distance(a[:, :-1], b[:, :-1])
+
+    floor = real_floor(real, patient, distance, n_draws=4)
+    assert len(floor) == len(seen) == 4
+    assert all(not (one & other) and len(one | other) == 20 for one, other, _ in seen)
+    assert len({frozenset(one) for one, _, _ in seen}) > 1
+    assert floor["n_a"].tolist() == [n for _, _, n in seen]
+    assert (floor["n_a"] + floor["n_b"] == len(real)).all()
+    assert floor["n_a"].between(0.4 * len(real), 0.6 * len(real)).all()
+    by_window = real_floor(real[:, :-1], np.arange(len(real)))["distance"].mean()
+    assert floor["distance"].mean() > 3 * by_window  # patients differ, and honest halves show it
+
+
+def test_the_floor_of_unequal_patients_and_of_too_few():
+    real, _ = of_patients(0.0)
+    patient = np.r_[np.zeros(500), np.repeat([1, 2, 3, 4], 25)]
+    floor = real_floor(real, patient, lambda a, b: float(min(len(a), len(b))))
+    assert (floor["distance"] >= 25).all()
+    assert real_floor(real, patient, seed=1).equals(real_floor(real, patient, seed=1))
+    refuses("one patient", real_floor, real, np.zeros(len(real)))
+    refuses("600 windows but 3 patients", real_floor, real, [1, 2, 3])
+
+
+# Kernel distance
+
+
+def test_mmd_is_the_double_sum():
+    a, b = cloud(0, 7, 3), cloud(1, 5, 3)
+
+    def kernel(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    expected = sum(kernel(a[i], a[j]) for i in range(7) for j in range(7) if i != j) / 42
+    expected += sum(kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j) / 20
+    expected -= 2 * sum(kernel(x, y) for x in a for y in b) / 35
+    assert mmd(a, b) == pytest.approx(expected)
+
+
+def test_the_kernel_distance_has_no_bias_where_fad_has():
+    rng = np.random.default_rng(0)
+    drawn = [rng.normal(size=(2, 30, 8)) for _ in range(60)]
+    kernel = np.array([kernel_distance(a, b, n_subsets=10).value for a, b in drawn])
+    assert abs(kernel.mean()) < 3 * kernel.std() / math.sqrt(len(kernel))
+    fad = np.array([frechet_distance(a, b) for a, b in drawn])
+    assert fad.mean() > 10 * fad.std() / math.sqrt(len(fad))
+
+
+def test_the_kernel_distance_sees_a_shift_and_gives_a_range():
+    a, b = cloud(0, 200, 6), cloud(0, 150, 6)
+    near, far = kernel_distance(a, b), kernel_distance(a, b + 2)
+    assert near.low < near.value < near.high
+    assert far.low > near.high
+    assert kernel_distance(a, b) == near
+    # Subsets of at most half: the range does not shrink to a point where the set is small.
+    few = kernel_distance(a[:20], b[:20])
+    assert few.high - few.low > 0.5 * abs(few.value)
+    assert far.value == pytest.approx(mmd(a, b + 2), rel=0.2)
+
+
+# KL and IS
+
+
+def softmax_row(z):
+    e = [math.exp(v - max(z)) for v in z]
+    return [v / sum(e) for v in e]
+
+
+def logits_of(seed, names, classes=5):
+    return pd.DataFrame(np.random.default_rng(seed).normal(0, 3, (len(names), classes)), index=names)
+
+
+def test_kl_is_the_mean_over_pairs_of_the_same_name():
+    names = [f"clip{i}" for i in range(12)]
+    reference, generated = logits_of(0, names), logits_of(1, names)
+    expected, sigmoids = [], []
+    for name in names:
+        p, q = softmax_row(reference.loc[name]), softmax_row(generated.loc[name])
+        expected.append(sum(a * (math.log(a) - math.log(b + 1e-6)) for a, b in zip(p, q, strict=True)))
+        p, q = ([1 / (1 + math.exp(-v)) for v in x.loc[name]] for x in (reference, generated))
+        sigmoids.append(sum(a * (math.log(a) - math.log(b + 1e-6)) for a, b in zip(p, q, strict=True)))
+    shuffled = generated.sample(frac=1, random_state=0)
+    assert kl_paired(reference, shuffled) == pytest.approx(np.mean(expected))
+    assert kl_sigmoid_not_a_divergence(reference, shuffled) == pytest.approx(np.mean(sigmoids))
+    assert kl_paired(reference, generated.set_axis(names[1:] + names[:1])) != pytest.approx(np.mean(expected))
+
+
+def test_kl_is_a_divergence_but_for_epsilon_and_the_sigmoid_sum_is_none():
+    names = range(50)
+    one, other = logits_of(0, names), logits_of(1, names)
+    assert -5e-6 <= kl_paired(one, one) <= 0
+    assert kl_paired(one, other) > 0
+    below, above = one - 2, one + 2  # softmax is blind to a common shift, sigmoids are not
+    assert kl_paired(below, above) == pytest.approx(0, abs=1e-5)
+    assert kl_sigmoid_not_a_divergence(below, above) < -0.1
+
+
+def test_kl_of_certain_answers_is_finite():
+    sure = pd.DataFrame(1e4 * np.eye(4))
+    assert kl_paired(sure, sure.iloc[::-1].reset_index(drop=True)) == pytest.approx(-math.log(1e-6))
+
+
+def test_the_overlap_rule_of_the_tool():
+    """More than 99 %, both ways."""
+    names = [f"clip{i}" for i in range(201)]
+    full = logits_of(0, names)
+    assert kl_paired(full, full.iloc[:200]) == pytest.approx(0, abs=1e-5)
+    assert kl_paired(full.iloc[:200], full) == pytest.approx(0, abs=1e-5)
+    refuses("Only 99 of 100 reference", kl_paired, full[:100], full[:99])
+    refuses("Only 99 of 100 generated", kl_paired, full[:99], full[:100])
+    refuses("Only 0 of 5", kl_paired, full[:5], full[5:10])
+    refuses("Only 0 of 0", kl_paired, full[:0], full[:0])
+
+
+def test_kl_of_rows_that_are_no_pairs():
+    table = logits_of(0, ["a", "b"])
+    layers = pd.concat([table] * 13)  # a row a layer, as the tool's default backbone gives them
+    refuses("'a' has more than one row", kl_paired, table, layers)
+    refuses("of 5 and 4 classes", kl_paired, table, table.iloc[:, :4])
+    refuses("finite", kl_paired, table, table.where(table > 0))
+
+
+def test_is_is_the_mean_over_ten_shuffled_splits():
+    logits = np.random.default_rng(0).normal(0, 2, (57, 6))
+    order = np.random.RandomState(2020).permutation(57)
+    scores = []
+    for k in range(10):
+        part = [softmax_row(logits[i]) for i in order[k * 57 // 10 : (k + 1) * 57 // 10]]
+        mean = [sum(p[c] for p in part) / len(part) for c in range(6)]
+        kl = [sum(p[c] * math.log(p[c] / mean[c]) for c in range(6)) for p in part]
+        scores.append(math.exp(sum(kl) / len(kl)))
+    assert inception_score(logits) == pytest.approx((np.mean(scores), np.std(scores)))
+
+
+def test_bounds_of_is():
+    assert inception_score(np.tile(np.arange(7.0), (100, 1))) == pytest.approx((1, 0))
+    apart = 1e3 * np.eye(13)[np.random.default_rng(0).permutation(np.arange(13_000) % 13)]
+    assert inception_score(apart)[0] == pytest.approx(13, rel=0.01)
+    # A split of few clips cannot show many types.
+    assert inception_score(apart[:20])[0] <= 2
+    refuses("at least 10 clips, one a split, not 9", inception_score, apart[:9])
+    refuses("finite", inception_score, np.full((20, 3), np.nan))
+    refuses("shape", inception_score, np.zeros(20))
+
+
+def test_a_flat_softmax_looks_perfect():
+    """IS near 1 and KL near 0 of types that are perfectly apart, with the fact sheet's sizes."""
+    known = wide("lungldm", "reference").filter(like="softmax over", axis=0)[["IS", "KL"]].astype(float)
+    for seed in (0, 5):
+        got = flat_softmax_demo(seed)
+        assert (got["told_apart"] == 1).all()
+        assert got.index.tolist() == [row.removeprefix("softmax over ") for row in known.index]
+        assert got.loc["logits", "IS"] == pytest.approx(known["IS"].iloc[0], rel=0.1)
+        assert np.allclose(got["IS"].iloc[1:], known["IS"].iloc[1:], atol=5e-4)
+        assert np.allclose(got["KL"], known["KL"], rtol=0.1)
+    assert flat_softmax_demo(3).equals(flat_softmax_demo(3))
+
+
+# Adherence
+
+
+def answers(label, predicted, patient=None):
+    table = pd.DataFrame({"label": list(label), "predicted": list(predicted)})
+    return table if patient is None else table.assign(patient=patient)
+
+
+def test_adherence_by_hand():
+    real = answers("ccbbvv", "ccbbvc", [1, 1, 2, 2, 3, 3])
+    got = adherence(answers("ccbbv", "ccbcb"), real)
+    assert got["accuracy"].tolist() == pytest.approx([3 / 5, 5 / 6, (2 * 3 + 2 * 2) / 25])
+    assert got["n"].tolist() == [5, 6, 5]
+    z, p, n = 1.959964, 3 / 5, 5  # Wilson's formula
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
+    assert tuple(got.loc["generated", ["low", "high"]]) == pytest.approx(expected, abs=1e-6)
+    orders = [np.mean([a == b for a, b in zip(o, "ccbcb", strict=True)]) for o in itertools.permutations("ccbbv")]
+    assert got.loc["shuffled prompts", "accuracy"] == pytest.approx(np.mean(orders))
+    assert got.loc["shuffled prompts", "low"] == min(orders)
+    assert got.loc["shuffled prompts", "high"] == pytest.approx(np.quantile(orders, 0.975))
+
+
+def test_adherence_above_the_floor_and_blind_prompts_at_it():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 4, 400)
+    real = answers(label, np.where(rng.random(400) < 0.8, label, 0), np.arange(400) // 10)
+    good = adherence(answers(label, np.where(rng.random(400) < 0.7, label, rng.integers(0, 4, 400))), real)
+    assert good.loc["generated", "low"] > good.loc["shuffled prompts", "high"]
+    blind = adherence(answers(label, rng.integers(0, 4, 400)), real)
+    floor = blind.loc["shuffled prompts"]
+    assert floor["low"] < blind.loc["generated", "accuracy"] < floor["high"]
+    # An answer that is always the same is at the floor exactly, however common its class.
+    always = adherence(answers(np.r_[np.zeros(90), np.ones(10)], np.zeros(100)), real)
+    assert always.loc["generated", "accuracy"] == always.loc["shuffled prompts", "accuracy"] == 0.9
+
+
+def test_the_ceiling_is_over_patients():
+    hit = np.repeat([1, 0] * 10, 40)  # patients who are all right or all wrong
+    clustered = answers(np.ones(800), hit, np.repeat(np.arange(20), 40))
+    asked = answers([1, 0], [1, 0])
+    by_patient = adherence(asked, clustered).loc["real"]
+    by_clip = adherence(asked, clustered.assign(patient=np.arange(800))).loc["real"]
+    assert by_patient["high"] - by_patient["low"] > 4 * (by_clip["high"] - by_clip["low"])
+    assert by_patient["low"] < 0.5 < by_patient["high"]
+    assert adherence(asked, clustered.assign(patient=1)).loc["real", ["low", "high"]].isna().all()
+    perfect = adherence(asked, answers([1, 0], [1, 0], [1, 2])).loc["real"]
+    assert perfect[["accuracy", "low", "high"]].tolist() == [1, 1, 1]
+    named = asked.assign(label=pd.Categorical(["c", "b"]), predicted=pd.Categorical(["c", "v"]))
+    assert adherence(named, clustered)["accuracy"].tolist() == [0.5, 0.5, 0.25]
+    refuses("each generated clip", adherence, asked[:0], clustered)
+    refuses("each real clip", adherence, asked, clustered.assign(predicted=np.nan))
+
+
+# Diversity and memorisation
+
+
+def test_diversity_is_the_mean_over_pairs_of_a_prompt():
+    generated, real = cloud(0, 9, 4), cloud(1, 7, 4)
+    prompt, real_prompt = list("aaaabbbcd"), list("aabbbec")
+    got = diversity(generated, prompt, real, real_prompt)
+    assert got.index.tolist() == list("abcd")
+    for clips, prompts, column in ((generated, prompt, "generated"), (real, real_prompt, "real")):
+        for p in "ab":
+            rows = [clips[i] for i, q in enumerate(prompts) if q == p]
+            expected = np.mean([np.linalg.norm(x - y) for x, y in itertools.combinations(rows, 2)])
+            assert got.loc[p, column] == pytest.approx(expected)
+    assert got[["n", "n_real"]].to_numpy().tolist() == [[4, 2], [3, 3], [1, 1], [1, 0]]
+    assert got.loc[["c", "d"], ["generated", "real"]].isna().all(axis=None)
+
+
+def test_a_collapsed_prompt_has_no_diversity():
+    real = cloud(0, 30, 4)
+    got = diversity(np.tile(real[0], (10, 1)), ["a"] * 10, real, ["a"] * 30).loc["a"]
+    assert got["generated"] == pytest.approx(0, abs=1e-6)
+    assert got["real"] > 0.1
+    refuses("10 generated clips but 9 prompts", diversity, real[:10], ["a"] * 9, real, ["a"] * 30)
+
+
+def mels(seed, n, shape=(8, 6)):
+    return np.random.default_rng(seed).normal(-5, 2, (n, *shape)).astype(np.float32)
+
+
+def test_duplicates_point_to_the_first():
+    clips = mels(0, 30)
+    clips[[7, 12, 29]] = clips[3]
+    clips[20] = clips[5] + 5e-4  # nearly the same
+    clips[21] = clips[6] + 5e-2
+    expected = np.arange(30)
+    expected[[7, 12, 29]], expected[20] = 3, 5
+    assert duplicates(clips).tolist() == expected.tolist()
+    assert duplicates(clips, tolerance=0.1)[21] == 6
+    chain = clips[:1] + np.array([0, 8e-4, 16e-4])[:, None, None]  # each is the same as the next
+    assert duplicates(chain).tolist() == [0, 0, 0]
+    many = np.concatenate([mels(1, 1500), mels(1, 1500)])  # past one block
+    assert duplicates(many).tolist() == [*range(1500), *range(1500)]
+
+
+def test_nearest_training_is_the_naive_search():
+    training, generated, held_out = mels(0, 80), mels(1, 20), mels(2, 15)
+    training[60] = training[10]
+    generated[4] = training[60]
+    generated[5] = training[33] + 0.01
+    got = nearest_training(training, generated, held_out)
+    far = np.sqrt(np.square(np.r_[generated, held_out][:, None] - training).mean(axis=(2, 3)))
+    assert got["clips"].tolist() == ["generated"] * 20 + ["held-out"] * 15
+    assert np.allclose(got["distance"], far.min(axis=1), atol=1e-6)
+    assert got["nearest"].tolist() == far.argmin(axis=1).tolist()  # the first of equals
+    assert got.loc[4, ["distance", "nearest", "copies"]].tolist() == [0, 10, 2]
+    assert got.loc[5, "distance"] == pytest.approx(0.01, rel=1e-3)
+    assert got["copies"].sum() == 35 + (got["nearest"] == 10).sum()
+
+
+def test_copies_stand_out_against_held_out_clips():
+    training, held_out = mels(0, 200), mels(1, 50)
+    near = training[:50] + 0.3 * mels(2, 50)  # noisy copies
+    table = nearest_training(training, near - near.mean() + training.mean(), held_out).groupby("clips")["distance"]
+    assert table.max()["generated"] < table.min()["held-out"]
+    turned = np.swapaxes(held_out, 1, 2)  # mel by time: as many cells, another layout
+    refuses(r"held-out log-mels have shape \(6, 8\)", nearest_training, training, near, turned)
+    refuses("n at least 1", nearest_training, training, mels(1, 0), held_out)
+
+
+def test_the_search_takes_memory_for_blocks_only():
+    """4,000 by 4,000 distances would be 128 MB."""
+    training, generated = mels(0, 4000, (4, 4)), mels(1, 4000, (4, 4))
+    nearest_training(training[:50], generated[:50], generated[:50])  # libraries load
+    tracemalloc.start()
+    got = nearest_training(training, generated, generated[:100])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+    flat = [x.reshape(len(x), -1) for x in (generated[:100], training)]
+    assert np.allclose(got["distance"][:100], cdist(*flat).min(axis=1) / 4, atol=1e-5)
