@@ -1,0 +1,195 @@
+"""The prompts that describe clips: 13 sound types, and a grammar that is written and read by the same tables.
+
+    A person is {sound}, {gender}, {age decade}s, {smoker|non-smoker}, {condition}
+    A person is coughing, male, 40s, smoker                                          (the paper's own example)
+
+A field that is not known is left out, the order is fixed, and the structured fields stay beside the string (fact sheet,
+3.3). Patient, position and corpus are in the table of clips (`lungnb.data.prompted`) but never in the prompt: there they
+would be learnt by heart.
+
+The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so that
+every type has a source that anybody can download: the candidates of the fact sheet's section 2, and SPRSound and
+covid19-cough, which are none of them but lie nearer. An event of two types (wheeze and crackle) or of a type that few
+have (stridor) is left out by the readers, and counted.
+Ages are decades: 40s is 40 to 49 years and 0s is a child under 10, of which SPRSound has most.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lungnb.errors import UserError
+
+
+class Sound(NamedTuple):
+    """How a prompt says it, and the corpora (of `lungnb.data.prompted.licences`) that have it."""
+
+    phrase: str
+    corpora: tuple[str, ...]
+
+
+#: The 13 types. Coswara's heavy cough is `cough`, the way one coughs when asked to, and both its countings are `speech`.
+SOUNDS: dict[str, Sound] = {
+    "cough": Sound("coughing", ("coughvid", "coswara", "ukcovid", "covid19_sounds", "covid19_cough")),
+    "shallow cough": Sound("coughing shallowly", ("coswara",)),
+    "deep breathing": Sound("breathing deeply", ("coswara", "covid19_sounds")),
+    "shallow breathing": Sound("breathing shallowly", ("coswara",)),
+    "exhalation": Sound("exhaling", ("ukcovid",)),
+    "vowel a": Sound("saying the vowel a", ("coswara",)),
+    "vowel e": Sound("saying the vowel e", ("coswara",)),
+    "vowel o": Sound("saying the vowel o", ("coswara",)),
+    "speech": Sound("speaking", ("coswara", "covid19_sounds")),
+    "normal lung sound": Sound("breathing with normal lung sounds", ("icbhi", "sprsound", "kauh", "hf_lung")),
+    "wheeze": Sound("breathing with wheezes", ("icbhi", "sprsound", "kauh", "hf_lung")),
+    "crackle": Sound("breathing with crackles", ("icbhi", "sprsound", "kauh", "hf_lung")),
+    "rhonchi": Sound("breathing with rhonchi", ("sprsound", "hf_lung")),
+}
+SEXES = ("female", "male")
+DECADES = tuple(range(0, 120, 10))
+SMOKERS = {True: "smoker", False: "non-smoker"}
+#: Every condition that a reader here can meet; two at once only where a corpus (KAUH) says so.
+CONDITIONS = (
+    "healthy",
+    "COVID-19",
+    "respiratory symptoms",
+    "respiratory illness",
+    "asthma",
+    "COPD",
+    "bronchiectasis",
+    "bronchiolitis",
+    "bronchitis",
+    "pneumonia",
+    "upper respiratory infection",
+    "lower respiratory infection",
+    "lung fibrosis",
+    "pleural effusion",
+    "heart failure",
+    "asthma and lung fibrosis",
+    "heart failure and COPD",
+    "heart failure and lung fibrosis",
+)
+#: The fields of a prompt, in its order; `sex` is the gender of the paper's prompts.
+FIELDS = ("sound", "sex", "age_decade", "smoker", "condition")
+#: Chance with which training leaves out a known field, so that short prompts work too (ours; the paper is silent).
+DROP = 0.2
+#: Longest prompt in characters; the text encoder reads 128 tokens at most (fact sheet, 3.3).
+MAX_LENGTH = 512
+
+_START = "A person is "
+
+
+def prompt(row: Mapping[str, Any]) -> str:
+    """The prompt of one clip, any mapping with the FIELDS; what is not there, None or NA is left out.
+
+    Raises UserError for a sound type that is none or not given, and for a sex, decade or condition that is none.
+    """
+    if (sound := _known(row, "sound")) not in SOUNDS:
+        raise UserError(f"There is no sound type {sound!r}; known are {', '.join(SOUNDS)}.")
+    parts = [_START + SOUNDS[sound].phrase]
+    for name, said in _said().items():
+        value = _known(row, name)
+        if value is not None and value not in said:
+            raise UserError(f"There is no {name} {value!r}; known are {', '.join(map(str, said))}, or None.")
+        if value is not None:
+            parts.append(said[value])
+    return ", ".join(parts)
+
+
+def prompts(table: pd.DataFrame) -> pd.Series:
+    """The `prompt` of each row of a clip table, as a string column of the same index."""
+    return pd.Series([prompt(row) for row in table[list(FIELDS)].to_dict("records")], table.index, dtype="string")
+
+
+def drop_fields(row: Mapping[str, Any], rng: np.random.Generator, chance: float = DROP) -> dict[str, Any]:
+    """The FIELDS of `row`, each but the sound left out (None) with `chance`, as training does (fact sheet, 3.3)."""
+    kept = rng.random(len(FIELDS)) >= chance
+    return {
+        name: _known(row, name) if keep or name == "sound" else None for name, keep in zip(FIELDS, kept, strict=True)
+    }
+
+
+def check_prompt(text: str) -> str:
+    """`text`, stripped. Raises UserError if nothing is left or it has more than MAX_LENGTH characters."""
+    text = text.strip()
+    if not text:
+        raise UserError(f"The prompt is empty; write one such as {prompt(_EXAMPLE)!r}.")
+    if len(text) > MAX_LENGTH:
+        raise UserError(
+            f"The prompt has {len(text)} characters, of which the text encoder would read a part only; use at most {MAX_LENGTH}."
+        )
+    return text
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The inverse of `prompt`: the FIELDS that `text` states, None where it is silent; case and spacing do not matter.
+
+    A prompt off the grammar gives the fields that could be read and a warning that names the unknown words, or where the
+    words are all known the part that stands in the wrong place. Raises UserError as `check_prompt` does.
+    """
+    text = check_prompt(text)
+    found: dict[str, Any] = dict.fromkeys(FIELDS)
+    meanings = _meanings()
+    odd, place = [], 0
+    for n, part in enumerate(" ".join(words(text)).split(" , ")):
+        at, name, value = meanings.get(part, (-1, "", None))
+        if (at == 0) == (n == 0) and at >= place:
+            found[name], place = value, at + 1
+        else:
+            odd.append(part)
+    if odd:
+        known = set(vocabulary())
+        unknown = dict.fromkeys(word for word in words(text) if word not in known)
+        what = f"unknown words {', '.join(unknown)}" if unknown else f"{odd[0]!r} stands in the wrong place"
+        warnings.warn(
+            f"The prompt is off the grammar ({what}): the model has seen none like it; write as in {prompt(_EXAMPLE)!r}.",
+            stacklevel=2,
+        )
+    return found
+
+
+def words(text: str) -> list[str]:
+    """The words of a prompt for a word-level tokenizer: lower case, hyphens inside words kept, other signs apart."""
+    return re.findall(r"\w+(?:-\w+)*|[^\w\s]", text.lower())
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """All words of the grammar, sorted."""
+    said = [text for meaning in _said().values() for text in meaning.values()]
+    phrases = [_START + sound.phrase for sound in SOUNDS.values()]
+    return tuple(sorted({word for text in (*phrases, *said, ",") for word in words(text)}))
+
+
+_EXAMPLE = {"sound": "cough", "sex": "male", "age_decade": 40, "smoker": True}
+
+
+@cache
+def _said() -> dict[str, dict[Any, str]]:
+    """Field -> value -> its words, in the order of the prompt; the sound apart."""
+    return {
+        "sex": {sex: sex for sex in SEXES},
+        "age_decade": {decade: f"{decade}s" for decade in DECADES},
+        "smoker": SMOKERS,
+        "condition": {condition: condition for condition in CONDITIONS},
+    }
+
+
+@cache
+def _meanings() -> dict[str, tuple[int, str, Any]]:
+    """A part of a prompt, as its words joined by spaces -> place, field, value."""
+    told = {"sound": {name: _START + sound.phrase for name, sound in SOUNDS.items()}, **_said()}
+    return {
+        " ".join(words(text)): (FIELDS.index(name), name, value)
+        for name, values in told.items()
+        for value, text in values.items()
+    }
+
+
+def _known(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name)
+    return None if value is None or pd.isna(value) else value
