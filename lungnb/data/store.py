@@ -141,7 +141,8 @@ def build_store(
 ) -> Store:
     """The store of `clips` in `folder` (else in the cache, by content), built, completed or as it stands there.
 
-    n_processes: processes that write shards side by side. source: where samples come from, for clips that have no file.
+    n_processes: processes that write shards side by side. source: where samples come from, for clips that have no file
+    (it is not part of a store's key: the clips' fingerprint is to tell one source from another).
     Only one build may write to a folder at a time. Raises UserError if the folder holds the store of other clips or
     settings, if no clip is left, for a full disk, and if a process was killed; what was finished is kept.
     """

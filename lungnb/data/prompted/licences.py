@@ -10,8 +10,8 @@ import pandas as pd
 #: What no reader can change (fact sheet, section 2).
 REBUILDABLE = (
     "The paper's 124,883 clips cannot be rebuilt from downloads alone: at least one corpus that it names (MMLung) is given "
-    "on request only, it lists neither its 9 corpora nor its 13 sound types, and no list of clips was published. Most of "
-    "what can be had is cough, breath and speech recorded by telephone; stethoscope sounds are a small part."
+    "on request only, it names 3 of its 9 corpora and of its 13 sound types, and no list of clips was published. Most of "
+    "what can be had is cough, breath and speech recorded by phone; stethoscope sounds are a small part."
 )
 
 _ROWS = [
