@@ -40,6 +40,16 @@ def mel(axes: Axes, db: np.ndarray, seconds: float, title: str = "", f_max: floa
     axes.label_outer()
 
 
+def hertz(axes: Axes, picture: np.ndarray, seconds: float, title: str = "", f_max: float = 150 * 22050 / 2048):
+    """A picture (rows, frames), row 0 = lowest frequency, over a linear axis of 0 to `f_max` Hz; returns what is drawn."""
+    axes.set(title=title)
+    axes.grid(False)
+    drawn = axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, f_max))
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    axes.label_outer()
+    return drawn
+
+
 def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -> None:
     """Draw the true place of simulated sounds (columns start_s, end_s, low_hz, high_hz) over a spectrogram from `start_s`."""
     centre = mel_edges(n_mels)

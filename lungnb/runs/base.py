@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import signal
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -185,32 +186,35 @@ def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 
 
 
 def _side_by_side(runs: Sequence[Run]) -> None:
-    """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; no more of them, no processes.
+    """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; a single one, in none.
 
     The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_pediatric.py).
     """
-    workers = min(len(runs), torch.get_num_threads())
-    if workers < 2 or torch.cuda.is_available():
+    if len(runs) < 2 or torch.get_num_threads() < 2 or torch.cuda.is_available():
         return
+    settings = {"LUNGNB_PROGRESS": os.devnull} | {k: v for k, v in os.environ.items() if k.startswith("LUNGNB_")}
+    jobs = [_pool(torch.get_num_threads()).submit(_result, run, settings) for run in runs]
+    for job in tqdm(as_completed(jobs), "trainings", len(jobs), leave=False, disable="LUNGNB_PROGRESS" in os.environ):
+        job.result()
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that stay, with all they have loaded and prepared."""
     context = multiprocessing.get_context(
         "forkserver"
     )  # a fork of this process might inherit a lock of one of its threads
-    context.set_forkserver_preload(sorted({type(run).__module__ for run in runs}))
-    settings = {k: v for k, v in os.environ.items() if k.startswith("LUNGNB_")}
-    with ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
-        done = as_completed([pool.submit(_result, run) for run in runs])
-        for future in tqdm(done, "trainings", len(runs), leave=False, disable="LUNGNB_PROGRESS" in os.environ):
-            future.result()
+    context.set_forkserver_preload(["lungnb.runs"])
+    return ProcessPoolExecutor(workers, context, _start_worker)
 
 
-def _start_worker(settings: dict[str, str]) -> None:
+def _start_worker() -> None:
     torch.set_num_threads(1)
-    os.environ.update(
-        {"LUNGNB_PROGRESS": os.devnull} | settings
-    )  # bars of several processes would overwrite each other
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted notebook is this process's business, which stops them
 
 
-def _result(run: Run) -> None:
+def _result(run: Run, settings: dict[str, str]) -> None:
+    os.environ.update(settings)
     run.result()
 
 

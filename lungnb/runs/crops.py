@@ -75,7 +75,10 @@ def images_of(
     pooling: tuple[int, int] = (1, 1),
     device: str = "cpu",
 ) -> Images:
-    """The images of all crops of `corpus`; pooling: rows and frames of which the mean is taken (small profiles)."""
+    """The images of all crops of `corpus`.
+
+    pooling: rows and frames of which the mean is taken (small profiles); mel and MFCC have so few rows that all stay.
+    """
     key = (corpus.name, corpus.fingerprint, len(corpus.events), front, crops, tuple(pooling), str(device))
     if key not in _KEPT:
         while len(_KEPT) > 2:
@@ -88,7 +91,10 @@ def images_of(
 def compute_images(corpus: Corpus, front: Front, crops: Crops, pooling: tuple[int, int], device: str) -> Images:
     """The pass itself: see `images_of`."""
     table, bank = cropped(corpus, crops), audio_bank(corpus, BANK_RATE[corpus.name])
-    passes = nn.Sequential(CropSpectrogram(front), nn.AvgPool2d(tuple(pooling), ceil_mode=True))
+    rows, frames = pooling
+    passes = nn.Sequential(
+        CropSpectrogram(front), nn.AvgPool2d((rows if front == "stft" else 1, frames), ceil_mode=True)
+    )
     if bank.sample_rate != SAMPLE_RATE:
         passes.insert(0, torchaudio.transforms.Resample(bank.sample_rate, SAMPLE_RATE))
     passes.to(device)

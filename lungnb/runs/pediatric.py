@@ -32,6 +32,11 @@ TASKS = {
 }
 
 
+#: Pictures that are not normalised are given as (dB - mean) / sd with these, always the same: no statistics of the data, and
+#: nothing that the first layer could not undo, but a start from which Adam finds its way in tens of epochs, not hundreds.
+SCALE = {"stft": (-30.0, 25.0), "mel": (-40.0, 20.0), "mfcc": (0.0, 50.0)}
+
+
 class PediatricRun(Run):
     """One CNN. The defaults are the fact sheet's reading of the paper (sections 2, 3 and its ranked ambiguities)."""
 
@@ -217,7 +222,7 @@ def inputs_of(run: PediatricRun, corpus: Corpus, device: torch.device | str = "c
                 f"No patient of {run.cohort} for {needed} has a recording of 5 s at {', '.join(run.sites)}; use more patients."
             )
     trained_on = np.unique(samples.rows[torch.from_numpy(role == "train")])
-    images = normalised(given, run.normalisation, run.content, torch.from_numpy(trained_on[trained_on >= 0]))
+    images = normalised(given, run, torch.from_numpy(trained_on[trained_on >= 0]))
     blank = blanks(images, given.table["site"], run, trained_on[trained_on >= 0])
     column = torch.arange(len(run.sites)).expand_as(samples.rows)
     return Inputs(
@@ -233,38 +238,37 @@ def inputs_of(run: PediatricRun, corpus: Corpus, device: torch.device | str = "c
 
 
 @torch.no_grad()
-def normalised(given: Images, form: str, content: str, train: torch.Tensor) -> torch.Tensor:
+def normalised(given: Images, run: PediatricRun, train: torch.Tensor) -> torch.Tensor:
     """The images as the network gets them, float16 (N, rows, frames); train: those that statistics may be taken of."""
-    images = given.images
-    if content == "background":
+    images, (mean, sd) = given.images, SCALE[run.front]
+    if run.content == "background":
         quiet = torch.cat([x.float().quantile(0.1, dim=2, keepdim=True) for x in images.split(EVAL_BATCH)])
         images = quiet.half().expand_as(images)
-    if form == "sample":
-        out = [(x - x.mean((1, 2), True)) / x.std((1, 2), keepdim=True).clamp(min=1e-3) for x in _floats(images)]
-        return torch.cat([x.half() for x in out])
-    if form == "feature":
+    if run.normalisation == "feature":
         rows = images[train.to(images.device)].float()
         mean, sd = rows.mean((0, 2))[:, None], rows.std((0, 2)).clamp(min=1e-3)[:, None]
-        return torch.cat([((x - mean) / sd).half() for x in _floats(images)])
-    if form == "recording":
-        spectrum = torch.cat([x.mean(2) for x in _floats(images)])  # of each crop
+    if run.normalisation == "recording":
+        spectrum = torch.cat([x.float().mean(2) for x in images.split(EVAL_BATCH)])  # of each crop
         recording = torch.from_numpy(given.table["recording"].factorize()[0]).to(images.device)
         total = spectrum.new_zeros(int(recording.max()) + 1, spectrum.shape[1]).index_add_(0, recording, spectrum)
-        mean = (total / recording.bincount()[:, None])[recording]
-        return torch.cat(
-            [(x - m[:, :, None]).half() for x, m in zip(_floats(images), mean.split(EVAL_BATCH), strict=True)]
-        )
-    return images
-
-
-def _floats(images: torch.Tensor):
-    return (x.float() for x in images.split(EVAL_BATCH))
+        mean = (total / recording.bincount()[:, None])[recording, :, None]
+    out = torch.empty_like(images)
+    for start in range(0, len(images), EVAL_BATCH):
+        part = slice(start, start + EVAL_BATCH)
+        x = images[part].float()
+        if run.normalisation == "sample":
+            sd, mean = torch.std_mean(x, (1, 2), keepdim=True)
+        here = mean[part] if run.normalisation == "recording" else mean
+        out[part] = ((x - here) / sd).half()
+    return out
 
 
 def blanks(images: torch.Tensor, site: pd.Series, run: PediatricRun, train: np.ndarray) -> torch.Tensor:
-    """What stands for a missing site (n_sites, rows, frames): zeros (the paper; louder than silence), or the site's mean
-    over the training crops."""
-    blank = images.new_zeros(len(run.sites), *images.shape[1:])
+    """What stands for a missing site (n_sites, rows, frames): 0 (in dB, as in the paper, unless the pictures are normalised:
+    much louder than silence), or the site's mean over the training crops."""
+    mean, sd = SCALE[run.front]
+    zero = -mean / sd if run.normalisation == "none" else 0.0
+    blank = images.new_full((len(run.sites), *images.shape[1:]), zero)
     if run.missing == "mean":
         for k, name in enumerate(run.sites):
             rows = train[site.to_numpy()[train] == name]
