@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from lungnb.metrics import (
     biocas_scores,
     bootstrap_scores,
+    confusion,
     harmonic_score,
     icbhi_score,
+    patient_scores,
     score_rows,
     scores,
     sensitivity,
@@ -144,3 +147,42 @@ def test_rows_of_a_comparison_in_fractions():
     percent = score_rows("full", seeds, biocas_scores)
     numbers = ["ours", "sd", "low", "high"]
     assert np.allclose(percent[numbers], 100 * rows[numbers])
+
+
+def counts(tp, tn, fp, fn):
+    """Patients whose confusion counts are these."""
+    label = [1] * (tp + fn) + [0] * (tn + fp)
+    return pd.DataFrame({"label": label, "p": [0.9] * tp + [0.1] * fn + [0.1] * tn + [0.9] * fp})
+
+
+@pytest.mark.parametrize(
+    ("cells", "accuracy", "balanced"), [((116, 24, 2, 8), 0.9333, 0.9293), ((116, 25, 1, 8), 0.9400, 0.9485)]
+)
+def test_confusions_of_the_paediatric_paper(cells, accuracy, balanced):
+    ours = confusion(counts(*cells))
+    assert tuple(ours[k] for k in ("TP", "TN", "FP", "FN")) == cells
+    assert ours["accuracy"] == pytest.approx(accuracy, abs=5e-5)
+    assert ours["balanced accuracy"] == pytest.approx(balanced, abs=5e-5)
+    scores = patient_scores(counts(*cells))
+    assert scores["ours"]["balanced accuracy"] == pytest.approx(ours["balanced accuracy"])
+
+
+def test_patient_scores_against_scikit_learn_and_the_bootstrap():
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 60)
+    patients = pd.DataFrame({"label": label, "p": np.clip(0.35 * label + rng.uniform(0, 0.7, 60), 0, 1).round(1)})
+    scores = patient_scores(patients)
+    assert scores["ours"]["AUROC"] == pytest.approx(roc_auc_score(label, patients["p"]))
+    assert scores["ours"]["balanced accuracy"] == pytest.approx(balanced_accuracy_score(label, patients["p"] > 0.5))
+    assert ((scores["low"] < scores["ours"]) & (scores["ours"] < scores["high"])).all()
+    drawn = [
+        roc_auc_score(d["label"], d["p"])
+        for d in (patients.sample(60, replace=True, random_state=k) for k in range(400))
+    ]
+    assert scores.loc["AUROC", ["low", "high"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.03)
+
+
+def test_patients_of_one_kind_have_no_balanced_accuracy():
+    scores = patient_scores(counts(5, 0, 0, 5))
+    assert scores["ours"]["accuracy"] == 0.5
+    assert scores.loc[["balanced accuracy", "AUROC", "specificity"], "ours"].isna().all()

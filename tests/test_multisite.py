@@ -400,3 +400,12 @@ def test_the_view_of_the_real_data():
     share = of["label"].eq("adventitious").groupby(of["fold"]).mean()
     assert of["fold"].value_counts().between(55, 60).all()
     assert share.between(0.43, 0.49).all()
+
+
+def test_cohorts_come_through_the_same_door(tmp_path):
+    corpus = load_corpus("multisite", n_patients=24)
+    assert corpus.origin == "simulated"
+    assert set(corpus.events["split"]) >= {"GVA", "POA1", "POA2"}
+    (tmp_path / "icbhi").mkdir()
+    with pytest.raises(UserError, match=r"holds no multisite/ \(found: icbhi\); lay your own cohorts out"):
+        load_corpus("multisite", tmp_path)

@@ -248,3 +248,26 @@ def test_two_processes_end_with_equal_weights(tmp_path):
     assert seen_first == seen_second
     assert all(same(first[rule], second[rule]) for rule in ("best", "last"))
     assert not same(first["last"], module._copy(network()))
+
+
+def scripted(values):
+    """An evaluation that says these numbers, one an epoch."""
+    said = iter(values)
+    return lambda model: {"val_loss": next(said)}
+
+
+def test_patience_ends_a_training_that_finds_nothing_better():
+    losses = [0.9, 0.5, 0.6, 0.7, 0.55, 0.4, 0.1]
+    fitted = train(network(), scripted(losses), select={"best": "-val_loss"}, patience=3, epochs=7)
+    assert fitted.history["val_loss"].tolist() == losses[:5]  # 0.5 in epoch 1, and three epochs after it
+    assert fitted.epochs == {"best": 1, "last": 4}
+    patient = train(network(), scripted(losses), select={"best": "-val_loss"}, patience=4, epochs=7)
+    assert patient.epochs == {"best": 6, "last": 6}
+
+
+def test_patience_survives_a_restart(tmp_path):
+    losses, checkpoint = [0.9, 0.5, 0.6, 0.7, 0.8, 0.9], tmp_path / "checkpoint.pt"
+    options = {"select": {"best": "-val_loss"}, "patience": 3, "checkpoint": checkpoint, "checkpoint_every_s": 0}
+    train(network(), scripted(losses), epochs=3, **options)
+    fitted = train(network(), scripted(losses[3:]), epochs=6, **options)
+    assert fitted.history["val_loss"].tolist() == losses[:5]

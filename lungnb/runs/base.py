@@ -204,7 +204,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(
         "forkserver"
     )  # a fork of this process might inherit a lock of one of its threads
-    context.set_forkserver_preload(["lungnb.runs"])
+    context.set_forkserver_preload(["lungnb.runs", "torch._dynamo"])  # the optimizer imports the latter
     return ProcessPoolExecutor(workers, context, _start_worker)
 
 

@@ -25,8 +25,8 @@ Crops = Literal["paper", "clean"]
 SAMPLE_RATE = 22050
 #: Recordings are kept at the rate they came in (SPRSound: 8 kHz), so that the cache stays as small as they are.
 BANK_RATE = {"multisite": SAMPLE_RATE, "sprsound-sites": 8000}
-#: Crops a pass: with more, memory is asked for anew each time, which costs more than the transform.
-BATCH = 8
+#: Crops a pass. On a CPU memory for more is asked for anew each time, which costs more than the transform.
+BATCH = {"cpu": 2, "cuda": 256}
 #: Of a recording with more crops than the first the authors' code draws the second number anew, in Porto Alegre only.
 TOO_MANY, DRAWN = 20, 15
 
@@ -103,9 +103,9 @@ def compute_images(corpus: Corpus, front: Front, crops: Crops, pooling: tuple[in
     # Lengths in seconds round to samples: a recording's last crop is moved back where it would reach past the end.
     first = np.minimum(first, bank.length[table["recording"]].to_numpy() - n)
     first += bank.start[table["recording"]].to_numpy()
-    images = None
-    for start in range(0, len(first), BATCH):
-        clips = np.stack([bank.samples[f : f + n] for f in first[start : start + BATCH]])
+    images, batch = None, BATCH[torch.device(device).type]
+    for start in range(0, len(first), batch):
+        clips = np.stack([bank.samples[f : f + n] for f in first[start : start + batch]])
         part = passes(torch.from_numpy(clips).to(device).float() / 32767).half()
         images = part.new_empty(len(first), *part.shape[1:]) if images is None else images
         images[start : start + len(part)] = part

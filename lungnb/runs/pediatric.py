@@ -15,8 +15,8 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from lungnb.data.events import Corpus
-from lungnb.data.multisite import sprsound_view
-from lungnb.data.splits import grouped_folds, hold_out_validation
+from lungnb.data.multisite import patient_folds, sprsound_view
+from lungnb.data.splits import hold_out_validation
 from lungnb.errors import UserError
 from lungnb.models.pediatric import SiteCNN
 from lungnb.runs.base import Run
@@ -48,7 +48,7 @@ class PediatricRun(Run):
     sites: tuple[str, ...]
     #: The cohort to train on, or the beginning of several names (POA: all its batches). Everyone else is tested.
     cohort: str = "GVA"
-    #: Of `n_folds` of the cohort's patients this one is tested and the next one selects the epoch; none: see `roles_of`.
+    #: Of `n_folds` of the cohort's patients this one is tested, and nobody else; none: the other cohorts are.
     fold: int | None = None
     n_folds: int = 10
     task: Literal["case", "pneumonia"] = "case"
@@ -148,9 +148,10 @@ def corpus_of(run: PediatricRun) -> Corpus:
 def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
     """train, validation or test for each patient of the task.
 
-    Without `fold`: 1 in 9 patients of the cohort selects the epoch (the paper: 9 of 78), the others of it are trained on,
-    and all patients of other cohorts are tested. With it the cohort's own patients are trained on, select, and are tested.
-    For pneumonia against bronchiolitis as many patients of the more frequent one are drawn (section III-C), always the same.
+    Without `fold` the patients of all other cohorts are tested; with it those of this fold of the cohort. Of the rest of
+    the cohort 1 in 9 patients selects the epoch (the paper: 9 of 78), the others are trained on. For pneumonia against
+    bronchiolitis as many patients of the more frequent one are drawn (section III-C), always the same. Raises UserError for
+    a cohort without both kinds of patient.
     """
     people = corpus.events.drop_duplicates("patient").set_index("patient", drop=False)
     case = people["label"].map(TASKS[run.task])
@@ -166,18 +167,23 @@ def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
             f"The cohort {run.cohort!r} does not hold both kinds of patient, so nothing can be trained on it (cohorts here: "
             f"{found}); name another."
         )
-    fewest = own["label"].value_counts().min()
     if run.task == "pneumonia":
-        own = own.groupby("label").sample(fewest, random_state=0)
+        own = own.groupby("label").sample(own["label"].value_counts().min(), random_state=0)
     if run.fold is None:
-        held = hold_out_validation(own, seed=0, n_folds=min(9, fewest))
-        role = pd.Series("test", index=people.index[~of_cohort])
-        return pd.concat([held.map({True: "validation", False: "train"}), role])
-    fold = grouped_folds(own, run.n_folds, seed=0)
-    role = pd.Series("train", index=own.index)
-    role[fold == run.fold] = "test"
-    role[fold == (run.fold + 1) % run.n_folds] = "validation"
-    return role
+        tested = people.index[~of_cohort]
+    else:
+        members = corpus.select(corpus.events["patient"].isin(own.index))
+        here = patient_folds(members, run.n_folds, seed=0) == run.fold
+        tested = pd.Index(members.events.loc[here, "patient"].unique())
+        own = own.drop(tested)
+    fewest = own["label"].value_counts().min()
+    if fewest < 2:
+        raise UserError(
+            f"The cohort {run.cohort!r} has one case or one control to train on, and none to select the epoch with; use more "
+            "patients or fewer folds."
+        )
+    held = hold_out_validation(own, seed=0, n_folds=min(9, fewest))
+    return pd.concat([held.map({True: "validation", False: "train"}), pd.Series("test", index=tested)])
 
 
 @dataclass(frozen=True)
