@@ -15,7 +15,7 @@ class LungUNet(Gated, UNet2DConditionModel):
 
     UNet2DConditionModel with one gate after every down, middle and up block. The paper says "channel-wise gating" and no
     place; the position is ours. gate: "se" looks at the input, "static" is one logit a channel, "none" is the plain U-Net.
-    A plain checkpoint loads by `from_plain`, or by `from_pretrained` with low_cpu_mem_usage=False.
+    A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
     """
 
     @register_to_config

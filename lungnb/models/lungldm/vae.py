@@ -14,7 +14,7 @@ class LungVAE(Gated, AutoencoderKL):
 
     The paper says "per-channel attention scores" and no place. Ours is the standard one of SE-ResNet: on the residual branch
     of every residual block of the encoder, after its second convolution, before the addition. se=False is the plain VAE.
-    A plain checkpoint loads by `from_plain`, or by `from_pretrained` with low_cpu_mem_usage=False.
+    A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
     """
 
     @register_to_config
