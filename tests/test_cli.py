@@ -52,7 +52,7 @@ def test_a_user_error_is_one_sentence(call, toy):
     assert answer.stderr == "There is no notebook 'nope'; the notebooks are 01_good, 02_bad.\n"
     answer = call("data", "simulate", "nope", toy)
     assert answer.exit_code == 2
-    assert answer.stderr == "There is no simulator of 'nope'; known are icbhi, sprsound, multisite.\n"
+    assert answer.stderr == "There is no simulator of 'nope'; known are icbhi, sprsound, multisite, prompted.\n"
 
 
 def test_simulate_and_fetch(call, monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ _SIMULATORS = {
     "icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi",
     "sprsound": "lungnb.data.simulate.sprsound:simulate_sprsound",
     "multisite": "lungnb.data.simulate.multisite:simulate_multisite",
+    "prompted": "lungnb.data.simulate.prompted:simulate_prompted",
 }
 
 
@@ -27,7 +28,7 @@ def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 40)
     """
     if name not in _READERS:
         raise UserError(f"There is no data set {name!r}; known are {', '.join(_READERS)}.")
-    folder = _simulated(name, n_patients) if str(data) == "simulated" else data_folder(data, name)
+    folder = simulated(name, n_patients) if str(data) == "simulated" else data_folder(data, name)
     return _import(_READERS[name])(folder)
 
 
@@ -52,7 +53,8 @@ def simulator(name: str) -> Callable[..., None]:
     return _import(_SIMULATORS[name])
 
 
-def _simulated(name: str, n_patients: int) -> Path:
+def simulated(name: str, n_patients: int) -> Path:
+    """The folder of the simulated data set `name`, written into the cache on first use."""
     simulate = simulator(name)
     version = importlib.import_module(simulate.__module__).VERSION
     folder = cache_dir() / "simulated" / f"v{version}-{n_patients}-patients" / name

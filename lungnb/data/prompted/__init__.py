@@ -8,7 +8,7 @@ data/
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lungnb.data.load import data_folder
+from lungnb.data.load import data_folder, simulated
 from lungnb.data.prompted.coswara import read_coswara
 from lungnb.data.prompted.coughvid import read_coughvid
 from lungnb.data.prompted.covid19_cough import read_covid19_cough
@@ -28,6 +28,11 @@ READERS: dict[str, Callable[[Path], Clips]] = {
     "kauh": read_kauh,
     "covid19_cough": read_covid19_cough,
 }
+
+
+def load_clips(data: Path | str = "simulated", n_patients: int = 60) -> Clips:
+    """All clips in the folder `data`, or "simulated" ones of `n_patients`. Raises UserError as `read_clips` does."""
+    return read_clips(simulated("prompted", n_patients) if str(data) == "simulated" else data)
 
 
 def read_clips(data: Path | str, names: Sequence[str] | None = None) -> Clips:

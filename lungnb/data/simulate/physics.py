@@ -107,7 +107,7 @@ def heart_sounds(rng: np.random.Generator, n: int, sr: int, beats: float) -> np.
     return wave
 
 
-def _band(waves: np.ndarray, sr: int) -> np.ndarray:
+def band(waves: np.ndarray, sr: int) -> np.ndarray:
     """(k, 2): for each row of `waves` (k, n) the frequencies, Hz, below which 5 % and 95 % of its energy lie."""
     size = max(2048, fft.next_fast_len(waves.shape[1], real=True))
     energy = np.cumsum(np.abs(fft.rfft(waves, size, axis=1)) ** 2, axis=1)
@@ -129,7 +129,7 @@ def _crackles(rng, onsets_s: np.ndarray, hz: np.ndarray, length_s: float, sr: in
     first = np.round((onsets_s - onsets_s[0]) * sr).astype(int)
     train = np.zeros(first[-1] + len(t), dtype=np.float32)
     np.add.at(train, first[:, None] + np.arange(len(t)), waves)
-    bands = _band(waves, sr)
+    bands = band(waves, sr)
     boxes = [
         Box(s, s + length_s, low, high, kind) for s, (low, high) in zip(onsets_s.tolist(), bands.tolist(), strict=True)
     ]
@@ -166,7 +166,7 @@ def _tone(rng, start_s: float, end_s: float, hz: float, rolloff_db: float, n_par
 
 def _tonal(rng, start_s, end_s, hz, rolloff_db, n_partials, drift, sr, kind: str) -> Sound:
     wave = _tone(rng, start_s, end_s, hz, rolloff_db, n_partials, drift, sr)
-    low, high = _band(wave[None], sr)[0].tolist()
+    low, high = band(wave[None], sr)[0].tolist()
     return wave, [Box(start_s, end_s, low, high, kind)]
 
 

@@ -1,4 +1,4 @@
-"""Write a simulated corpus for text-to-sound training: 13 types of sound, with age and sex in their physics, and the truth.
+"""Write a simulated corpus for text-to-sound training: the 13 types of sound, with age and sex in their physics, and the truth.
 
     simulated/manifest.csv      path,sound,patient,sex,age_years,smoker,condition,start_s,end_s,position
     simulated/audio/*.wav       one clip each, 16 kHz, mono, 16 bit
@@ -16,22 +16,17 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from lungnb.data.prompts import SOUNDS
 from lungnb.data.simulate.folder import simulated_folder
 from lungnb.data.simulate.prompted_clips import CROP_S, MAKERS, PHONES, STETHOSCOPES
 from lungnb.data.simulate.prompted_plan import Person, make_people
 from lungnb.data.simulate.voice import RATE
 from lungnb.errors import UserError
 
-#: The types by the names of `lungnb.data.prompts`, in the order of `prompted_clips.MAKERS`.
-SOUNDS = (
-    *("cough", "heavy cough", "breathing", "deep breathing", "vowel a", "vowel e", "vowel o", "speech"),
-    *("normal lung sound", "wheeze", "crackle", "rhonchi", "stridor"),
-)
-#: The last of them, which nobody healthy has.
-N_ADDED = 4
-_MAKER = dict(zip(SOUNDS, MAKERS, strict=True))
+#: The last of the SOUNDS, which nobody healthy has.
+N_ADDED = 3
 #: Raised whenever the same seed gives other files.
-VERSION = 1
+VERSION = 2
 #: Two of each condition, a woman and a man.
 MIN_PATIENTS = 10
 COLUMNS = ["path", "sound", "patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
@@ -67,7 +62,7 @@ def _write(folder: Path, truth: Path, people: list[Person], seconds: float, seed
     (folder / "audio").mkdir(parents=True)
     rng = np.random.default_rng([seed, 1])
     # Where some do not give a type, the others give it twice: the types come out about equal in number.
-    ill = SOUNDS[-N_ADDED:]
+    ill = list(SOUNDS)[-N_ADDED:]
     todo = [
         (who, sound, take)
         for who in people
@@ -95,7 +90,7 @@ def _write(folder: Path, truth: Path, people: list[Person], seconds: float, seed
 def _write_clip(rng, folder: Path, who: Person, sound: str, take: int, seconds: float) -> tuple[list, dict]:
     """One clip; returns its line of the manifest and of the truth."""
     lead_s = round(rng.uniform(0, min(0.1, seconds - CROP_S)), 4)
-    signal, boxes, end_s, position, about = _MAKER[sound](rng, who, seconds, lead_s)
+    signal, boxes, end_s, position, about = MAKERS[sound](rng, who, seconds, lead_s)
     name = f"audio/{who.patient}_{sound.replace(' ', '-')}_{take + 1}.wav"
     signal *= min(1, 0.95 / np.abs(signal).max())
     # Not by soundfile, which waits for the disk after every file.

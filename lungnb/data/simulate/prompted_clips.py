@@ -1,7 +1,7 @@
 """The clips of the prompts, one function a family of sounds: what a phone hears at the mouth, a stethoscope over the chest.
 
 Every maker takes a generator, the person, the length of the clip (s) and where in it the event starts (s); what conditions
-and smoking do is in `prompted_plan`. MAKERS has one for each type, in the order of `prompted.SOUNDS`.
+and smoking do is in `prompted_plan`. MAKERS has one for each type of `lungnb.data.prompts.SOUNDS`.
 """
 
 from functools import partial
@@ -31,19 +31,18 @@ STETHOSCOPES = [
 ]
 #: Level of a voice and of the breath over the chest in the file, dB of full scale: mean and spread.
 VOICE_DBFS, CHEST_DBFS = (-20, 3), (-30, 4)
-#: Against the voice, dB: peak of a cough and of a heavy one (mean), quiet breath (mean); spread of all.
-COUGH_DB, HEAVY_DB, BREATH_DB, SPREAD_DB = 10, 16, -27, 3
+#: Against the voice, dB: peak of a cough and of a shallow one (mean), quiet breath and exhalation (mean); spread of all.
+COUGH_DB, SHALLOW_DB, BREATH_DB, EXHALE_DB, SPREAD_DB = 16, 10, -27, -9, 3
 #: Level over the background in their own band of what is heard over a chest, dB: mean and spread.
-ADDED_DB = {"fine": (32, 2), "coarse": (31, 2), "wheeze": (29, 3), "rhonchus": (27, 3), "stridor": (32, 3)}
+ADDED_DB = {"fine": (32, 2), "coarse": (31, 2), "wheeze": (29, 3), "rhonchus": (27, 3)}
 #: Flow against a quiet breath: lowest and highest.
-QUIET, DEEP, LABOURED = (0.8, 1.2), (1.8, 2.5), (1.8, 2.6)
+QUIET, DEEP = (0.8, 1.2), (1.8, 2.5)
 #: Breathing deeply takes this much longer a breath.
 SLOWER = 1.6
-#: Places on the chest as ICBHI writes them; stridor is heard over the trachea. Corner of the breath sound, times, and its
-#: level and that of the heart.
+#: Places on the chest as ICBHI writes them: corner of the breath sound, times, and its level and that of the heart.
 PLACES = {
     **{"Al": (1.05, 1.0, 1.6), "Ar": (1.05, 1.0, 0.9), "Pl": (1.0, 1.0, 0.5), "Pr": (1.0, 1.0, 0.4)},
-    **{"Ll": (0.9, 0.8, 0.8), "Lr": (0.9, 0.8, 0.4), "Tc": (2.1, 1.4, 0.5)},
+    **{"Ll": (0.9, 0.8, 0.8), "Lr": (0.9, 0.8, 0.4)},
 }
 
 #: Signal, boxes, end of the event (s), position, and whatever else is true of the clip.
@@ -74,13 +73,13 @@ def _shifted(boxes: list[Box], by_s: float, end_s: float) -> list[Box]:
     return [b for b in moved if b.start_s < end_s]
 
 
-def _coughing(rng, who: Person, seconds: float, lead_s: float, heavy: bool) -> Clip:
-    """One cough; or a bout of heavy ones, one every 0.32 s or more, two to four if the clip holds them."""
+def _coughing(rng, who: Person, seconds: float, lead_s: float, shallow: bool) -> Clip:
+    """A bout of coughs, one every 0.32 s or more, two to four if the clip holds them; or a single shallow one."""
     signal, boxes, onset_s = np.zeros(round(seconds * RATE)), [], lead_s
-    loud = 10 ** (rng.normal(HEAVY_DB if heavy else COUGH_DB, SPREAD_DB) / 20)
+    loud = 10 ** (rng.normal(SHALLOW_DB if shallow else COUGH_DB, SPREAD_DB) / 20)
     voiced = who.effects.voiced * rng.choice([0.0, 0.6, 1.2], p=[0.25, 0.4, 0.35])
-    for _ in range(rng.integers(2, 5) if heavy else 1):
-        wave, phases = voice.cough(rng, who.voice, heavy, who.wet * rng.uniform(0.6, 1), voiced)
+    for _ in range(1 if shallow else rng.integers(2, 5)):
+        wave, phases = voice.cough(rng, who.voice, not shallow, who.wet * rng.uniform(0.6, 1), voiced)
         if onset_s > lead_s and onset_s + 0.25 > seconds:
             break
         mix(signal, loud * rng.uniform(0.75, 1) * wave, onset_s, RATE)
@@ -112,6 +111,25 @@ def _mouth_breathing(rng, who: Person, seconds: float, lead_s: float, deep: bool
             boxes += found
     about = {"breaths_per_minute": breaths, "tract_cm": who.voice.tract_cm}
     return _by_phone(rng, who, signal), boxes, seconds, "", about
+
+
+def _exhaling(rng, who: Person, seconds: float, lead_s: float) -> Clip:
+    """ "Ha, ha, ha": forced breaths out until the clip ends, longer where airways are narrow, with a gasp between them."""
+    signal, boxes, onset_s = np.zeros(round(seconds * RATE)), [], lead_s
+    loud = 10 ** (rng.normal(EXHALE_DB, SPREAD_DB) / 20)
+    usual_s = rng.uniform(0.3, 0.5) * 0.42 / who.effects.inspiration
+    while onset_s + 0.2 < seconds:
+        lasts = min(usual_s * rng.uniform(0.9, 1.1), seconds - onset_s)
+        wave, found = voice.exhale(rng, lasts, who.voice.tract_cm)
+        mix(signal, loud * rng.uniform(0.8, 1) * wave, onset_s, RATE)
+        boxes += _shifted(found, onset_s, seconds)
+        if who.effects.wheezy:
+            wave, found = physics.wheeze(rng, onset_s + 0.1, onset_s + lasts, who.wheeze_hz, RATE)
+            mix(signal, 0.1 * loud * who.effects.wheezy * wave, onset_s + 0.1, RATE)
+            boxes += found
+        onset_s += lasts + rng.uniform(0.1, 0.2)
+    about = {"tract_cm": who.voice.tract_cm, "formants_hz": voice.formants_hz("a", who.voice.tract_cm)}
+    return _by_phone(rng, who, signal), boxes, boxes[-1].end_s, "", about
 
 
 def _within(phases: list[tuple[float, float, str]], signal: np.ndarray, seconds: float) -> list[Box]:
@@ -164,14 +182,13 @@ def _flow(rng, who: Person, seconds: float, lead_s: float, per_minute: float, de
 
 def _chest(rng, who: Person, seconds: float, lead_s: float, added: str | None) -> Clip:
     """Breath and heart over the chest with the sounds of `added` in every breath, from the start of the phase they are in."""
-    position = "Tc" if added == "stridor" else str(rng.choice(list(PLACES)[:-1]))
+    position = str(rng.choice(list(PLACES)))
     corner, breath, heart = PLACES[position]
     corner_hz, n = who.corner_hz * corner * rng.lognormal(0, 0.05), round(seconds * RATE)
     breaths = who.breaths_per_minute * rng.lognormal(0, 0.05)
     late = added == "crackle"
     expiring = added in ("wheeze", "rhonchus") or (added is None and rng.random() < 1 / 3)
-    depth = LABOURED if added == "stridor" else QUIET
-    spans, flow = _flow(rng, who, seconds, lead_s, breaths, depth, expiring, skip=0.4 if late else 0.0)
+    spans, flow = _flow(rng, who, seconds, lead_s, breaths, QUIET, expiring, skip=0.4 if late else 0.0)
     signal = breath * physics.vesicular(rng, flow, RATE, corner_hz, expiration=rng.uniform(0.35, 0.7))
     signal += rng.uniform(0.05, 0.15) * physics.noise(rng, n, lambda hz: physics.vesicular_psd(hz, corner_hz), RATE)
     signal += heart * rng.uniform(0.5, 1.2) * physics.heart_sounds(rng, n, RATE, who.beats_per_minute)
@@ -196,7 +213,6 @@ def _chest(rng, who: Person, seconds: float, lead_s: float, added: str | None) -
 def _added(rng, who: Person, added: str | None, start_s, turn_s, stop_s, seconds: float, loud) -> list[tuple]:
     """(wave, boxes, level) of what one breath holds, all of it inside the clip."""
     drawn = (max(start_s + 0.4 * (turn_s - start_s), 0.0), min(turn_s, seconds - 0.02))
-    whole = (max(start_s, 0.0), min(turn_s, seconds))
     out = (max(turn_s + rng.uniform(0, 0.06), 0.0), min(stop_s - rng.uniform(0.1, 0.3), seconds))
     found = []
     if added == "crackle" and drawn[1] - drawn[0] > 0.1:
@@ -213,9 +229,6 @@ def _added(rng, who: Person, added: str | None, start_s, turn_s, stop_s, seconds
     if added == "rhonchus" and out[1] - out[0] > 0.1:
         hz = float(np.clip(who.rhonchus_hz * rng.lognormal(0, 0.08), 80, 190))
         found.append((*_waxing(rng, physics.rhonchus(rng, *out, hz, RATE), 25), loud("rhonchus", hz, 16)))
-    if added == "stridor" and whole[1] - whole[0] > 0.1:
-        hz = max(500.0, who.stridor_hz * rng.lognormal(0, 0.06))
-        found.append((*_waxing(rng, physics.stridor(rng, *whole, hz, RATE), 8), loud("stridor", hz, 16)))
     if who.smoker and drawn[1] - drawn[0] > 0.1 and rng.random() < 0.6:
         wave, boxes = physics.coarse_crackles(rng, *drawn, int(rng.integers(1, 4)), RATE)
         found.append((wave, boxes, loud("coarse", 320, 130) * 10 ** (SMOKING.crackles_db / 20)))
@@ -233,10 +246,16 @@ def _last(boxes: list[Box], added: str | None) -> float | None:
     return max((b.end_s for b in boxes if added and b.kind.startswith(added)), default=None)
 
 
-MAKERS = (
-    *(partial(_coughing, heavy=heavy) for heavy in (False, True)),
-    *(partial(_mouth_breathing, deep=deep) for deep in (False, True)),
-    *(partial(_vowel, letter=letter) for letter in "aeo"),
-    _speaking,
-    *(partial(_chest, added=added) for added in (None, "wheeze", "crackle", "rhonchus", "stridor")),
-)
+MAKERS = {
+    "cough": partial(_coughing, shallow=False),
+    "shallow cough": partial(_coughing, shallow=True),
+    "deep breathing": partial(_mouth_breathing, deep=True),
+    "shallow breathing": partial(_mouth_breathing, deep=False),
+    "exhalation": _exhaling,
+    **{f"vowel {letter}": partial(_vowel, letter=letter) for letter in "aeo"},
+    "speech": _speaking,
+    "normal lung sound": partial(_chest, added=None),
+    "wheeze": partial(_chest, added="wheeze"),
+    "crackle": partial(_chest, added="crackle"),
+    "rhonchi": partial(_chest, added="rhonchus"),
+}

@@ -77,7 +77,6 @@ class Person:
     corner_hz: float
     wheeze_hz: float
     rhonchus_hz: float
-    stridor_hz: float
     phone: int
     stethoscope: int
 
@@ -119,7 +118,6 @@ def _person(rng, patient: str, sex: str, condition: str, n_phones: int, n_stetho
         corner_hz=150 * (1 + 0.5 * young + 0.05 * (sex == "female")) * (1 + effects.harsh) * rng.lognormal(0, 0.07),
         wheeze_hz=float(np.clip(400 * (1 + 0.3 * young) * rng.lognormal(0, 0.35), 180, 900)),
         rhonchus_hz=rng.uniform(95, 165),
-        stridor_hz=rng.uniform(560, 900) * (1 + 0.3 * young),
         phone=int(rng.integers(n_phones)),
         stethoscope=int(rng.integers(n_stethoscopes)),
     )

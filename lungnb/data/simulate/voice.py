@@ -151,7 +151,7 @@ def _level(wave: np.ndarray) -> np.ndarray:
 
 def box(wave: np.ndarray, start_s: float, end_s: float, kind: str) -> Box:
     """The box of `wave`, which is heard from `start_s` to `end_s`."""
-    low, high = physics._band(wave[None], RATE)[0].tolist()
+    low, high = physics.band(wave[None], RATE)[0].tolist()
     return Box(start_s, end_s, low, high, kind)
 
 
@@ -227,6 +227,22 @@ def mouth_breath(rng: np.random.Generator, flow: np.ndarray, length_cm: float) -
     wave = through_tract(source, np.arange(n)[every] / RATE, mouth, damping=4.0)
     blow = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 120) ** 4) / 120, RATE)
     return 0.55 * wave + 0.3 * blow * np.clip(-flow, 0, None) ** 2
+
+
+def exhale(rng: np.random.Generator, length_s: float, length_cm: float) -> Sound:
+    """One "ha" as breathed on a cold pane, root mean square 1: air thrown out of the throat through a mouth that says a.
+
+    It starts at once and wanes as the lungs empty; its force makes it brighter than a breath, and blows on the microphone.
+    """
+    n = round(length_s * RATE)
+    t = np.arange(n) / n
+    force = _edges(n, 0.03, 0.25 * length_s) * (1 - 0.5 * t)
+    hiss = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 1800) ** 2) / 3000, RATE)
+    blow = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 120) ** 4) / 120, RATE)
+    mouth = formants_hz("a", length_cm) * (1 + 0.03 * rng.standard_normal())
+    wave = _level(through_tract(hiss * force**2, [0.0], mouth[None], damping=2.5))
+    wave = _level(wave + 0.3 * blow * force**2)
+    return wave, [box(wave, 0.0, length_s, "exhalation")]
 
 
 def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: float = 0.0, voiced: float = 1.0) -> Sound:
