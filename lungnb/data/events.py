@@ -86,18 +86,24 @@ def validate_events(frame: pd.DataFrame, where: pd.Series, mend: str) -> pd.Data
 
     Raises UserError with the first bad row's file and line, what is wrong and `mend`.
     """
+    return validate(EVENTS, "events table", frame, where, mend)
+
+
+def validate(schema: pa.DataFrameSchema, name: str, frame: pd.DataFrame, where: pd.Series, mend: str) -> pd.DataFrame:
+    """What `validate_events` does, for the table `name` of any schema."""
     try:
-        return EVENTS.validate(frame.reindex(columns=COLUMNS), lazy=True)
+        return schema.validate(frame.reindex(columns=list(schema.columns)), lazy=True)
     except (pa.errors.SchemaErrors, pa.errors.SchemaError) as error:
         cases = error.failure_cases
         rows = cases[cases["index"].notna()]
         if rows.empty:
-            raise UserError(f"The events table has the wrong form ({cases.iloc[0]['check']}); {mend}.") from error
+            raise UserError(f"The {name} has the wrong form ({cases.iloc[0]['check']}); {mend}.") from error
         first = rows.sort_values("index", kind="stable").iloc[0]
         row, value = int(first["index"]), first["failure_case"]
         more = f" (and {rows['index'].nunique() - 1} more rows)" if rows["index"].nunique() > 1 else ""
         of_column = first["schema_context"] == "Column"
-        what = f"{first['column']} = {value}: {first['check']}" if of_column else first["check"]
+        check = "it is there twice" if first["check"] == "field_uniqueness" else first["check"]
+        what = f"{first['column']} = {value}: {check}" if of_column else check
         raise UserError(f"{where.iloc[row]}: {what}{more}; {mend}.") from error
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 import pandera.pandas as pa
 
+from lungnb.data.events import validate
 from lungnb.data.prompts import CONDITIONS, DECADES, SEXES, SOUNDS
 from lungnb.errors import UserError
 
@@ -82,17 +83,7 @@ def validate_clips(frame: pd.DataFrame, where: pd.Series, mend: str) -> pd.DataF
 
     Raises UserError with the first bad row's source, what is wrong and `mend`.
     """
-    try:
-        return CLIPS.validate(frame.reindex(columns=COLUMNS), lazy=True)
-    except (pa.errors.SchemaErrors, pa.errors.SchemaError) as error:
-        cases = error.failure_cases
-        rows = cases[cases["index"].notna()]
-        if rows.empty:
-            raise UserError(f"The clip table has the wrong form ({cases.iloc[0]['check']}); {mend}.") from error
-        first = rows.sort_values("index", kind="stable").iloc[0]
-        check = "it is there twice" if first["check"] == "field_uniqueness" else first["check"]
-        what = f"{first['column']} {first['failure_case']!r}: {check}" if first["column"] in COLUMNS else check
-        raise UserError(f"{where.iloc[int(first['index'])]}: {what}; {mend}.") from error
+    return validate(CLIPS, "clip table", frame, where, mend)
 
 
 def join(corpora: Sequence[Clips]) -> Clips:
