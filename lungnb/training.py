@@ -194,5 +194,6 @@ def _resume(path: Path | None, model: nn.Module, optimizer) -> _Progress:
         model.load_state_dict(held["model"])
         optimizer.load_state_dict(held["optimizer"])
     except Exception as error:
-        raise UserError(f"{path} is no checkpoint of this run ({error}); remove it to start the run again.") from error
+        why = str(error).partition("\n")[0]
+        raise UserError(f"{path} is no checkpoint of this run ({why}); remove it to start the run again.") from error
     return _Progress(**held["progress"])

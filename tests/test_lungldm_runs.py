@@ -1,0 +1,347 @@
+"""LungLDM as runs, on a simulated corpus: what each part is trained on, what it leaves, and that it can be stopped."""
+
+import functools
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from lungnb import UserError
+from lungnb.data.prompted import load_clips
+from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
+from lungnb.models.lungldm.mel import LungMel, prepare
+from lungnb.models.lungldm.pipeline import LungLDMPipeline, make_scheduler
+from lungnb.models.lungldm.text import tiny_text_encoder
+from lungnb.runs import lungldm as parts
+from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
+from lungnb.runs.lungldm_data import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
+from lungnb.runs.lungldm_diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
+from lungnb.training import fit
+
+PATIENTS = 11
+
+
+@functools.cache
+def clips():
+    return load_clips("simulated", PATIENTS)
+
+
+def tiny(kind, **choices):
+    return kind(corpus=clips().fingerprint, n_patients=PATIENTS, size="smoke", device="cpu", **choices)
+
+
+def classifier(**choices):
+    return tiny(ClassifierRun, **{"epochs": 2} | choices)
+
+
+def autoencoder(**choices):
+    return tiny(AutoencoderRun, **{"steps": 4, "batch_size": 4, "perceptual": classifier()} | choices)
+
+
+def diffusion(**choices):
+    given = {"autoencoder": autoencoder(), "prediction": "v_prediction", "steps": 6, "batch_size": 4, "warmup": 4}
+    return tiny(DiffusionRun, **given | choices)
+
+
+# ---- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_split_is_by_patient_and_has_every_type_in_training():
+    given = mels_of(classifier())
+    table = given.table.assign(role=given.role)
+    assert (table.groupby("patient")["role"].nunique() == 1).all()
+    assert table.groupby("role")["patient"].nunique().to_dict() == {"train": 7, "validation": 2, "test": 2}
+    assert set(table.loc[table["role"] == "train", "sound"]) == set(SOUNDS)
+    together = torch.cat([given.rows(role) for role in ("train", "validation", "test")])
+    assert sorted(together.tolist()) == list(range(len(clips().table)))
+
+
+def test_clips_without_a_patient_are_split_one_by_one():
+    table = clips().table.assign(patient=pd.NA)
+    assert pd.Series(roles_of(table)).value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.02)
+    with pytest.raises(UserError, match="of 4 patients, too few to keep one in five"):
+        roles_of(table.assign(patient=[str(k % 4) for k in range(len(table))]))
+
+
+class Three:
+    """A store of three clips."""
+
+    def __init__(self, waves):
+        self.waves, self.length = waves, np.array([len(w) for w in waves])
+
+    def __len__(self):
+        return 3
+
+    def batches(self, batch_size, seconds):
+        yield np.arange(3), np.stack([np.pad(w, (0, 20000))[:10240] for w in self.waves]).astype(np.float32)
+
+
+def test_mels_are_those_of_the_clips_from_their_start():
+    given = mels_of(classifier())
+    assert given.log_mel.shape == (len(clips().table), 1, 64, 64)
+    assert given.notes == []
+    rows = torch.tensor([3, 70])
+    assert torch.allclose(LungMel()(given.waveforms(rows)), given.log_mel[rows].float(), atol=0.01)
+    rng = np.random.default_rng(0)
+    waves = [
+        0.3 * rng.standard_normal(20000),
+        np.r_[np.zeros(12000), 0.3 * rng.standard_normal(4000)],
+        0.1 * np.ones(500),
+    ]
+    waves[2][:250] *= -1
+    store = Three(waves)
+    mels, heard = compute_mels(store, 0.64, LungMel())
+    assert heard.tolist() == [True, False, True]  # nothing is heard in the first 0.64 s of the second
+    expected = LungMel()(torch.stack([prepare(torch.from_numpy(waves[k]), 10240) for k in (0, 2)]))
+    assert np.allclose(mels, expected.numpy(), atol=0.01)
+
+
+def test_statistics_are_those_of_the_training_clips():
+    given = mels_of(classifier())
+    mel = fitted_mel("smoke", given)
+    train = given.log_mel[given.rows("train")].double()
+    assert mel.mean.item() == pytest.approx(train.mean().item(), abs=1e-4)
+    assert mel.std.item() == pytest.approx(train.std().item(), abs=1e-4)
+    assert autoencoder().trained().mel.mean == mel.mean
+
+
+def test_prompts_are_drawn_as_drop_fields_does():
+    table, n = clips().table, 20000
+    said = prompt_table(table)
+    assert said.texts[0] == ""
+    assert [said.texts[k] for k in said.whole(torch.arange(len(table)))] == list(prompts(table))
+    row = table[list(FIELDS)].notna().all(axis=1).idxmax()
+    number = said.draw(torch.full((n,), row), torch.Generator().manual_seed(0), condition_dropout=0.1)
+    assert (number == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    ours = pd.Series([said.texts[k] for k in number[number > 0]]).value_counts(normalize=True)
+    rng, fields = np.random.default_rng(0), table.loc[row].to_dict()
+    theirs = pd.Series([prompt(drop_fields(fields, rng)) for _ in range(n)]).value_counts(normalize=True)
+    assert set(ours.index) == set(theirs.index)
+    assert (ours - theirs).abs().max() < 0.02
+    assert ours[prompt(fields)] == pytest.approx((1 - DROP) ** 4, abs=0.02)
+
+
+def test_condition_dropout_is_drawn_clip_by_clip():
+    """Not for the whole batch at once."""
+    said, generator = prompt_table(clips().table), torch.Generator().manual_seed(1)
+    dropped = torch.stack([said.draw(torch.arange(50), generator, 0.5) == 0 for _ in range(20)]).float().mean(dim=1)
+    assert 0.2 < dropped.min() < dropped.max() < 0.8
+
+
+# ---- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [classifier, autoencoder, diffusion])
+def test_a_run_leaves_a_readable_folder_and_is_not_trained_again(make, monkeypatch):
+    run = make()
+    run.result()
+    names = {path.name for path in run.folder.iterdir()}
+    assert {"config.yaml", "history.csv", "predictions.parquet", "metrics.json", "model.safetensors"} <= names
+    assert "checkpoint.pt" not in names
+    assert json.loads((run.folder / "metrics.json").read_text()) == run.result()
+    assert run.result()["n_clips"] == mels_of(run).n_clips
+    assert np.isfinite(run.history.drop(columns="epoch")).all(axis=None)
+    roles = set(run.predictions["role"])
+    assert roles <= {"train", "validation", "test"}
+    assert ("train" in roles) == (make is classifier)
+    monkeypatch.setattr(parts, "fit", None)
+    assert make().result() == run.result()
+    assert make(seed=1).uid != run.uid
+
+
+def test_the_stored_classifier_gives_the_stored_predictions():
+    run, given = classifier(), mels_of(classifier())
+    judge = run.trained()
+    guess = parts.in_batches(judge, given.log_mel).argmax(1)
+    assert [list(SOUNDS)[k] for k in guess] == run.predictions["predicted"].tolist()
+    assert run.predictions["label"].tolist() == given.table["sound"].tolist()
+    assert judge.embed(given.log_mel[:3]).shape == (3, 64)
+    tested = run.predictions.query("role == 'test'")
+    assert run.result()["recall"]["test"] == mean_recall(tested["label"], tested["predicted"])
+    assert mean_recall(np.array([0, 0, 0, 5]), np.array([0, 0, 1, 5])) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_classifier_of_ages_leaves_out_those_not_known():
+    run = classifier(target="age_decade", epochs=1)
+    known = mels_of(run).table["age_decade"].notna()
+    assert 0 < len(run.predictions) == known.sum() < len(known)
+    assert run.predictions["label"].tolist() == mels_of(run).table.loc[known, "age_decade"].tolist()
+
+
+def test_the_perceptual_distance_is_that_of_the_classifier():
+    assert autoencoder().result()["perceptual"] == "MelClassifier"
+    assert "val_perceptual" in autoencoder().history
+    plain = autoencoder(perceptual=None, penalty="none", se=False)
+    assert plain.result()["perceptual"] == "none"
+    assert list(plain.history.columns) == ["epoch", "loss", "val_loss", "val_l1", "val_kl", "val_above_cap"]
+    assert not any("gates" in name for name in plain.state)
+    assert plain.result()["n_parameters"] == autoencoder().result()["n_parameters"] - 1880  # those of SE
+
+
+def test_the_scaling_factor_is_one_over_the_std_of_the_training_latents():
+    run = diffusion()
+    given = mels_of(run)
+    latents = latents_of(run.autoencoder, given)
+    expected = run.autoencoder.trained().encode(given.log_mel[:5])
+    assert torch.allclose(latents[:5].float(), expected, atol=0.01)
+    train = latents[given.rows("train")].double()
+    assert run.result()["scaling_factor"] * train.std().item() == pytest.approx(1, abs=1e-3)
+    assert run.pipeline().vae.config.scaling_factor == run.result()["scaling_factor"]
+
+
+def test_the_average_warms_up_by_the_formula():
+    assert [ema_decay(n, 0.9999) for n in (1, 2, 3)] == [2 / 11, 3 / 12, 4 / 13]
+    assert ema_decay(89_980, 0.9999) < 0.9999 == ema_decay(89_990, 0.9999)
+    model = Averaged(nn.Linear(1, 1, bias=False), 0.5)
+    expected = model.net.weight.item()
+    for n, weight in enumerate(range(7, 27), start=1):
+        nn.init.constant_(model.net.weight, weight)
+        model.update()
+        keep = min(0.5, (1 + n) / (10 + n))
+        expected = keep * expected + (1 - keep) * weight
+        assert model.average.weight.item() == pytest.approx(expected, rel=1e-5)
+    again = Averaged(nn.Linear(1, 1, bias=False), 0.5)
+    again.load_state_dict(model.state_dict())
+    assert again.n == 20
+
+
+def test_the_rate_warms_up_step_by_step_and_every_step_is_averaged():
+    run, rates = diffusion(warmup=4, lr=1.0), []
+    model = Averaged(nn.Linear(1, 1), 0.9)
+    optimizer = run._optimizer(model)
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    for _ in range(6):
+        model(torch.ones(1, 1)).sum().backward()
+        optimizer.step()
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert model.n == 6
+    assert diffusion().result()["n_steps"] == 6
+
+
+@pytest.mark.parametrize(("steps", "n_rows"), [(6, 6), (30, 10), (12, 6), (7, 7), (1, 1), (25_000, 25), (1009, 1)])
+def test_steps_are_exact(steps, n_rows, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(parts, "fit", lambda net, loss, n_items, *_, **k: asked.update(k, n_items=n_items))
+    fit_steps(None, None, None, None, steps=steps, batch_size=4, accelerator=SimpleNamespace(num_processes=2))
+    assert asked["epochs"] == n_rows
+    assert asked["epochs"] * asked["n_items"] == steps * 4 * 2
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def often_saved(monkeypatch):
+    monkeypatch.setattr(parts, "fit", lambda *a, **k: fit(*a, **k | {"checkpoint_every_s": 0}))
+    return monkeypatch
+
+
+@pytest.mark.parametrize("make", [autoencoder, diffusion])
+def test_a_resumed_run_ends_like_an_unbroken_one(make, tmp_path, often_saved):
+    run, calls = make(), []
+    run.result()
+
+    def die(*told):
+        calls.append(told)
+        if len(calls) == 3:
+            raise Killed
+
+    with often_saved.context() as patch:
+        patch.setattr("lungnb.training.tell_progress", die)
+        with pytest.raises(Killed):
+            run.compute(tmp_path / "checkpoint.pt")
+    assert (tmp_path / "checkpoint.pt").exists()
+    history, predictions, state, facts = run.compute(tmp_path / "checkpoint.pt")
+    assert state.keys() == run.state.keys()
+    assert all(torch.equal(state[name], run.state[name]) for name in state)
+    assert history["loss"].tolist() == pytest.approx(run.history["loss"].tolist())
+    pd.testing.assert_frame_equal(predictions, run.predictions, check_dtype=False)
+    assert facts.get("n_steps") == run.result().get("n_steps")
+
+
+def test_a_checkpoint_of_another_config_is_refused(tmp_path, often_saved):
+    diffusion(gate="none", steps=1).compute(tmp_path / "checkpoint.pt")
+    with pytest.raises(
+        UserError,
+        match=r"checkpoint.pt is no checkpoint of this run \(Error.s. in loading state_dict for Averaged:\); remove it",
+    ):
+        diffusion(gate="se", steps=1).compute(tmp_path / "checkpoint.pt")
+
+
+def test_parts_of_other_clips_or_sizes_are_refused(tmp_path):
+    other = autoencoder().model_copy(update={"corpus": "0123"})
+    with pytest.raises(
+        UserError, match=r"DiffusionRun of size smoke on the clips .* cannot stand on a AutoencoderRun .* 0123"
+    ):
+        diffusion().model_copy(update={"autoencoder": other}).compute(tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"has changed since this run was set up"):
+        mels_of(other)
+
+
+# ---- what comes out ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_network_that_knows_the_noise_has_no_loss(prediction):
+    """Noise and velocity written out: x = a z + s e, and v = a e - s z."""
+    noise, z = make_scheduler("ddim", prediction), torch.randn(6, 8, 4, 4)
+    step = torch.tensor([0, 10, 300, 600, 900, 999])
+    a = noise.alphas_cumprod[step].sqrt()[:, None, None, None]
+    s = (1 - a**2).sqrt()
+
+    def knowing(noisy, at, text, mask):
+        assert torch.equal(at, step)
+        e = (noisy - a * z) / s
+        return e if prediction == "epsilon" else a * e - s * z
+
+    def loss(net):
+        return losses(net, noise, z, None, None, torch.Generator().manual_seed(0), step)
+
+    assert loss(knowing).max() < 1e-4
+    assert loss(lambda noisy, *_: torch.zeros_like(noisy)).min() > 0.5
+
+
+def test_the_pipeline_holds_the_average_and_survives_its_folder(tmp_path):
+    run = diffusion()
+    pipeline = run.pipeline()
+    unet = pipeline.unet.state_dict()
+    assert all(torch.equal(unet[k], run.state[f"unet.{k}"]) for k in unet)
+    said = ["A person is coughing, male, 40s", "A person is speaking"]
+    pipeline.save_pretrained(tmp_path / "model")
+    again = LungLDMPipeline.from_pretrained(tmp_path / "model")
+    ours, theirs = (
+        p(said, 0.64, steps=3, generator=torch.Generator().manual_seed(0)).waveforms for p in (pipeline, again)
+    )
+    assert torch.equal(ours, theirs)
+
+
+def test_a_generated_clip_does_not_depend_on_those_beside_it():
+    run, said = diffusion(), list(prompts(clips().table.head(5)))
+    whole = generate(run, said, steps=2, seed=3)
+    assert whole.waveforms.shape == (5, 10240)
+    assert whole.log_mels.shape == (5, 1, 64, 64)
+    parted = generate(run, said, steps=2, seed=3, batch_size=2)
+    assert torch.allclose(whole.log_mels, parted.log_mels, atol=1e-3)
+    other = generate(run, said[:1] * 2, steps=2, seed=4).log_mels
+    assert not torch.allclose(other[0], other[1], atol=0.1)
+    with pytest.raises(UserError, match="prompt is empty"):
+        generate(run, ["A person is coughing", " "])
+    with pytest.raises(UserError, match="no prompt to generate from"):
+        generate(run, [])
+
+
+def test_a_frozen_text_encoder_is_read_once_and_not_trained(tmp_path):
+    torch.manual_seed(0)
+    encoder, tokenizer = tiny_text_encoder(vocabulary())
+    encoder.save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    run = diffusion(text=str(tmp_path / "t5"), steps=1)
+    assert all(name.startswith("unet.") for name in run.state)
+    stored = run.pipeline().text_encoder.state_dict()
+    assert all(torch.equal(stored[k], v) for k, v in encoder.state_dict().items())
+    assert generate(run, ["A person is coughing"], steps=1).waveforms.isfinite().all()
