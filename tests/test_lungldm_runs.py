@@ -20,6 +20,7 @@ from lungnb.runs import lungldm as parts
 from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
 from lungnb.runs.lungldm_data import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
 from lungnb.runs.lungldm_diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
+from lungnb.runs.lungldm_vocoder import VocoderRun
 from lungnb.training import fit
 
 PATIENTS = 11
@@ -45,6 +46,10 @@ def autoencoder(**choices):
 def diffusion(**choices):
     given = {"autoencoder": autoencoder(), "prediction": "v_prediction", "steps": 6, "batch_size": 4, "warmup": 4}
     return tiny(DiffusionRun, **given | choices)
+
+
+def vocoder(**choices):
+    return tiny(VocoderRun, **{"steps": 2, "batch_size": 4} | choices)
 
 
 # ---- data -------------------------------------------------------------------------------------------------------------
@@ -135,7 +140,7 @@ def test_condition_dropout_is_drawn_clip_by_clip():
 # ---- runs -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [classifier, autoencoder, diffusion])
+@pytest.mark.parametrize("make", [classifier, autoencoder, vocoder, diffusion])
 def test_a_run_leaves_a_readable_folder_and_is_not_trained_again(make, monkeypatch):
     run = make()
     run.result()
@@ -333,6 +338,21 @@ def test_a_generated_clip_does_not_depend_on_those_beside_it():
         generate(run, ["A person is coughing", " "])
     with pytest.raises(UserError, match="no prompt to generate from"):
         generate(run, [])
+
+
+def test_a_trained_vocoder_takes_the_place_of_griffin_and_lim():
+    run, said = diffusion(), ["A person is coughing"]
+    ours, fallback = generate(run, said, steps=1, vocoder=vocoder()), generate(run, said, steps=1)
+    assert torch.equal(ours.log_mels, fallback.log_mels)
+    assert ours.waveforms.shape == fallback.waveforms.shape
+    expected = vocoder().trained()(ours.log_mels[:, 0])[:, :10240]
+    assert torch.allclose(ours.waveforms, expected, atol=1e-5)
+    assert not torch.allclose(ours.waveforms, fallback.waveforms, atol=1e-3)
+
+
+def test_a_vocoder_learns():
+    history = vocoder(steps=8, lr=5e-3).history
+    assert history["val_loss"].iloc[-1] < 0.9 * history["val_loss"].iloc[0]
 
 
 def test_a_frozen_text_encoder_is_read_once_and_not_trained(tmp_path):

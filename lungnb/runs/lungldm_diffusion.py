@@ -21,6 +21,7 @@ from lungnb.models.lungldm.text import encode_distinct, load_text_encoder, tiny_
 from lungnb.models.lungldm.unet import LungUNet
 from lungnb.runs.lungldm import EVAL_BATCH, AutoencoderRun, about, drawn, fit_steps, followed
 from lungnb.runs.lungldm_data import LungRun, Mels, PromptTable, cached, mels_of, prompt_table
+from lungnb.runs.lungldm_vocoder import VocoderRun
 from lungnb.training import State, make_accelerator
 
 
@@ -96,8 +97,8 @@ class DiffusionRun(LungRun):
         options = PRESETS[self.size]["unet"] | {"cross_attention_dim": encoder.config.d_model, "gate": self.gate}
         return Denoiser(LungUNet(**options), encoder if self._is_tiny else None)
 
-    def pipeline(self, sampler: Literal["ddim", "dpm"] = "dpm") -> LungLDMPipeline:
-        """The finished model, from prompt to waveform; by Griffin-Lim, since no vocoder is trained here."""
+    def pipeline(self, sampler: Literal["ddim", "dpm"] = "dpm", vocoder: VocoderRun | None = None) -> LungLDMPipeline:
+        """The finished model, from prompt to waveform; without a finished vocoder by Griffin-Lim."""
         encoder, tokenizer = self.text_encoder()
         network = self.network(encoder)
         network.load_state_dict(self.state)
@@ -105,8 +106,11 @@ class DiffusionRun(LungRun):
         autoencoder = self.autoencoder.trained()
         autoencoder.vae.register_to_config(scaling_factor=self.result()["scaling_factor"])
         scheduler = make_scheduler(sampler, self.prediction)
+        if vocoder is not None:
+            self.refuse_other(vocoder)
+            vocoder = vocoder.trained()
         return LungLDMPipeline(
-            autoencoder.mel, autoencoder.vae, network.unet, encoder.eval(), tokenizer, scheduler, vocoder=None
+            autoencoder.mel, autoencoder.vae, network.unet, encoder.eval(), tokenizer, scheduler, vocoder
         )
 
     def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
@@ -244,6 +248,7 @@ def generate(
     guidance: float = 3.5,
     seed: int = 0,
     sampler: Literal["ddim", "dpm"] = "dpm",
+    vocoder: VocoderRun | None = None,
     batch_size: int = 64,
 ) -> Generated:
     """A clip for each prompt by the finished `run`: log-mels (N, 1, frames, 64) and waveforms (N, T), on the CPU.
@@ -254,7 +259,7 @@ def generate(
     texts = [check_prompt(text) for text in prompts]
     if not texts:
         raise UserError("There is no prompt to generate from; give one at least.")
-    pipeline = run.pipeline(sampler).to(make_accelerator(run.device).device)
+    pipeline = run.pipeline(sampler, vocoder).to(make_accelerator(run.device).device)
     pipeline.set_progress_bar_config(disable=True)
     parts = []
     for first in range(0, len(texts), batch_size):
