@@ -236,6 +236,14 @@ def test_steps_are_exact(steps, n_rows, monkeypatch):
     assert asked["epochs"] * asked["n_items"] == steps * 4 * 2
 
 
+@pytest.mark.parametrize("make", [autoencoder, diffusion])
+def test_bfloat16_is_near_float32_and_its_weights_are_kept_in_float32(make):
+    exact, near = (make(steps=2, precision=precision) for precision in ("float32", "bf16"))
+    assert near.history["loss"].tolist() == pytest.approx(exact.history["loss"].tolist(), rel=0.05)
+    assert near.history["loss"].tolist() != exact.history["loss"].tolist()
+    assert {weight.dtype for weight in near.state.values()} == {torch.float32}
+
+
 class Killed(Exception):
     pass
 
@@ -281,7 +289,7 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path, often_saved):
 def test_parts_of_other_clips_or_sizes_are_refused(tmp_path):
     other = autoencoder().model_copy(update={"corpus": "0123"})
     with pytest.raises(
-        UserError, match=r"DiffusionRun of size smoke on the clips .* cannot stand on a AutoencoderRun .* 0123"
+        UserError, match=r"DiffusionRun of size smoke on the clips .* cannot stand on the AutoencoderRun .* 0123"
     ):
         diffusion().model_copy(update={"autoencoder": other}).compute(tmp_path / "c.pt")
     with pytest.raises(UserError, match=r"has changed since this run was set up"):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 
 from lungnb.data.prompts import DECADES, SEXES, SOUNDS
@@ -134,7 +135,8 @@ class Autoencoder(nn.Module):
     def forward(self, log_mel: torch.Tensor, generator: torch.Generator | None = None) -> tuple:
         """Standardised mels, their reconstructions from a draw of the posterior (its mode without generator), the posterior."""
         x = self.mel.standardise(log_mel.float())
-        posterior = self.vae.encode(x).latent_dist
+        # In float32, for the variance and the KL distance hold exponentials.
+        posterior = DiagonalGaussianDistribution(self.vae.encode(x).latent_dist.parameters.float())
         latents = posterior.mode() if generator is None else posterior.sample(generator)
         return x, self.vae.decode(latents).sample, posterior
 

@@ -51,7 +51,7 @@ class LungRun(Run):
         """Raise UserError if `other`, a part of this run, is of other clips or another size."""
         if (other.corpus, other.size) != (self.corpus, self.size):
             raise UserError(
-                f"A {type(self).__name__} of size {self.size} on the clips {self.corpus} cannot stand on a "
+                f"The {type(self).__name__} of size {self.size} on the clips {self.corpus} cannot stand on the "
                 f"{type(other).__name__} of size {other.size} on the clips {other.corpus}; give both the same."
             )
 
