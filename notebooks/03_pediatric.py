@@ -65,6 +65,7 @@ from lungnb.data.bank import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import CROP_S, crops
 from lungnb.data.simulate.multisite_plan import SITES as PLACES
+from lungnb.errors import UserError
 from lungnb.explain import grad_cam
 from lungnb.features import CropSpectrogram
 from lungnb.metrics import confusion, patient_scores
@@ -82,6 +83,12 @@ own = data != "simulated" and (Path(data) / "multisite").is_dir()
 where = data if own else "simulated"
 corpus = load_corpus("multisite", where, n_patients=size["cohorts"]["n_patients"])
 events = corpus.events
+found = list(events["split"].unique())
+if lacking := {"GVA", "POA1", "POA2", "POA3"} - set(found):
+    raise UserError(
+        f"This notebook needs cohorts named as the paper's: there is no {', '.join(sorted(lacking))}, only {', '.join(found)}; name the "
+        "folders of two clinics so: GVA for the one, POA1 to POA3 for three batches of the other."
+    )
 people = events.drop_duplicates("patient").assign(case=lambda f: f["label"] != "control")
 report = Report("03_pediatric", profile=profile, out=out, corpus=corpus)
 Markdown(
