@@ -1,6 +1,7 @@
 """The parts of LungLDM that come before diffusion, as runs: the classifier of the clips, and the VAE of their mels."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +43,21 @@ class Judge(nn.Module):
         return self.classifier.embed(self.mel.standardise(log_mel.float()))
 
 
-class ClassifierRun(LungRun):
+class BehindMel(LungRun):
+    """A run whose network takes raw log-mels, and holds the statistics of its training mels."""
+
+    @abstractmethod
+    def network(self, mel: LungMel) -> nn.Module:
+        """The untrained network."""
+
+    def trained(self) -> nn.Module:
+        """The selected network of the finished run, in evaluation mode."""
+        network = self.network(LungMel(**PRESETS[self.size]["mel"]))
+        network.load_state_dict(self.state)
+        return network.eval()
+
+
+class ClassifierRun(BehindMel):
     """The project's own classifier of clips: perceptual backbone, embedding and judge of prompt adherence.
 
     Types are drawn equally often in training, and the epoch is selected by the mean recall of the validation patients.
@@ -57,12 +72,6 @@ class ClassifierRun(LungRun):
     def network(self, mel: LungMel) -> Judge:
         """The untrained network."""
         return Judge(mel, MelClassifier(len(CLASSES[self.target])))
-
-    def trained(self) -> Judge:
-        """The selected network of the finished run, in evaluation mode."""
-        network = self.network(LungMel(**PRESETS[self.size]["mel"]))
-        network.load_state_dict(self.state)
-        return network.eval()
 
     def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
         accelerator = make_accelerator(self.device, self.precision)
@@ -149,7 +158,7 @@ class Autoencoder(nn.Module):
         return self.mel.unstandardise(self(log_mel)[1])
 
 
-class AutoencoderRun(LungRun):
+class AutoencoderRun(BehindMel):
     """The VAE. Defaults are those of the fact sheet, section 3.2; weights of the loss are those of ReconstructionLoss."""
 
     penalty: Penalty = "element"
@@ -163,12 +172,6 @@ class AutoencoderRun(LungRun):
     def network(self, mel: LungMel) -> Autoencoder:
         """The untrained network."""
         return Autoencoder(mel, LungVAE(**PRESETS[self.size]["vae"], se=self.se))
-
-    def trained(self) -> Autoencoder:
-        """The selected network of the finished run, in evaluation mode."""
-        network = self.network(LungMel(**PRESETS[self.size]["mel"]))
-        network.load_state_dict(self.state)
-        return network.eval()
 
     def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
         accelerator = make_accelerator(self.device, self.precision)

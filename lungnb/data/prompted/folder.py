@@ -55,12 +55,17 @@ def translate(column: pd.Series, meaning: dict, what: str, where: pd.Series) -> 
 
 def years(column: pd.Series, where: pd.Series) -> pd.Series:
     """Ages (text, NA) as numbers of years from 0 up to 120. Raises UserError for what is none."""
-    age = pd.to_numeric(column, errors="coerce").astype("Float64")
-    wrong = column.notna() & ~age.between(0, 119.99).fillna(False)
+    return numbers(column, 119.99, "unknown age {!r}, expected years from 0 to 119", where)
+
+
+def numbers(column: pd.Series, highest: float, complaint: str, where: pd.Series) -> pd.Series:
+    """A column (text, NA) as numbers from 0 to `highest`. Raises UserError with `complaint` of the first that is none."""
+    number = pd.to_numeric(column, errors="coerce").astype("Float64")
+    wrong = column.notna() & ~number.between(0, highest).fillna(False)
     if wrong.any():
         row = wrong.idxmax()
-        raise UserError(f"{where[row]}: unknown age {column[row]!r}, expected years from 0 to 119; correct the line.")
-    return age
+        raise UserError(f"{where[row]}: {complaint.format(column[row])}; correct the line.")
+    return number
 
 
 def existing(root: Path, paths: Iterable[str]) -> list:

@@ -16,9 +16,7 @@ rather than passed over: a mistyped one would else be lost.
 
 from pathlib import Path
 
-import pandas as pd
-
-from lungnb.data.prompted.folder import read_csv, to_clips, translate, years
+from lungnb.data.prompted.folder import numbers, read_csv, to_clips, translate, years
 from lungnb.data.prompted.table import Clips, decade
 from lungnb.data.prompts import CONDITIONS, SEXES, SOUNDS
 from lungnb.errors import UserError
@@ -47,7 +45,9 @@ def read_manifest(folder: Path) -> Clips:
             raise UserError(
                 f"{where[row]}: there is no file {name!r} in {folder}; add it, correct the path or remove it."
             )
-    start, end = (_seconds(frame[name], name, where) for name in ("start_s", "end_s"))
+    start, end = (
+        numbers(frame[name], 1e6, name + " is {!r}, expected seconds from 0 on", where) for name in ("start_s", "end_s")
+    )
     part = "@" + start.fillna(0).astype("string") + "-" + end.astype("string").fillna("end")
     rows = frame[["path", "patient", "position", "where"]].assign(
         clip=folder.resolve().name + "/" + frame["path"] + part.mask(start.isna() & end.isna(), ""),
@@ -60,12 +60,3 @@ def read_manifest(folder: Path) -> Clips:
         condition=translate(frame["condition"], {c.lower(): c for c in CONDITIONS}, "condition", where),
     )
     return to_clips(folder.resolve().name, folder, rows, [path], {})
-
-
-def _seconds(column: pd.Series, name: str, where: pd.Series) -> pd.Series:
-    seconds = pd.to_numeric(column, errors="coerce").astype("Float64")
-    wrong = column.notna() & ~seconds.between(0, 1e6).fillna(False)
-    if wrong.any():
-        row = wrong.idxmax()
-        raise UserError(f"{where[row]}: {name} is {column[row]!r}, expected seconds from 0 on; correct the line.")
-    return seconds

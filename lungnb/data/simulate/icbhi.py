@@ -213,15 +213,7 @@ def _add_wheezes(rng, signal, start_s, end_s, chest: _Chest, background, top_hz:
 def _add_distractors(rng, signal, start_s, end_s, chest: _Chest, background) -> None:
     """What a listener must not take for a wheeze or a crackle."""
     for _ in range(rng.poisson(chest.restless * (end_s - start_s))):
-        what = rng.choice(["thump", "friction", "tone", "voice"], p=[0.45, 0.05, 0.4, 0.1])
-        if what == "thump":
-            wave = rng.lognormal(0.7, 0.6) * physics.thump(rng, RATE)
-        elif what == "friction":
-            wave = 10 ** (rng.normal(18, 5) / 20) * background(650, 400) * physics.friction(rng, RATE)
-        elif what == "tone":
-            wave = 10 ** (rng.normal(12, 4) / 20) * background(400, 16) * physics.short_tone(rng, RATE)
-        else:
-            wave = rng.lognormal(-1.5, 0.6) * physics.speech_hum(rng, rng.uniform(0.3, 1.0), RATE)
+        wave = physics.distractor(rng, [0.45, 0.05, 0.4, 0.1], (0.7, 0.6), (18, 5), (12, 4), background, RATE)
         physics.mix(signal, wave, rng.uniform(start_s, end_s), RATE)
 
 

@@ -279,15 +279,7 @@ def _add_distractors(rng, signal: np.ndarray, per_second: float, background) -> 
     """What a listener must not take for a sound of the lung, in place: knocks, cloth, squeaks too short for a wheeze, voices."""
     length_s = len(signal) / RATE
     for start_s in rng.uniform(0, length_s - 0.3, rng.poisson(per_second * length_s)):
-        what = rng.choice(["thump", "friction", "tone", "voice"], p=[0.5, 0.15, 0.25, 0.1])
-        if what == "thump":
-            wave = rng.lognormal(1.2, 0.7) * physics.thump(rng, RATE)
-        elif what == "friction":
-            wave = 10 ** (rng.normal(20, 5) / 20) * background(650, 400) * physics.friction(rng, RATE)
-        elif what == "tone":
-            wave = 10 ** (rng.normal(14, 4) / 20) * background(400, 16) * physics.short_tone(rng, RATE)
-        else:
-            wave = rng.lognormal(-1.5, 0.6) * physics.speech_hum(rng, rng.uniform(0.3, 1.0), RATE)
+        wave = physics.distractor(rng, [0.5, 0.15, 0.25, 0.1], (1.2, 0.7), (20, 5), (14, 4), background, RATE)
         physics.mix(signal, wave, start_s, RATE)
 
 

@@ -222,6 +222,30 @@ def speech_hum(rng: np.random.Generator, length_s: float, sr: int) -> np.ndarray
     return tone / 3 * np.clip(np.sin(2 * np.pi * rng.uniform(3, 5) * t + rng.uniform(0, 6)), 0, 1)
 
 
+def distractor(
+    rng: np.random.Generator,
+    chances: Sequence[float],
+    thump_level: tuple[float, float],
+    friction_db: tuple[float, float],
+    tone_db: tuple[float, float],
+    background: Callable[[float, float], float],
+    sr: int,
+) -> np.ndarray:
+    """What a listener must not take for a sound of the lung: a knock, cloth, a squeak too short for a wheeze, or a voice.
+
+    chances: of the four. thump_level: mean and spread of the logarithm of the knock's level; friction_db, tone_db: of the level
+    in dB over the breath in the sound's own band, which `background(hz, width_hz)` gives.
+    """
+    what = rng.choice(["thump", "friction", "tone", "voice"], p=chances)
+    if what == "thump":
+        return rng.lognormal(*thump_level) * thump(rng, sr)
+    if what == "friction":
+        return 10 ** (rng.normal(*friction_db) / 20) * background(650, 400) * friction(rng, sr)
+    if what == "tone":
+        return 10 ** (rng.normal(*tone_db) / 20) * background(400, 16) * short_tone(rng, sr)
+    return rng.lognormal(-1.5, 0.6) * speech_hum(rng, rng.uniform(0.3, 1.0), sr)
+
+
 @dataclass(frozen=True)
 class Device:
     """A stethoscope or microphone. `low_hz`, `high_hz`: -3 dB band, falling by 6 * `order` dB/octave above it.

@@ -224,13 +224,7 @@ def _add_distractors(rng, signal: np.ndarray, per_second: float, background: Bac
     """What a listener must not take for an adventitious sound: knocks, cloth, squeaks too short for a wheeze."""
     length_s = len(signal) / RATE
     for start_s in rng.uniform(0, length_s - 0.3, rng.poisson(per_second * length_s)):
-        what = rng.choice(["thump", "friction", "tone"], p=[0.5, 0.2, 0.3])
-        if what == "thump":
-            wave = rng.lognormal(1.4, 0.8) * physics.thump(rng, RATE)
-        elif what == "friction":
-            wave = 10 ** (rng.normal(20, 5) / 20) * background(650, 400) * physics.friction(rng, RATE)
-        else:
-            wave = 10 ** (rng.normal(12, 4) / 20) * background(400, 16) * physics.short_tone(rng, RATE)
+        wave = physics.distractor(rng, [0.5, 0.2, 0.3, 0], (1.4, 0.8), (20, 5), (12, 4), background, RATE)
         physics.mix(signal, wave, start_s, RATE)
 
 

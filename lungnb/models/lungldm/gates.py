@@ -5,6 +5,7 @@ their weights too, and released weights load unchanged (fact sheet, section 3.7)
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -14,16 +15,16 @@ from torch import nn
 GateName = Literal["none", "static", "se"]
 
 
-class Gate(nn.Module):
+class Gate(nn.Module, ABC):
     """g(h) = h * 2 sigmoid(logits), a hook on a block that puts out h (B, C, H, W), or h and its skip tensors.
 
     A plain sigmoid would halve every activation at the start; the factor 2 makes logit 0 the identity. The last skip tensor
     of a down block is its output, and is scaled with it (fact sheet, section 3.4).
     """
 
+    @abstractmethod
     def logits(self, h: torch.Tensor) -> torch.Tensor:
         """(B or 1, C) of h (B, C, H, W)."""
-        raise NotImplementedError
 
     def scale(self, h: torch.Tensor) -> torch.Tensor:
         return h * (2 * self.logits(h).sigmoid())[:, :, None, None]
