@@ -104,10 +104,17 @@ LUNGLDM = {
     },
     "laptop": {
         "run": {"size": "laptop"},
-        "classifier": {"epochs": 15},
-        "autoencoder": {"steps": 2000, "lr": 1e-3},
+        "classifier": {"epochs": 8},
+        "autoencoder": {"steps": 1000, "lr": 1e-3},
         "vocoder": {"steps": 2000, "lr": 1e-3},
-        "diffusion": {"steps": 10_000, "lr": 5e-4, "warmup": 200, "ema": 0.999, "prediction": "v_prediction"},
+        "diffusion": {
+            "steps": 6000,
+            "lr": 5e-4,
+            "warmup": 200,
+            "ema": 0.999,
+            "prediction": "v_prediction",
+            "balance": 0.5,
+        },
         "seeds": [0],
     },
     "paper": {

@@ -2,6 +2,11 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 import numpy as np
@@ -373,3 +378,63 @@ def test_a_frozen_text_encoder_is_read_once_and_not_trained(tmp_path):
     stored = run.pipeline().text_encoder.state_dict()
     assert all(torch.equal(stored[k], v) for k, v in encoder.state_dict().items())
     assert generate(run, ["A person is coughing"], steps=1).waveforms.isfinite().all()
+
+
+# ---- several processes, a GPU, and rare types -----------------------------------------------------------------------------
+
+
+def test_two_processes_train_one_diffusion(tmp_path):
+    """Each process sees its own clips; the weights that generate, and their average, are the same in both."""
+    diffusion().result()  # what both stand on: clips, mels, the autoencoder and its latents
+    (tmp_path / "two.py").write_text(
+        dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import torch
+        from pathlib import Path
+        from accelerate.state import PartialState
+        from test_lungldm_runs import diffusion
+        run = diffusion(steps=4)
+        run.autoencoder.result()
+        history, _, state, facts = run.compute(Path({str(tmp_path)!r}) / "checkpoint.pt")
+        process = PartialState()
+        assert process.num_processes == 2 and facts["n_steps"] == 4
+        torch.save((state, history["loss"].tolist()), {str(tmp_path)!r} + f"/{{process.process_index}}.pt")
+        """)
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "two.py")],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (one, loss_one), (other, loss_other) = (torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in (0, 1))
+    assert loss_one == loss_other
+    assert one.keys() == diffusion().state.keys()
+    assert all(torch.equal(one[k], other[k]) for k in one)
+    alone = diffusion(steps=4).state
+    assert not all(torch.equal(one[k], alone[k]) for k in one)
+
+
+def test_a_compiled_network_keeps_its_weights_names():
+    net = nn.Sequential(nn.Linear(3, 2))
+    names, x = list(net.state_dict()), torch.randn(4, 3)
+    expected = net(x)
+    assert parts.compiled_on_gpu(net) is net  # on a CPU nothing is compiled
+    assert net._compiled_call_impl is None
+    net.compile(backend="eager")
+    assert list(net.state_dict()) == names
+    assert torch.allclose(net(x), expected)
+
+
+def test_rare_types_are_drawn_as_often_as_asked():
+    rows = torch.arange(100, 1100)
+    generator, items = torch.Generator().manual_seed(0), torch.zeros(8000, dtype=torch.long)
+    n = torch.where(rows < 200, 100.0, 900.0)  # 100 clips of a rare type, 900 of another
+    for balance, share in ((0.0, 0.1), (0.5, 0.25), (1.0, 0.5)):
+        chosen = parts.drawn(rows, items, generator, n**-balance)
+        assert abs((chosen < 200).double().mean() - share) < 0.02
+    assert set(parts.drawn(rows[:3], items, generator).tolist()) == {100, 101, 102}

@@ -178,7 +178,7 @@ class AutoencoderRun(BehindMel):
         given = mels_of(self, accelerator.device)
         train, held = given.rows("train"), followed(given)
         torch.manual_seed(self.seed)
-        network = self.network(fitted_mel(self.size, given)).to(accelerator.device)
+        network = compiled_on_gpu(self.network(fitted_mel(self.size, given)).to(accelerator.device))
         perceptual = None
         if self.perceptual is not None:
             self.refuse_other(self.perceptual)
@@ -238,9 +238,21 @@ def followed(given: Mels) -> torch.Tensor:
     )
 
 
-def drawn(rows: torch.Tensor, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """As many of `rows` as there are `items`, with replacement: trainings that count steps have no passes over the data."""
+def drawn(
+    rows: torch.Tensor, items: torch.Tensor, generator: torch.Generator, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """As many of `rows` (N,) as there are `items`, with replacement, in proportion to `weights` (N,) if there are any:
+    trainings that count steps have no passes over the data."""
+    if weights is not None:
+        return rows[torch.multinomial(weights, len(items), replacement=True, generator=generator)]
     return rows[torch.randint(len(rows), items.shape, generator=generator, device=rows.device)]
+
+
+def compiled_on_gpu(network: nn.Module) -> nn.Module:
+    """`network`, which torch.compile makes faster where there is a GPU; its weights keep their names."""
+    if next(network.parameters()).is_cuda:
+        network.compile()
+    return network
 
 
 def fit_steps(network, loss_of, optimizer, evaluate, *, steps: int, batch_size: int, accelerator, **options) -> Fitted:

@@ -37,6 +37,10 @@ class LungRun(Run):
     size: Size = "paper"
     n_patients: int = 60
 
+    @property
+    def _small(self) -> bool:
+        return self.size == "smoke"
+
     def clips(self) -> Clips:
         """The clips of this run. Raises UserError if they are not those that the run was made for."""
         clips = load_clips(self.data, self.n_patients)

@@ -19,7 +19,7 @@ from lungnb.models.lungldm.pipeline import Generated, LungLDMPipeline, make_sche
 from lungnb.models.lungldm.presets import PRESETS
 from lungnb.models.lungldm.text import encode_distinct, load_text_encoder, tiny_text_encoder, tokenize
 from lungnb.models.lungldm.unet import LungUNet
-from lungnb.runs.lungldm import EVAL_BATCH, AutoencoderRun, about, drawn, fit_steps, followed
+from lungnb.runs.lungldm import EVAL_BATCH, AutoencoderRun, about, compiled_on_gpu, drawn, fit_steps, followed
 from lungnb.runs.lungldm_data import LungRun, Mels, PromptTable, cached, mels_of, prompt_table
 from lungnb.runs.lungldm_vocoder import VocoderRun
 from lungnb.training import State, make_accelerator
@@ -81,6 +81,8 @@ class DiffusionRun(LungRun):
     text: str | None = None
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     condition_dropout: float = 0.1
+    #: A type of n clips is drawn in proportion to n ** (1 - balance): 0 draws all clips equally often, 1 all types.
+    balance: float = 0.0
     steps: int = 250_000
     batch_size: int = 8
     lr: float = 2e-4
@@ -124,12 +126,15 @@ class DiffusionRun(LungRun):
         torch.manual_seed(self.seed)
         encoder, tokenizer = self.text_encoder()
         model = Averaged(self.network(encoder), self.ema).to(device)
+        compiled_on_gpu(model.net)
         said = prompt_table(given.table, device)
         text, mask = self._read(said, encoder, tokenizer, device)
         noise = make_scheduler("ddim", self.prediction)
+        sound = given.table["sound"].iloc[train.cpu().numpy()]
+        weights = torch.tensor(sound.map(sound.value_counts() ** -self.balance).to_numpy(float), device=device)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            rows = drawn(train, items, generator)
+            rows = drawn(train, items, generator, weights)
             number = said.draw(rows, generator, self.condition_dropout)
             return losses(
                 net, noise, latents[rows].float() * scaling_factor, text[number], mask[number], generator
