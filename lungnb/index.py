@@ -57,6 +57,29 @@ EXPECTED = {
         "remedies": "dropout, transfer, the mean of the recording",
         "sprsound": "both models on the sites of SPRSound",
     },
+    "04_lungldm": {
+        "figure-1": "the system, drawn from its configuration",
+        "table-1": "FAD, KL and IS, published beside ours",
+        "listening": "the listening test, analysed on simulated listeners",
+        "corpora": "who may have which corpus",
+        "clips": "clips by sound type and corpus",
+        "types": "a clip of each sound type",
+        "parameters": "what has 96 million weights",
+        "penalty": "what the exponential penalty costs and pulls",
+        "reconstruction": "what the VAE loses, with and without penalty and SE",
+        "training": "losses of the VAE and the U-Net",
+        "samples": "real, reconstructed and generated clips of each type",
+        "vocoder": "what a vocoder loses",
+        "fidelity": "FAD and kernel distance in several embeddings, with floors",
+        "fad-bias": "FAD of two equal sounds, by their number",
+        "flat-softmax": "how IS 1.01 and KL 0.01 come about",
+        "adherence": "whether the sound is what the prompt asked for",
+        "confusion": "which type is heard for which",
+        "trade-off": "guidance and steps",
+        "interpolation": "between two noises, between two latents",
+        "memorisation": "distance to the nearest training clip",
+        "ablation": "penalty, SE and gates, taken away",
+    },
 }
 
 
@@ -81,7 +104,12 @@ def _book(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     name, made, build = manifest["notebook"], manifest["artefacts"], manifest.get("build", {})
     descriptions = expected(name)
     artefacts = [_artefact(name, key, made.get(key), descriptions.get(key, "")) for key in {**descriptions, **made}]
-    files = {"Read": f"{name}.html", "Notebook": f"{name}.ipynb", "Manifest": "manifest.json"}
+    files = {
+        "Read": f"{name}.html",
+        "Notebook": f"{name}.ipynb",
+        "Manifest": "manifest.json",
+        "Listening test": "listening.html",
+    }
     return {
         "name": name,
         "title": build.get("title") or name,

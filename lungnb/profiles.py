@@ -111,7 +111,7 @@ _ALL = [
 _SMALL_LDM = {
     "run": {"size": "smoke", "n_patients": 60},
     "classifier": {"epochs": 6},
-    "autoencoder": {"steps": 200, "lr": 2e-3},
+    "autoencoder": {"steps": 300, "lr": 2e-3},
     "diffusion": {"steps": 1000, "lr": 1e-3, "warmup": 50, "ema": 0.995, "prediction": "v_prediction"},
 }
 

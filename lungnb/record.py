@@ -1,6 +1,7 @@
 """Keep the results of a long run on real data, small and with all that is needed to believe them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +18,9 @@ COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low
 def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
     """Copy each comparison of a built report into reports/recorded/<paper>-<artefact>.csv, provenance in a .json beside it.
 
-    `cut` says in one sentence what of the paper's size was cut. Raises UserError if the report is not there or is not on real
-    data: simulated numbers are never recorded.
+    Sounds that the notebook wrote into `samples` go with them, into reports/recorded/<paper>-samples/. `cut` says in one
+    sentence what of the paper's size was cut. Raises UserError if the report is not there or is not on real data: what is
+    simulated is never recorded.
     """
     folder = (Path(out) if out else default_out()) / profile / notebook
     if not (folder / "manifest.json").exists():
@@ -44,6 +46,10 @@ def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
         written.append(target)
     if not written:
         raise UserError(f"{folder} holds no comparison on real data; only those are recorded.")
+    if (folder / "samples").is_dir():
+        target = repository(Path.cwd()) / "reports" / "recorded" / f"{paper}-samples"
+        shutil.rmtree(target, ignore_errors=True)
+        written.append(Path(shutil.copytree(folder / "samples", target)))
     return written
 
 

@@ -61,8 +61,6 @@ def test_a_run_of_samples_holds_what_generate_makes():
     assert torch.equal(run.log_mels, made.log_mels)
     assert torch.equal(run.waveforms, made.waveforms)
     assert run.result()["adherence"] == (run.predictions["predicted"] == run.predictions["sound"]).mean()
-    assert run.result()["sampling_seconds"] > 0
-    assert "Griffin and Lim" in " ".join(run.notes)
     assert run.config["diffusion"]["gate"] == "se"
 
 
@@ -70,7 +68,6 @@ def test_samples_through_a_vocoder_are_its_sound():
     run = samples(vocoder=vocoder())
     sound = to_waveform(vocoder().trained(), samples().log_mels, 10240)
     assert torch.allclose(run.waveforms, sound, atol=1e-5)
-    assert "Griffin" not in " ".join(run.notes)
 
 
 def test_small_runs_of_one_kind_are_made_side_by_side():

@@ -1,6 +1,7 @@
 """Recorded results: real data only, with everything needed to believe them."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pandas as pd
@@ -57,6 +58,18 @@ def test_a_simulated_table_says_that_its_recorded_column_is_real(built, runs):
     about = json.loads((built / "out" / "smoke" / "01_toy" / "manifest.json").read_text())["artefacts"]["table-1"]
     assert about["origin"] == "simulated"
     assert "column recorded: real, partial (192 of 920 recordings)" in about["notes"]
+
+
+def test_generated_sounds_go_with_their_tables(built):
+    sounds = built / "out" / "laptop" / "01_toy" / "samples"
+    kept = built / "reports" / "recorded" / "toy-samples"
+    for names in (["cough-1.ogg", "cough-2.ogg"], ["wheeze-1.ogg"]):  # the second time nothing is left of the first
+        sounds.mkdir()
+        for name in names:
+            (sounds / name).write_bytes(name.encode())
+        assert kept in record("01_toy", "laptop", "Half the epochs.", out=str(built / "out"))
+        assert {path.name: path.read_bytes().decode() for path in kept.iterdir()} == {name: name for name in names}
+        shutil.rmtree(sounds)
 
 
 def test_simulated_numbers_are_refused(built, runs):

@@ -1,8 +1,9 @@
 """Every published number of the papers, as tables: one CSV a paper, columns `paper, artefact, row, metric, value, note`.
 
 `artefact` is `table-1`, `table-2`, ... as the paper numbers them, `text` for numbers that stand only in its prose, `data` for
-facts of the data set, and for what surrounds a paper: `readme`, `code` and `log` (the released code and its training log),
-`hits` and `reference`. A value that the paper does not print but that follows from it is marked "derived" in its note.
+facts of the data set, `listening` for LungLDM's listening test, and for what surrounds a paper: `readme`, `code` and `log` (the
+released code and its training log), `hits` and `reference`. A value that the paper does not print but that follows from it is
+marked "derived" in its note.
 """
 
 from pathlib import Path

@@ -1,6 +1,5 @@
 """What a finished LungLDM makes for the prompts of test clips, as a run, and how it is compared with those clips."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ class SampleRun(LungRun):
     diffusion: DiffusionRun
     #: The finished classifier of sound types whose answers are kept as `predicted`.
     judge: ClassifierRun
+    #: None: the waveforms are made by Griffin and Lim.
     vocoder: VocoderRun | None = None
     n_per_type: int = 8
     sampler: Literal["ddim", "dpm"] = "dpm"
@@ -42,21 +42,17 @@ class SampleRun(LungRun):
         rows = asked(given, self.n_per_type)
         table = given.table.iloc[rows.numpy()].reset_index(drop=True)
         said = prompts(table)
-        self.diffusion.result()  # so that the time below is that of sampling
-        started = time.monotonic()
         made = generate(self.diffusion, list(said), self.steps, self.guidance, self.seed, self.sampler, self.vocoder)
-        seconds = time.monotonic() - started
         names = np.array(CLASSES["sound"], dtype=object)
         answers = names[in_batches(self.judge.trained(), made.log_mels).argmax(1).numpy()]
         predictions = table[["clip", "patient", *FIELDS]].assign(prompt=said, predicted=answers)
         facts = {
-            "notes": given.notes if self.vocoder else [*given.notes, "no vocoder: waveforms by Griffin and Lim"],
+            "notes": given.notes,
             "n_clips": len(table),
             "adherence": float((predictions["predicted"] == predictions["sound"]).mean()),
-            "sampling_seconds": round(seconds, 3),
         }
         state = {"log_mels": made.log_mels, "waveforms": made.waveforms}
-        return pd.DataFrame({"seconds": [seconds]}), predictions, state, facts
+        return pd.DataFrame(columns=["epoch"]), predictions, state, facts
 
     @property
     def log_mels(self) -> torch.Tensor:
