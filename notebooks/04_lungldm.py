@@ -45,6 +45,7 @@ data = (
 )
 seeds = []  # one training for each seed; empty: the profile's own
 steps = 0  # most steps of every training; 0: the profile's own
+text = ""  # folder or hub name of a Flan-T5 encoder, frozen; "": what belongs to the profile
 audioldm = ""  # folder or hub name of the released AudioLDM, to stand beside ours; "": left out
 vggish = ""  # folder with VGGish's weights, for FAD as it is published; "": left out
 device = "auto"  # auto, cpu or cuda
@@ -241,7 +242,7 @@ n = sizes(preset)
 frames, widths = round(100 * seconds), preset["unet"]["block_out_channels"]
 stages = [
     ("prompt", '"A person is coughing,\nmale, 40s, smoker"'),
-    ("text encoder", f"{preset['text']} T5\na vector for each word"),
+    ("text encoder", f"T5: {text or preset['text']}\na vector for each word"),
     ("noise", f"8 x {frames // 4} x 16\nnothing but chance"),
     ("U-Net", f"widths {', '.join(map(str, widths))}\ngates after each block\n{n['U-Net']:,} weights"),
     ("latent", f"8 x {frames // 4} x 16\nafter 25 steps of denoising"),
@@ -362,7 +363,11 @@ def chain(plan: dict, cell: tuple, seed: int = 0) -> tuple[ClassifierRun, Autoen
     penalty, se, gate = cell
     judge, part = judge_of(plan), limited(plan["autoencoder"])
     vae = AutoencoderRun(**common, **part, penalty=penalty, se=se, perceptual=judge, seed=seed)
-    return judge, vae, DiffusionRun(**common, **limited(plan["diffusion"]), autoencoder=vae, gate=gate, seed=seed)
+    return (
+        judge,
+        vae,
+        DiffusionRun(**common, **limited(plan["diffusion"]), text=text or None, autoencoder=vae, gate=gate, seed=seed),
+    )
 
 
 systems = {name: [chain(size, cell, seed) for seed in seeds] for name, cell in LUNGLDM_SYSTEMS.items()}
@@ -397,7 +402,8 @@ for (penalty, se), run in vaes.items():
         }
     )
 reconstruction = pd.DataFrame(lines)
-report.table("reconstruction", reconstruction, runs=vaes.values(), note="deviation from test clips")
+note = f"deviation from test clips; LPIPS by the features of {next(iter(vaes.values())).result()['perceptual']}"
+report.table("reconstruction", reconstruction, runs=vaes.values(), note=note)
 
 # %% [markdown]
 # ### Training, part two: the U-Net
@@ -556,7 +562,7 @@ ours = pd.DataFrame(sum((over(name, values) for name, values in scores.items()),
 every = [*sum(made.values(), []), judges["sound"]]
 
 # %%
-note = f"ours: embedding, KL and IS by our classifier; {len(rows)} clips each, one vector a clip"
+note = f"ours: embedding, KL and IS by our classifier; {len(rows)} clips each, one vector a clip; text encoder: {text or preset['text']}"
 table = ours[ours["metric"].isin(["FAD", "KL", "IS"])]
 report.table(
     "table-1",
