@@ -21,6 +21,7 @@ from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, promp
 from lungnb.models.lungldm.mel import LungMel, prepare
 from lungnb.models.lungldm.pipeline import LungLDMPipeline, make_scheduler
 from lungnb.models.lungldm.text import tiny_text_encoder
+from lungnb.profiles import LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.runs import lungldm as parts
 from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
 from lungnb.runs.lungldm_data import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
@@ -438,3 +439,21 @@ def test_rare_types_are_drawn_as_often_as_asked():
         chosen = parts.drawn(rows, items, generator, n**-balance)
         assert abs((chosen < 200).double().mean() - share) < 0.02
     assert set(parts.drawn(rows[:3], items, generator).tolist()) == {100, 101, 102}
+
+
+@pytest.mark.parametrize("profile", LUNGLDM)
+def test_every_profile_makes_runs(profile):
+    """The runs refuse a field that is none; and the ablation has cells that the two systems are among."""
+    size = LUNGLDM[profile]
+    for plan in (size, size | size["ablation"]):
+        common = {"corpus": "0", **plan["run"]}
+        judge = ClassifierRun(**common, **plan["classifier"])
+        ClassifierRun(**common, **plan["judges"], target="sex")
+        for penalty, se, gate in plan.get("cells", LUNGLDM_SYSTEMS.values()):
+            vae = AutoencoderRun(**common, **plan["autoencoder"], penalty=penalty, se=se, perceptual=judge)
+            run = DiffusionRun(**common, **plan["diffusion"], autoencoder=vae, gate=gate)
+            if run.size != "paper":  # whose text encoder is a download
+                assert run.network(run.text_encoder()[0]).text is not None
+    if size["vocoder"] is not None:
+        VocoderRun(**{"corpus": "0"} | size["run"], **size["vocoder"])
+    assert set(LUNGLDM_SYSTEMS.values()) <= set(size["ablation"]["cells"])
