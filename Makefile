@@ -10,13 +10,16 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check
 DIR ?= reports/student
 
 .DEFAULT_GOAL := help
-.PHONY: help report test store lab bench student lint clean
+.PHONY: help report site test store lab bench student lint clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 report: $(READY)  ## build every notebook on the smoke profile into reports/smoke/, with index.html
 	@$(RUN)/lungnb report --profile smoke
+
+site: $(READY)  ## build the book as a site into reports/site/, from the stored notebooks and what reports/ holds
+	@$(RUN)/lungnb site
 
 test: $(READY)  ## run the unit tests, then the stored notebooks with nbval
 	@$(RUN)/python -m pytest

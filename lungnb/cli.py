@@ -63,6 +63,14 @@ def store(names: Names = None) -> None:
 
 
 @app.command()
+def site() -> None:
+    """Build the book as a site into reports/site/: the stored notebooks, guides, the leaderboard of what was built."""
+    from lungnb.site import build
+
+    typer.echo(build())
+
+
+@app.command()
 def record(
     name: Annotated[str, typer.Argument(help="The notebook, as 01_respirenet.")],
     profile: Annotated[str, typer.Option(help="The profile it was built on.")] = "paper",

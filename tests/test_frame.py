@@ -21,7 +21,7 @@ PINS = re.findall(r"^ +- ([\w.-]+)==([\w.]+)$", (ROOT / "environment.yml").read_
 
 def requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    lines = sum(project["optional-dependencies"].values(), project["dependencies"])
     return [Requirement(line) for line in lines]
 
 
