@@ -55,8 +55,10 @@ def side_by_side(numbers: pd.DataFrame) -> pd.DataFrame:
     The text is `54.2 ± 1.10 [50.0, 58.0]`: value, standard deviation over seeds, 95 % interval over patients. Where several
     profiles were built, the last of smoke, laptop, paper is shown.
     """
-    rank = numbers["profile"].map(PROFILES.index, na_action="ignore").fillna(-1).astype(int)
-    kept = numbers.assign(rank=rank).sort_values("rank", kind="stable").drop_duplicates([*QUESTION, "source"], keep="last")
+    rank = [PROFILES.index(profile) if profile in PROFILES else -1 for profile in numbers["profile"].fillna("")]
+    kept = (
+        numbers.assign(rank=rank).sort_values("rank", kind="stable").drop_duplicates([*QUESTION, "source"], keep="last")
+    )
     kept = kept.sort_index().fillna({"subset": "", "profile": ""})
     kept["text"] = [_text(line) for line in kept.to_dict("records")]
     kept["data"] = (kept["origin"] + "; " + kept["profile"]).where(kept["profile"] != "", kept["origin"])

@@ -26,7 +26,7 @@ def put_module(monkeypatch, name, **functions):
 def test_help_names_every_command(call):
     answer = call("--help")
     assert answer.exit_code == 0
-    for command in ("report", "store", "student", "data"):
+    for command in ("report", "site", "store", "student", "data"):
         assert command in answer.output
 
 
@@ -44,6 +44,12 @@ def test_report_status(call, monkeypatch):
     answer = call("report", "-p", "epochs")
     assert answer.exit_code == 2
     assert answer.stderr == "-p takes key=value, not 'epochs'.\n"
+
+
+def test_site_says_where_it_is(call, monkeypatch):
+    put_module(monkeypatch, "lungnb.site", build=lambda: "reports/site/index.html")
+    answer = call("site")
+    assert (answer.exit_code, answer.output) == (0, "reports/site/index.html\n")
 
 
 def test_a_user_error_is_one_sentence(call, toy):

@@ -22,7 +22,10 @@ HERE = Path(__file__).parent
 
 
 def build(
-    target: Path | None = None, books: list[Path] | None = None, modules: list[str] | None = None, reports: Path | None = None
+    target: Path | None = None,
+    books: list[Path] | None = None,
+    modules: list[str] | None = None,
+    reports: Path | None = None,
 ) -> Path:
     """Build the site into `target` (`reports/site`), which is replaced only when all went well. Returns its index page.
 
@@ -39,7 +42,7 @@ def build(
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".site-", dir=target.parent) as folder:
             source, built = Path(folder) / "source", Path(folder) / "html"
-            chapters = [write_chapter(book, source) for book in books]
+            chapters = [write_chapter(book, source, [path.stem for path in books]) for book in books]
             write_pages(source, chapters, modules, reports)
             options = ["-b", "html", "-q", "-W", "--keep-going", "-j", "2", "-c", HERE, "-d", Path(folder) / "doctrees"]
             if build_main([str(word) for word in (*options, source, built)]):

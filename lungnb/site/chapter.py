@@ -7,6 +7,7 @@ and the label `respirenet-table-1`. All else stays as it was stored.
 import base64
 import html
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _HEADING = re.compile(r"^(#+) +(.+)$", re.M)
 _NUMBER = re.compile(r"^([IVX]+|\d)([.-][A-Z\d]+)*\.? ")
 _EXERCISE = re.compile(r"^\*\*(\d+)\.\*\* ", re.M)
 _CAPTION = re.compile(r"<caption>(.*?)</caption>", re.S)
+_TABLE = re.compile(r"<table.*</table>", re.S)
 _STYLE = re.compile(r"<style.*?</style>", re.S)
 _POINTER = re.compile(r"\]\((\w+)\.ipynb#([a-z\d-]+)\)")
 _NAMED = re.compile(r"(?<!\[)`(\d\d_\w+)`")
@@ -67,8 +69,11 @@ def label(notebook: str, what: str) -> str:
     return nodes.make_id(f"{notebook}-{what}")
 
 
-def write_chapter(stored: Path, folder: Path) -> Chapter:
-    """Write the page of the notebook `stored` and the files of its artefacts into `folder`; says what is in it."""
+def write_chapter(stored: Path, folder: Path, books: Collection[str] = ()) -> Chapter:
+    """Write the page of the notebook `stored` and the files of its artefacts into `folder`; says what is in it.
+
+    books: the notebooks that are in the site, to which prose may be linked.
+    """
     book, name = nbformat.read(stored, as_version=4), stored.stem
     (folder / name).mkdir(parents=True, exist_ok=True)
     made = {artefact(output) for cell in book.cells for output in cell.get("outputs", [])} - {""}
@@ -79,7 +84,7 @@ def write_chapter(stored: Path, folder: Path) -> Chapter:
             for hashes, text in _HEADING.findall(cell.source):
                 chapter.sections.append(Section(text.strip(), len(hashes), mark, number, number))
             exercise = (_exercise(cell.source), mark)
-            cells.append(new_markdown_cell(f"({mark})=\n{linked(cell.source, name, made)}"))
+            cells.append(new_markdown_cell(f"({mark})=\n{linked(cell.source, name, made, books)}"))
         if chapter.sections:
             chapter.sections[-1].last = number
         if cell.cell_type != "code":
@@ -131,10 +136,12 @@ def directive(output: NotebookNode, notebook: str, folder: Path) -> str:
         (folder / file).write_bytes(base64.b64decode(data["image/png"]))
         extra = f":alt: {said}\n"
     else:
-        found = _CAPTION.search(data["text/html"])
-        said, file, kind, extra = html.unescape(found[1]) if found else "", f"{notebook}/{name}.html", "artefact-table", ""
-        (folder / file).write_text(_CAPTION.sub("", _STYLE.sub("", data["text/html"])))
-    return f"```{{{kind}}} {file}\n:name: {label(notebook, name)}\n{extra}\n{_escape(caption(notebook, name, said))}\n```"
+        table, file, kind, extra = _TABLE.search(data["text/html"])[0], f"{notebook}/{name}.html", "artefact-table", ""
+        said = html.unescape("".join(_CAPTION.findall(table)))
+        (folder / file).write_text(_CAPTION.sub("", table))
+    return (
+        f"```{{{kind}}} {file}\n:name: {label(notebook, name)}\n{extra}\n{_escape(caption(notebook, name, said))}\n```"
+    )
 
 
 def caption(notebook: str, name: str, said: str) -> str:
@@ -146,13 +153,14 @@ def caption(notebook: str, name: str, said: str) -> str:
     return ". ".join(word[0].upper() + word[1:] for word in words) + "."
 
 
-def linked(text: str, notebook: str, made: set[str]) -> str:
+def linked(text: str, notebook: str, made: set[str], books: Collection[str]) -> str:
     """Markdown of a notebook with its references as links.
 
     `[...](02_convlstm.ipynb#table-3)` and `02_convlstm` in code point at pages and artefacts of the site, and Table I of the
     paper at the artefact of this notebook that rebuilds it, if there is one.
     """
     text = _POINTER.sub(lambda m: f"](#{label(m[1], m[2])})", text)
+    text = _NAMED.sub(lambda m: f"[{m[0]}]({m[1]}.ipynb)" if m[1] in books else m[0], text)
     parts = _LINKED.split(text)
     parts[::2] = [_OF_PAPER.sub(lambda m: _own(m, notebook, made), part) for part in parts[::2]]
     return "".join(parts)
@@ -165,7 +173,7 @@ def _own(found: re.Match, notebook: str, made: set[str]) -> str:
 
 def _themed(output: NotebookNode) -> NotebookNode:
     """Quoted source brings colours for a light page only; the site has its own for both."""
-    if "class=\"output_html\"" in (text := output.get("data", {}).get("text/html", "")):
+    if 'class="output_html"' in (text := output.get("data", {}).get("text/html", "")):
         output["data"]["text/html"] = _STYLE.sub("", text).replace('class="output_html"', 'class="highlight"')
     return output
 

@@ -12,6 +12,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext
 templates_path: list[str] = []
 
 nb_execution_mode = "off"
+nb_code_prompt_show = "Show the solution"  # nothing else is folded
+nb_code_prompt_hide = "Hide the solution"
 nb_merge_streams = True
 nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["dollarmath", "amsmath"]
@@ -23,12 +25,14 @@ numfig_format = {"figure": "Figure %s", "table": "Table %s"}
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "lungnb"
-html_static_path = [str(_HERE / "static"), str(_MATHJAX / "tex-svg-full.js")]  # one file, its letters in it: no fonts to load
+html_static_path = [
+    str(_HERE / "static"),
+    str(_MATHJAX / "tex-svg-full.js"),
+]  # one file, its letters in it: no fonts to load
 html_css_files = ["site.css"]
 html_js_files = ["filter.js"]
 html_show_sphinx = html_show_copyright = html_show_sourcelink = html_copy_source = False

@@ -27,11 +27,13 @@ def to_rst(lines: list[str]) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    parts = _CODE.split(text)
-    parts[::2] = map(_escape, parts[::2])
-    # The escaped blanks vanish; without them a letter that follows would hide where the code ends.
-    parts[1::2] = (f"\\ ``{' '.join(part.split())}``\\ " for part in parts[1::2])
-    return "".join(parts)
+    before, *rest = _CODE.split(text)
+    written = _escape(before)
+    for code, after in zip(rest[::2], rest[1::2], strict=True):
+        # Markup must not touch a letter: a blank that is escaped keeps them apart and is not shown.
+        written += "\\ " * written[-1:].isalnum() + f"``{' '.join(code.split())}``"
+        written += "\\ " * after[:1].isalnum() + _escape(after)
+    return written
 
 
 def _escape(text: str) -> str:

@@ -62,7 +62,9 @@ def write_api(folder: Path, modules: list[str]) -> None:
         lines.append(f"| [{module}]({module}.rst) | {first.replace('|', chr(92) + '|')} |")
     toctree = "\n".join(["```{toctree}", ":hidden:", "", *modules, "```"])
     table = "\n".join(["| module | what it is for |", "| --- | --- |", *lines])
-    (folder / "index.md").write_text(f"# The library\n\nOne page for each module of `lungnb`.\n\n{table}\n\n{toctree}\n")
+    (folder / "index.md").write_text(
+        f"# The library\n\nOne page for each module of `lungnb`.\n\n{table}\n\n{toctree}\n"
+    )
 
 
 def _link(name: str, known: dict[str, Chapter]) -> str:

@@ -1,0 +1,126 @@
+"""The leaderboard: every number once, under its question, with where it comes from."""
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from lungnb import published
+from lungnb.audit import PAPERS
+from lungnb.compare import comparison
+from lungnb.errors import UserError
+from lungnb.leaderboard import COLUMNS, SOURCES, gaps, leaderboard, side_by_side
+from lungnb.record import record
+from lungnb.report import Report
+
+SIMULATED = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="4567")
+ROWS = ["60-40 4-class | CNN", "a row of ours"]
+
+
+def measured(values, **more):
+    return pd.DataFrame({"row": ROWS, "metric": "Score", "ours": values, "n_seeds": 2, **more})
+
+
+def report(out, profile, corpus, values, notebook="01_respirenet"):
+    """A report whose table-1 compares `values` with RespireNet's Table I."""
+    made = Report(notebook, profile, out=out, corpus=corpus)
+    table = published.load("respirenet", "table-1").query("row == @ROWS[0] and metric == 'Score'")
+    made.table("table-1", comparison(table, measured(values, sd=[1.5, None], low=[40.0, None], high=[60.0, None])))
+    made.table("counts", pd.DataFrame({"row": ["all"], "metric": ["n"], "value": [7]}))
+    return made
+
+
+def of(lines, row):
+    (line,) = lines[(lines["artefact"] == "table-1") & (lines["row"] == row) & (lines["metric"] == "Score")].to_dict(
+        "records"
+    )
+    return line
+
+
+def test_without_any_report_every_published_number_is_there_once(tmp_path):
+    numbers = leaderboard(tmp_path)
+    assert list(numbers) == COLUMNS
+    assert set(numbers["source"]) == {"published"}
+    assert list(numbers["paper"].unique()) == PAPERS
+    for paper in PAPERS:
+        ours = numbers[numbers["paper"] == paper].reset_index(drop=True)
+        known = published.load(paper)
+        order = ours.set_index(["artefact", "row", "metric"])["value"].loc[
+            [*zip(known.artefact, known.row, known.metric, strict=True)]
+        ]
+        assert len(ours) == len(known)
+        pd.testing.assert_series_equal(order.reset_index(drop=True), known["value"], check_names=False)
+
+
+def test_the_three_kinds_stand_beside_each_other_with_their_data(tmp_path, corpus, runs, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "lungnb"\n')
+    monkeypatch.chdir(tmp_path)
+    reports = tmp_path / "reports"
+    report(tmp_path / "elsewhere", "laptop", corpus, [31.0, 2.0])
+    record("01_respirenet", "laptop", "Half the epochs.", out=str(tmp_path / "elsewhere"))
+    report(reports, "smoke", SIMULATED, [54.25, 3.0])
+    numbers = leaderboard(reports)
+    assert numbers["source"].value_counts().reindex(SOURCES[1:]).tolist() == [2, 2]
+    assert set(numbers.loc[numbers["source"] == "recorded", "note"]) == {"Half the epochs."}
+    lines = side_by_side(numbers)
+    line = of(lines, ROWS[0])
+    assert (line["published"], line["published data"]) == ("55.2", "published")
+    assert line["recorded"] == "31 ± 1.50 [40.0, 60.0]"
+    assert line["recorded data"] == "real, partial (192 of 920 recordings); laptop"
+    assert (line["this build"], line["this build data"]) == ("54.2 ± 1.50 [40.0, 60.0]", "simulated; smoke")
+    line = of(lines, ROWS[1])
+    assert (line["published"], line["recorded"], line["this build"]) == ("", "2", "3")
+    assert not lines.duplicated(["paper", "artefact", "subset", "row", "metric"]).any()
+
+
+def test_the_largest_profile_is_shown_and_all_are_kept(tmp_path):
+    for profile, value in (("paper", 60.0), ("smoke", 10.0), ("laptop", 20.0)):
+        report(tmp_path, profile, SIMULATED, [value, 0.0])
+    numbers = leaderboard(tmp_path)
+    assert sorted(numbers.loc[numbers["row"] == ROWS[0]].query("source == 'this build'")["value"]) == [10, 20, 60]
+    assert of(side_by_side(numbers), ROWS[0])["this build"].startswith("60 ")
+
+
+def test_only_several_subsets_are_part_of_the_question(tmp_path):
+    made = Report("02_convlstm", "smoke", out=tmp_path, corpus=SIMULATED)
+    nothing = pd.DataFrame({"row": [], "metric": [], "value": [], "subset": []})
+    made.table("one", comparison(nothing, measured([1.0, 2.0], subset="combined")))
+    made.table("two", comparison(nothing, measured([1.0, 2.0], subset=["inter", "intra"])))
+    numbers = leaderboard(tmp_path)
+    assert numbers.loc[numbers["artefact"] == "one", "subset"].isna().all()
+    assert numbers.loc[numbers["artefact"] == "two", "subset"].tolist() == ["inter", "intra"]
+
+
+def test_a_published_number_under_another_name_stands_there_too(tmp_path):
+    made = Report("01_respirenet", "smoke", out=tmp_path, corpus=SIMULATED)
+    known = pd.DataFrame({"row": ROWS, "metric": "Score", "value": [62.2, float("nan")]})
+    made.table("ablation", comparison(known, measured([50.0, 40.0])))
+    lines = leaderboard(tmp_path).query("artefact == 'ablation' and source == 'published'")
+    assert lines[["row", "value", "origin"]].values.tolist() == [[ROWS[0], 62.2, "published"]]
+
+
+def test_a_notebook_of_no_paper_comes_after_the_papers(tmp_path):
+    report(tmp_path, "smoke", SIMULATED, [1.0, 2.0], notebook="90_compare_classifiers")
+    assert list(leaderboard(tmp_path)["paper"].unique()) == [*PAPERS, "compare_classifiers"]
+
+
+def test_what_was_not_built_is_a_gap(tmp_path):
+    report(tmp_path, "laptop", SIMULATED, [1.0, 2.0])
+    assert gaps(tmp_path, ["01_respirenet", "04_lungldm"]) == ["04_lungldm"]
+
+
+def test_a_file_that_is_gone_is_one_sentence(tmp_path):
+    report(tmp_path, "smoke", SIMULATED, [1.0, 2.0])
+    path = tmp_path / "smoke" / "01_respirenet" / "tables" / "table-1.csv"
+    path.rename(path.with_suffix(".old"))
+    with pytest.raises(UserError, match=r"table-1\.csv is missing .* build the report again\.$"):
+        leaderboard(tmp_path)
+    kept = tmp_path / "recorded" / "toy-table-1.csv"
+    kept.parent.mkdir()
+    path.with_suffix(".old").rename(path)
+    kept.write_text(path.read_text())
+    with pytest.raises(UserError, match=r"toy-table-1\.json is missing"):
+        leaderboard(tmp_path)
+    kept.with_suffix(".json").write_text(json.dumps({"profile": "laptop", "cut": ""}))
+    assert "toy" in set(leaderboard(tmp_path)["paper"])
