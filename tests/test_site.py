@@ -127,6 +127,17 @@ def test_sections_know_their_cells_and_exercises_their_text(written):
     assert folded == ["1", "2"]
 
 
+@pytest.mark.parametrize("book", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_stored_notebook_loads_anything_from_outside(book):
+    cells = nbformat.read(book, as_version=4).cells
+    shown = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    shown += [text for cell in cells for out in cell.get("outputs", []) for text in out.get("data", {}).values()]
+    outside = re.compile(
+        r"""<(?!a\b)[^>]*\b(?:src|href)\s*=\s*["']?(?:https?:)?//[^>]*|!\[[^]]*\]\(https?:[^)]*|@import[^;]*"""
+    )
+    assert [found[0] for text in shown if (found := outside.search(text))] == []
+
+
 def test_guides_say_what_is_missing(written, tmp_path):
     chapter, folder, _ = written
     write_pages(folder, [chapter], ["lungnb.errors"], tmp_path / "reports")
@@ -137,6 +148,7 @@ def test_guides_say_what_is_missing(written, tmp_path):
     assert "`02_convlstm` (not here yet)" in page["teaching"]
     assert "What is one? [In the notebook](#toy-cell-7)" in page["teaching"]
     assert "| [2.1 Data](#toy-cell-3) | 3 to 5 | {numref}`toy-table-1` table 1<br>" in page["reading"]
+    assert "- `02_convlstm` is not stored; it is to make `table-1`, `figure-1`" in page["reading"]
     assert "| [lungnb.errors](lungnb.errors.rst) |" in (folder / "api" / "index.md").read_text()
     chapter.name = "01_respirenet"
     write_pages(folder, [chapter], [], tmp_path / "reports")

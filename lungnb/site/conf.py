@@ -23,7 +23,12 @@ numfig = True
 numfig_secnum_depth = 1
 numfig_format = {"figure": "Figure %s", "table": "Table %s"}
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "show-inheritance": True,
+    "exclude-members": "model_config",
+}
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 

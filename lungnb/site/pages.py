@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lungnb.audit import PAPERS, audit
-from lungnb.index import expected
+from lungnb.index import EXPECTED, expected
 from lungnb.leaderboard import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.report import PROFILES, title
 from lungnb.site.chapter import Chapter, Section, label
@@ -45,7 +45,7 @@ def write_pages(folder: Path, chapters: list[Chapter], modules: list[str], repor
         "gaps": gaps(reports, list(known)),
         "checks": checks,
         "counts": numbers["source"].value_counts().reindex(SOURCES, fill_value=0),
-        "modules": modules,
+        "absent": {name: list(made) for name, made in EXPECTED.items() if name not in known},
     }
     for page in GUIDES:
         (folder / f"{page}.md").write_text(environment.get_template(f"{page}.md.j2").render(facts))
