@@ -52,12 +52,13 @@ def browser():
 
 
 @pytest.fixture
-def look(browser, site):
+def look(site, browser):
     """Open a page of the site; afterwards nothing may have gone wrong in any that was opened."""
     contexts, trouble = [], []
 
     def open_page(name, size=DESK, scheme="light"):
         contexts.append(browser.new_context(viewport=size, color_scheme=scheme))
+        contexts[-1].set_default_timeout(120_000)  # milliseconds; a busy machine is no error of the site
         page = contexts[-1].new_page()
         page.on("console", lambda said: said.type in ("error", "warning") and trouble.append(f"{name}: {said.text}"))
         page.on("pageerror", lambda error: trouble.append(f"{name}: {error}"))
@@ -192,6 +193,7 @@ def visible_rows(page, table):
 def test_the_leaderboard_filters(look, size):
     page = look("leaderboard.html", size)
     rows, table = page.locator("#leaderboard-table tbody tr"), "#leaderboard-table"
+    assert "No results were found for 01_toy: run make report" in page.locator(".admonition").inner_text()
     everything = rows.count()
     assert everything > 1000
     (line,) = visible_rows(page, table)  # what was measured again: the one number of the build
