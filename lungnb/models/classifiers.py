@@ -58,6 +58,7 @@ class Classifier(nn.Module):
         self.network = network
         self.register_buffer("mean", torch.zeros(1, n_channels, n_rows, 1))
         self.register_buffer("sd", torch.ones(1, n_channels, n_rows, 1))
+        self.to(memory_format=torch.channels_last)  # convolutions and pooling are 1.3 to 3 times faster so
 
     @torch.no_grad()
     def fit_statistics(self, batches) -> None:
@@ -78,7 +79,7 @@ class Classifier(nn.Module):
         maps = (maps.float() - self.mean) / self.sd
         if generator is not None:
             maps = shift_and_mask(maps, generator)
-        return self.network(maps, about)
+        return self.network(maps.contiguous(memory_format=torch.channels_last), about)
 
 
 class Painted(nn.Module):

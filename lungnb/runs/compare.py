@@ -4,6 +4,7 @@ What is the paper's stays the paper's: its front end and its network (`lungnb.mo
 that is off unless it is asked for. Everything else is ours and the same for everyone.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from lungnb.runs.base import Run
 from lungnb.runs.compare_inputs import Inputs, front_seconds, inputs_of
 from lungnb.training import State, fit, make_accelerator
 
-EVAL_BATCH = 256
+EVAL_BATCH = 64
 #: A class is drawn in proportion to its count to this power: 1 as it comes, 0 all classes alike.
 BALANCE = 0.5
 #: Which part selects the epoch. A model without epochs has nothing to select, and both are the same.
@@ -140,7 +141,7 @@ def data_of(run: CompareRun) -> Data:
     """The inputs of `run`, for its task and those it is tested on besides. Raises UserError where a choice fits no such model."""
     task = task_of(run.task)
     _check(run, task)
-    corpus = task.view(run.load(task.corpus))
+    corpus = task.view(_corpus(run, task, run.corpus))
     part, notes = parts_of(task, corpus, run.fold, run.split)
     sites = sorted(corpus.events["position"].dropna().unique().tolist())
     choices = {"pooling": run.pooling, "stacked_sites": run.model == "MPA", "seed": run.seed}
@@ -150,7 +151,7 @@ def data_of(run: CompareRun) -> Data:
     }
     for name, fingerprint in run.transfer.items():
         other = task_of(name)
-        abroad = other.view(_abroad(run, other, fingerprint))
+        abroad = other.view(_corpus(run, other, fingerprint))
         there, _ = parts_of(other, abroad, run.fold)
         inputs[name] = inputs_of(other, abroad, there.where(there == "test"), front, run.clip_s, sites, **choices)
     if run.metadata != "real":
@@ -176,10 +177,18 @@ def _check(run: CompareRun, task: Task) -> None:
             raise UserError(f"{task.name!r} and {name!r} do not share their classes; choose tasks that do.")
 
 
-def _abroad(run: CompareRun, task: Task, fingerprint: str) -> Corpus:
-    corpus = load_corpus(task.corpus, run.data, run.n_patients)
+#: Read once a process: checking hundreds of files takes as long as a short training.
+_loaded = functools.lru_cache(maxsize=4)(load_corpus)
+
+
+def _corpus(run: CompareRun, task: Task, fingerprint: str) -> Corpus:
+    """The data set of `task`. Raises UserError if it is not the one that the run was made for."""
+    corpus = _loaded(task.corpus, run.data, run.n_patients)
     if corpus.fingerprint != fingerprint:
-        raise UserError(f"{corpus.audio_root} has changed since this run was set up; make the run again.")
+        raise UserError(
+            f"{corpus.audio_root} has changed since this run was set up (fingerprint {corpus.fingerprint}, not "
+            f"{fingerprint}); make the run again from the corpus as it is now."
+        )
     return corpus
 
 
