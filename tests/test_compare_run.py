@@ -15,7 +15,7 @@ from lungnb.data.tasks import TASKS, parts_of
 from lungnb.errors import UserError
 from lungnb.evaluate import METRICS, metrics, tally
 from lungnb.runs import compare as module
-from lungnb.runs.compare import CompareRun, data_of, draws, network_of, predictions, probabilities
+from lungnb.runs.compare import CompareRun, class_draws, data_of, network_of, predictions, probabilities
 from lungnb.runs.compare_inputs import BANK, about_of, compute_maps, front_end, maps_of, plan_task
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
@@ -158,7 +158,7 @@ def test_a_patient_is_one_unit_and_mpa_hears_all_its_sites():
 
 def test_rare_classes_are_drawn_more_often_than_they_come():
     label = torch.tensor([0] * 90 + [1] * 10)
-    weight = draws(label)
+    weight = class_draws(label)
     assert weight.mean() == pytest.approx(1)
     assert weight[-1] / weight[0] == pytest.approx(3)  # the root of nine
 
@@ -234,7 +234,7 @@ def test_every_kind_of_model_runs_on_events(model):
             run.trained()
 
 
-@pytest.mark.parametrize("model", ["boosting", "MPA"])
+@pytest.mark.parametrize("model", ["small CNN", "MPA"])
 def test_patients(model):
     run = tiny("cohorts", model, clip_s=5.0)
     frame = run.tested()
@@ -256,8 +256,7 @@ def test_tricks_change_the_training_and_are_told_apart():
 
 
 def test_the_leaky_split_says_so():
-    run = tiny(model="boosting", split="events (leaky)")
-    assert run.notes[0].startswith("leaky split: ")
+    assert data_of(tiny(split="events (leaky)")).notes[0].startswith("leaky split: ")
 
 
 @pytest.mark.parametrize(
@@ -265,6 +264,7 @@ def test_the_leaky_split_says_so():
     [
         ({"model": "MPA"}, "all sites of a patient at once"),
         ({"clipping": "paper"}, "part of RespireNet's picture"),
+        ({"model": "CNN", "clip_s": 5.0}, "take clips of 3 s, not of 5 s"),
         ({"metadata": "zeroed"}, "Only the model 'full' embeds metadata"),
         ({"transfer": {"sprsound": "x"}}, "do not share their classes"),
         ({"transfer": {"sprsound-common": "x"}}, "has changed since"),

@@ -30,7 +30,7 @@ from lungnb.features import BlankRegionClipping
 from lungnb.metrics import biocas_scores, scores
 from lungnb.models.baselines import boosting, statistics
 from lungnb.models.classifiers import FRONT_OF, Classifier, Model, Painted, Sizes, build
-from lungnb.models.convlstm import Metadata
+from lungnb.models.convlstm import INPUTS, Metadata
 from lungnb.models.respirenet import Backbone, load_imagenet
 from lungnb.runs.base import Run
 from lungnb.runs.compare_inputs import Inputs, front_seconds, inputs_of
@@ -73,6 +73,8 @@ class CompareRun(Run):
     dropout: float = 0.2
 
     epochs: int = 30
+    #: Sounds drawn an epoch, so that data sets of different size get the same training; 0: as many as there are.
+    draws: int = 0
     batch_size: int = 32
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -166,6 +168,10 @@ def _check(run: CompareRun, task: Task) -> None:
         )
     if run.model == "MPA" and run.transfer:
         raise UserError("MPA has one channel for each site of its own data set; choose another model for a transfer.")
+    if FRONT_OF[run.model] == "stacked" and run.clip_s != INPUTS["A"].seconds:
+        raise UserError(
+            f"The Conv-LSTM's networks take clips of {INPUTS['A'].seconds:g} s, not of {run.clip_s:g} s; set clip_s."
+        )
     if run.clipping != "none" and run.model != "RespireNet":
         raise UserError(
             f"Blank region clipping is part of RespireNet's picture; {run.model!r} has another: leave it out."
@@ -250,7 +256,7 @@ def train_network(
     fitted = fit(
         network,
         loss_of,
-        min(given.n_events, len(train)),
+        run.draws or min(given.n_events, len(train)),
         torch.optim.AdamW(network.parameters(), run.lr, weight_decay=run.weight_decay, fused=True),
         monitor,
         epochs=run.epochs,
@@ -258,7 +264,7 @@ def train_network(
         seed=run.seed,
         accelerator=accelerator,
         select={rule: f"{part}_AS" for rule, part in RULES.items()},
-        weights=draws(label[train]),
+        weights=class_draws(label[train]),
         rate=lambda epoch: (1 + math.cos(math.pi * epoch / run.epochs)) / 2,
         checkpoint=checkpoint,
         checkpoint_every_s=120,
@@ -291,7 +297,7 @@ def train_trees(
     trees = boosting(run.seed)
     with threadpool_limits(torch.get_num_threads()):
         features, of = statistics(given.batch(train)), label[train]
-        trees.fit(features, of.numpy(), sample_weight=draws(of).numpy())
+        trees.fit(features, of.numpy(), sample_weight=class_draws(of).numpy())
 
     def predict(inputs: Inputs, samples: torch.Tensor) -> np.ndarray:
         p = np.zeros((len(samples), len(data.task.classes)))
@@ -303,7 +309,7 @@ def train_trees(
     return pd.DataFrame({"trees": [trees.n_iter_]}), {}, dict.fromkeys(RULES, predict), costs
 
 
-def draws(label: torch.Tensor) -> torch.Tensor:
+def class_draws(label: torch.Tensor) -> torch.Tensor:
     """How often each sample (S,) is drawn: its class' count to the power BALANCE - 1, 1 on the mean."""
     weight = torch.bincount(label)[label].double() ** (BALANCE - 1)
     return weight / weight.mean()
