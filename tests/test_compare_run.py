@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 import torch
 
 from lungnb.clips import cut, plan_clips
@@ -185,9 +186,14 @@ def test_a_run_leaves_scores_costs_and_predictions(finished):
     assert facts["training_seconds"] > 0 < facts["clips_per_second"]
     history = finished.history
     for rule, part in module.RULES.items():
-        assert history[f"{part}_AS"].idxmax() == facts["epoch_of"][rule]
+        epoch = facts["epoch_of"][rule]
+        assert history.loc[epoch, f"{part}_AS"] >= history[f"{part}_AS"].max() - 0.001 * history[f"{part}_loss"].max()
+        same = history[history[f"{part}_AS"] == history.loc[epoch, f"{part}_AS"]]
+        assert same[f"{part}_loss"].idxmin() == epoch
     best = finished.tested(rule="test (leaky)")
-    assert metrics(tally(best))[0, METRICS.index("AS")] == pytest.approx(history["test_AS"].max())
+    assert metrics(tally(best))[0, METRICS.index("AS")] == pytest.approx(history.loc[epoch, "test_AS"])
+    expected = sklearn.metrics.log_loss(best["label"], best[["p0", "p1", "p2", "p3"]], labels=[0, 1, 2, 3])
+    assert history.loc[epoch, "test_loss"] == pytest.approx(expected, rel=1e-4)
     assert finished.notes == []
 
 
