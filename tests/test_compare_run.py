@@ -15,9 +15,9 @@ from lungnb.data.load import load_corpus
 from lungnb.data.tasks import TASKS, parts_of
 from lungnb.errors import UserError
 from lungnb.evaluate import METRICS, metrics, tally
-from lungnb.runs import compare as module
-from lungnb.runs.compare import CompareRun, class_draws, data_of, network_of, predictions, probabilities
+from lungnb.runs.compare import CompareRun, data_of
 from lungnb.runs.compare_inputs import BANK, about_of, compute_maps, front_end, maps_of, plan_task
+from lungnb.runs.compare_train import RULES, class_draws, network_of, predictions, probabilities
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 SMALL = {"backbone": "resnet10-narrow", "pretrained": "scratch", "zoom": 1, "hidden": 8, "pooling": (3, 4), "epochs": 1}
@@ -185,7 +185,7 @@ def test_a_run_leaves_scores_costs_and_predictions(finished):
     assert facts["parameters"] > 20_000 < facts["multiply_adds"]
     assert facts["training_seconds"] > 0 < facts["clips_per_second"]
     history = finished.history
-    for rule, part in module.RULES.items():
+    for rule, part in RULES.items():
         epoch = facts["epoch_of"][rule]
         assert history.loc[epoch, f"{part}_AS"] >= history[f"{part}_AS"].max() - 0.001 * history[f"{part}_loss"].max()
         same = history[history[f"{part}_AS"] == history.loc[epoch, f"{part}_AS"]]
