@@ -78,11 +78,9 @@ Markdown(f"**Data of this build:** {'; '.join(lines)}. **Seeds:** {seeds}.")
 
 # %%
 maps = label_maps()
-report.table(
-    "label-maps",
-    maps.pivot(index="label", columns="task", values="class").fillna("left out or not there").reset_index(),
-    origin="diagram",
-)
+maps["class"] = maps["class"].fillna("(left out)")
+wide = maps.pivot(index="label", columns="task", values="class").fillna("").reset_index().rename_axis(columns=None)
+report.table("label-maps", wide, origin="diagram", note="empty: the data set has no such label")
 
 # %% [markdown]
 # A data set that nobody has written a map for is refused, not guessed:
@@ -412,7 +410,7 @@ for name, frame in {"patients": toy, "sounds": toy.assign(patient=[str(k) for k 
     print(f"drawing {name}: {row['low']:.2f} to {row['high']:.2f}")
 
 # %% [markdown]
-# **3.** Two of `n` test patients have every sound on both sides of a leaky split. Which of the models do you expect to gain most from it, and why? Look at the column *leaky split* for the one that does.
+# **3.** Which of the models do you expect to gain most from a leaky split, the large or the small, and why? Sort them by what they gained, and say what would have to be true of the data for your answer to be right.
 
 # %% tags=["solution"]
 wide = pd.concat([scored(m, dealt[m]).query("metric == 'AS'") for m in dealt]).set_index("row")["ours"]
