@@ -106,6 +106,10 @@ clips = load_clips(data, size["run"].get("n_patients", 60))
 preset, seconds = PRESETS[size["run"].get("size", "paper")], PRESETS[size["run"].get("size", "paper")]["seconds"]
 report = Report("04_lungldm", profile=profile, out=out, corpus=clips)
 types = [name for name in SOUNDS if name in set(clips.table["sound"])]
+if len(types) < 2:
+    raise UserError(
+        f"All clips in {data} are of the type {types[0]!r}; a prompt needs two types at least to choose from."
+    )
 Markdown(
     f"**Data of this build:** {clips.origin_text}; {len(clips.table):,} clips of {len(types)} sound types, {seconds:g} s of each. **Seeds:** {seeds}. "
     f"**Steps:** {min(steps or 10**9, size['autoencoder'].get('steps', 250_000)):,} of the VAE, "
@@ -763,10 +767,11 @@ pipeline = lung[2].pipeline()
 pipeline.set_progress_bar_config(disable=True)
 shares = torch.linspace(0, 1, 7)
 pair = [torch.randn(pipeline.latent_shape(seconds), generator=torch.Generator().manual_seed(k)) for k in (1, 5)]
-sentence = prompt({"sound": "vowel o" if "vowel o" in types else "wheeze", "sex": "female"})
+sentence = prompt({"sound": "vowel o" if "vowel o" in types else types[-1], "sex": "female"})
 walks = {"slerp": slerp(*pair, shares), "straight": torch.stack([torch.lerp(*pair, float(t)) for t in shares])}
 paths = {f"noise,\n{name}": pipeline([sentence] * 7, seconds, latents=z).log_mels for name, z in walks.items()}
-ends = [k for k in firsts if wanted["sound"][k] in ("cough", "wheeze")][:2]
+by_type = {wanted["sound"][k]: k for k in firsts}
+ends = [by_type.get("cough", firsts[0]), by_type.get("wheeze", firsts[-1])]
 with torch.inference_mode():
     network = lung[1].trained()
     one, other = network.encode(real[ends])
@@ -776,7 +781,7 @@ report.figure(
     "interpolation",
     gallery(paths, [f"{t:.2f}" for t in shares]),
     runs=lung[1:],
-    note=f"noise: {sentence}; latents: {clips.origin} cough to wheeze",
+    note=f"noise: {sentence}; latents: {clips.origin} {' to '.join(wanted['sound'][ends])}",
 )
 
 # %% [markdown]
