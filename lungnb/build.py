@@ -35,7 +35,7 @@ from lungnb.index import expected, write_index
 from lungnb.report import PROFILES, default_out
 from lungnb.watch import Watch
 
-_EQUATION = re.compile(r"\$([^$\n]+)\$")
+_EQUATION = re.compile(r"(\$\$?)([^$\n]+)\1")
 
 
 def build(
@@ -207,7 +207,8 @@ def _write_html(notebook: Path, target: Path) -> None:
     book, equations = nbformat.read(notebook, as_version=4), []
 
     def take(equation: re.Match) -> str:
-        equations.append(latex2mathml.converter.convert(equation[1]))
+        display = "block" if equation[1] == "$$" else "inline"
+        equations.append(latex2mathml.converter.convert(equation[2], display=display))
         return f"EQUATION{len(equations) - 1}."  # nbconvert would strip MathML from the text
 
     for cell in book.cells:

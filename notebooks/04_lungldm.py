@@ -66,6 +66,7 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
+pd.set_option("display.max_colwidth", 120)
 
 # %%
 from lungnb import fidelity, listening, plots, published, ratings
@@ -264,14 +265,10 @@ report.figure("figure-1", fig, origin="diagram")
 # last level*. That is our `paper` preset, counted without VAE, text encoder and vocoder; it is a guess that fits.
 
 # %%
-rows_n = [
-    {"row": f"{name} preset", "metric": part, "ours": float(k)}
-    for name, p in PRESETS.items()
-    for part, k in sizes(p).items()
-]
-said = published.load("lungldm", "text").query("row == 'model' and metric == 'parameters'")
-said = said.assign(row="paper preset", metric="U-Net")
-report.table("parameters", comparison(said, pd.DataFrame(rows_n)), origin="diagram")
+table = pd.DataFrame({f"{name} preset": sizes(p) for name, p in PRESETS.items()}).T.map("{:,}".format)
+printed = published.load("lungldm", "text").set_index(["row", "metric"])["value"]["model", "parameters"]
+table.loc["printed, but not of what", "U-Net"] = f"{printed:,.0f}?"
+report.table("parameters", table.fillna("").reset_index(names=""), origin="diagram")
 
 # %% tags=["nbval-check-output"]
 full = PRESETS["paper"]["unet"]
@@ -518,9 +515,8 @@ for k in firsts[:: 1 if len(firsts) < 8 else 3]:
 folder = report.folder / "samples"
 folder.mkdir(parents=True, exist_ok=True)
 n_each = size["n_per_type"]
-chosen = sorted(range(len(wanted)), key=lambda k: (k % n_each, k))[
-    :26
-]  # the first of each type, the second of each, ...
+by_turns = sorted(range(len(wanted)), key=lambda k: (k % n_each, k))  # one of each type, then another of each
+chosen = by_turns[:26]
 told = main.predictions.iloc[chosen][["prompt", "predicted"]].reset_index(drop=True)
 told.insert(0, "file", [f"{wanted['sound'][k].replace(' ', '-')}-{k % n_each + 1}.ogg" for k in chosen])
 for k, name in zip(chosen, told["file"]):
@@ -662,7 +658,7 @@ report.table(
 # The question a user has. The classifier of sound types, and two more of sex and age, listen to the generated clips. *Real* test clips are the ceiling, shuffled sentences the floor:
 
 # %%
-answers, real_answers, parts = {}, {}, []
+parts = []
 for target, run in judges.items():
     network, names = run.trained(), np.array(CLASSES[target], dtype=object)
     known = np.flatnonzero(wanted[target].notna())
@@ -744,8 +740,9 @@ for name in ("DPM-Solver++", "DDIM"):
 report.figure("trade-off", fig, runs=[*guided.values(), *quick.values()], note=f"{len(again)} clips a point, one seed")
 
 # %% [markdown]
-# *Diversity* is the mean distance between two clips of one type, over that of real clips. Guidance buys adherence with it. Where the curves of the two samplers have become flat, more steps buy nothing: so the
-# notebooks use 25 steps of DPM-Solver++, and numbers that are to be compared with others' 200 of DDIM.
+# *Diversity* is the mean distance between two clips of one type, over that of real clips: it falls with guidance. What is bought with it is adherence, if there is any left to buy; simulated types are so far apart that little is. Where
+# adherence has become flat, more steps buy none: so the notebooks use 25 steps of DPM-Solver++. (The kernel distance of these simulated clips grows with the steps, perhaps because guidance pushes at each of them: a
+# sampler that is more exact is not nearer to real sound when what it samples from is a caricature.)
 
 # %%
 lines = [
@@ -788,7 +785,7 @@ report.figure(
 )
 
 # %% [markdown]
-# On the circle every stop is a sound of the type asked for. On the straight line the middle is paler. Between the latents of a cough and a wheeze lies a *mixture* of both pictures, at
+# On the circle every stop is a sound of the type asked for. On the straight line the noise is too weak in the middle; how much that costs depends on the model. Between the latents of a cough and a wheeze lies a *mixture* of both pictures, at
 # no point a sound that a person makes: diffusion knows what sounds are like, the VAE alone does not.
 #
 # ### Has it learnt its training clips by heart?
