@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from lungnb import index, notebooks, watch
-from lungnb.build import build, parse_value, store
+from lungnb.build import _write_html, build, parse_value, store
 from lungnb.errors import UserError
 from lungnb.watch import Watch, clock
 
@@ -201,3 +201,13 @@ def test_student_copies(toy, tmp_path):
     assert "Exercise: add one and one." in sources
     assert "1 + 1" not in sources
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in book.cells)
+
+
+def test_equations_are_mathml_in_the_line_or_as_a_block(tmp_path):
+    said = "The norm $|x|$ and\n\n$$y = a^2$$\n\ncost 5 dollars."
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(said)]), tmp_path / "book.ipynb")
+    _write_html(tmp_path / "book.ipynb", tmp_path / "book.html")
+    page = (tmp_path / "book.html").read_text().partition("<body")[2]
+    assert page.count("<math") == 2
+    assert page.count('display="inline"') == page.count('display="block"') == 1
+    assert "$" not in page
