@@ -205,6 +205,7 @@ def _write_html(notebook: Path, target: Path) -> None:
     """The notebook as one page without outside links, its equations as MathML."""
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it counts images without a description
     book, equations = nbformat.read(notebook, as_version=4), []
+    notebooks.drop_widgets(book)
 
     def take(equation: re.Match) -> str:
         display = "block" if equation[1] == "$$" else "inline"

@@ -81,10 +81,19 @@ def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = done.outputs, done.execution_count
             _refuse_machine_details(cell, f"{source.stem}, cell {number} ({cell.source.splitlines()[0]!r})")
+    drop_widgets(book)
     size = len(nbformat.writes(book).encode())
     if size >= MAX_BYTES:
         raise UserError(f"{source.stem} would be {size / 1e6:.1f} MB with its outputs; keep it under 1 MB.")
     return book
+
+
+def drop_widgets(book: NotebookNode) -> None:
+    """Leave the text of each widget alone: it needs the kernel it was made in, and a page would load its script from outside."""
+    book.metadata.pop("widgets", None)
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _refuse_machine_details(cell: NotebookNode, where: str) -> None:

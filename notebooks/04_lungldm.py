@@ -175,10 +175,13 @@ def judge_of(plan: dict, target: str = "sound") -> ClassifierRun:
     return ClassifierRun(corpus=clips.fingerprint, data=data, device=device, target=target, **plan["run"], **fields)
 
 
-judges = {target: judge_of(size, target) for target in ("sound", "sex", "age_decade")}
+told = [target for target in ("sound", "sex", "age_decade") if clips.table[target].nunique() > 1]
+judges = {target: judge_of(size, target) for target in told}
 run_all(list(judges.values()), cluster or None)
 given = mels_of(judges["sound"])
-rows = asked(given, size["n_per_type"])
+tenth = -(-10 // len(types))  # clips of each type, at least: IS is over ten parts
+n_each, n_few = max(size["n_per_type"], tenth), max(size["n_per_type"] // 2, tenth)
+rows = asked(given, n_each)
 wanted = given.table.iloc[rows.numpy()].reset_index(drop=True)
 real = given.log_mel[rows].float()
 firsts = [int((wanted["sound"] == name).idxmax()) for name in types if name in set(wanted["sound"])]
@@ -386,7 +389,7 @@ run_all([vae for _, vae, _ in trainings] + [vocoder] * bool(vocoder), cluster or
 vaes = {(p, "yes" if se else "no"): vae for (p, se, _), (_, vae, _) in cells.items()}
 lines = []
 own = mels_of(next(iter(vaes.values())))
-held = own.log_mel[asked(own, plan["n_per_type"])].float()
+held = own.log_mel[asked(own, n_each)].float()
 for (penalty, se), run in vaes.items():
     network = run.trained()
     with torch.inference_mode():
@@ -444,7 +447,7 @@ report.figure("training", fig, runs=[r for _, *rs in sum(systems.values(), []) f
 def samples(system: tuple, **choices) -> SampleRun:
     """Clips of one trained system."""
     judge, _, unet = system
-    fields = {"n_per_type": size["n_per_type"]} | choices
+    fields = {"n_per_type": n_each} | choices
     return SampleRun(**common, diffusion=unet, judge=judge, **fields)
 
 
@@ -514,7 +517,6 @@ for k in firsts[:: 1 if len(firsts) < 8 else 3]:
 # %%
 folder = report.folder / "samples"
 folder.mkdir(parents=True, exist_ok=True)
-n_each = size["n_per_type"]
 by_turns = sorted(range(len(wanted)), key=lambda k: (k % n_each, k))  # one of each type, then another of each
 chosen = by_turns[:26]
 told = main.predictions.iloc[chosen][["prompt", "predicted"]].reset_index(drop=True)
@@ -706,7 +708,7 @@ print("chance:", f"1 in {len(types)};", "at least 0.6 of the clips are heard as 
 # ### Guidance and steps
 
 # %%
-few = {"n_per_type": max(2, size["n_per_type"] // 2)}
+few = {"n_per_type": n_few}
 lung = systems["LungLDM"][0]
 guided = {w: samples(lung, guidance=w, **few) for w in (1.0, 2.0, 3.5, 6.0)}
 quick = {("DPM-Solver++", n): samples(lung, sampler="dpm", steps=n, **few) for n in (3, 6, 12, 25)}
@@ -716,7 +718,7 @@ quick |= {
 run_all([*guided.values(), *quick.values()], cluster or None)
 
 # %%
-again = asked(given, few["n_per_type"])
+again = asked(given, n_few)
 target, kinds = heard(judge, given.log_mel[again].float()), given.table["sound"].iloc[again.numpy()]
 price = {w: heard(judge, run.log_mels) for w, run in guided.items()}
 varied = {w: fidelity.diversity(h.embedding, kinds, target.embedding, kinds) for w, h in price.items()}
@@ -835,12 +837,12 @@ report.figure(
 
 # %%
 short = {
-    cell: SampleRun(**common | plan["run"], diffusion=unet, judge=j, n_per_type=max(4, plan["n_per_type"] // 2))
+    cell: SampleRun(**common | plan["run"], diffusion=unet, judge=j, n_per_type=n_few)
     for cell, (j, _, unet) in cells.items()
 }
 run_all(list(short.values()), cluster or None)
 check = next(iter(cells.values()))[0].trained()
-drawn = asked(own, max(4, plan["n_per_type"] // 2))
+drawn = asked(own, n_few)
 target, kinds = heard(check, own.log_mel[drawn].float()), own.table["sound"].iloc[drawn.numpy()]
 lines = []
 for (penalty, se, gate), run in short.items():

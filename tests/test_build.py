@@ -211,3 +211,17 @@ def test_equations_are_mathml_in_the_line_or_as_a_block(tmp_path):
     assert page.count("<math") == 2
     assert page.count('display="inline"') == page.count('display="block"') == 1
     assert "$" not in page
+
+
+def test_a_widget_leaves_its_text_and_loads_nothing(tmp_path):
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "A box stood here."}
+    shown = nbformat.v4.new_output("display_data", data=view)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("box", outputs=[shown])])
+    state = {"a": {"model_name": "VBoxModel", "model_module": "@jupyter-widgets/controls", "state": {}}}
+    kind = "application/vnd.jupyter.widget-state+json"
+    book.metadata["widgets"] = {kind: {"state": state, "version_major": 2, "version_minor": 0}}
+    nbformat.write(book, tmp_path / "book.ipynb")
+    _write_html(tmp_path / "book.ipynb", tmp_path / "book.html")
+    page = (tmp_path / "book.html").read_text()
+    assert "A box stood here." in page
+    assert "unpkg" not in page

@@ -131,7 +131,9 @@ def test_sections_know_their_cells_and_exercises_their_text(written):
 def test_no_stored_notebook_loads_anything_from_outside(book):
     cells = nbformat.read(book, as_version=4).cells
     shown = [cell.source for cell in cells if cell.cell_type == "markdown"]
-    shown += [text for cell in cells for out in cell.get("outputs", []) for text in out.get("data", {}).values()]
+    shown += [
+        text for cell in cells for out in cell.get("outputs", []) for text in map(str, out.get("data", {}).values())
+    ]
     outside = re.compile(
         r"""<(?!a\b)[^>]*\b(?:src|href)\s*=\s*["']?(?:https?:)?//[^>]*|!\[[^]]*\]\(https?:[^)]*|@import[^;]*"""
     )
