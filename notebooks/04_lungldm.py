@@ -713,7 +713,7 @@ lung = systems["LungLDM"][0]
 guided = {w: samples(lung, guidance=w, **few) for w in (1.0, 2.0, 3.5, 6.0)}
 quick = {("DPM-Solver++", n): samples(lung, sampler="dpm", steps=n, **few) for n in (3, 6, 12, 25)}
 quick |= {
-    ("DDIM", n): samples(lung, sampler="ddim", steps=n, **few) for n in (6, 25, 50 if profile == "smoke" else 200)
+    ("DDIM", n): samples(lung, sampler="ddim", steps=n, **few) for n in (6, 25, 200 if profile == "paper" else 50)
 }
 run_all([*guided.values(), *quick.values()], cluster or None)
 

@@ -196,12 +196,21 @@ def test_the_perceptual_distance_is_that_of_the_classifier():
 def test_the_scaling_factor_is_one_over_the_std_of_the_training_latents():
     run = diffusion()
     given = mels_of(run)
-    latents = latents_of(run.autoencoder, given)
-    expected = run.autoencoder.trained().encode(given.log_mel[:5])
+    rows = run._seen(given.rows("train"))
+    latents = latents_of(run.autoencoder, given, rows)
+    expected = run.autoencoder.trained().encode(given.log_mel[rows[:5]])
     assert torch.allclose(latents[:5].float(), expected, atol=0.01)
-    train = latents[given.rows("train")].double()
-    assert run.result()["scaling_factor"] * train.std().item() == pytest.approx(1, abs=1e-3)
+    assert run.result()["scaling_factor"] * latents.double().std().item() == pytest.approx(1, abs=1e-3)
     assert run.pipeline().vae.config.scaling_factor == run.result()["scaling_factor"]
+
+
+def test_a_short_training_encodes_no_more_clips_than_it_draws():
+    train = mels_of(classifier()).rows("train")
+    few, all_of_them = (diffusion(steps=n)._seen(train) for n in (6, 10_000))
+    assert len(few) == 6 * 4 == diffusion().result()["n_seen"]
+    assert set(few.tolist()) < set(train.tolist())
+    assert torch.equal(all_of_them, train)
+    assert not torch.equal(few, diffusion(seed=1)._seen(train))
 
 
 def test_the_average_warms_up_by_the_formula():

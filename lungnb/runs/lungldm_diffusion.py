@@ -120,9 +120,11 @@ class DiffusionRun(LungRun):
         accelerator = make_accelerator(self.device, self.precision)
         device = accelerator.device
         given = mels_of(self, device)
-        latents = latents_of(self.autoencoder, given).to(device)
-        train, held = given.rows("train"), followed(given)
-        scaling_factor = 1 / latents[train].float().std().item()
+        train, held = self._seen(given.rows("train")), followed(given)
+        rows = torch.cat([train, held])
+        places = torch.arange(len(rows), device=device)  # of the rows in the latents
+        latents = latents_of(self.autoencoder, given, rows).to(device)
+        scaling_factor = 1 / latents[: len(train)].float().std().item()
         torch.manual_seed(self.seed)
         encoder, tokenizer = self.text_encoder()
         model = Averaged(self.network(encoder), self.ema).to(device)
@@ -134,22 +136,22 @@ class DiffusionRun(LungRun):
         weights = torch.tensor(sound.map(sound.value_counts() ** -self.balance).to_numpy(float), device=device)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            rows = drawn(train, items, generator, weights)
-            number = said.draw(rows, generator, self.condition_dropout)
+            at = drawn(places[: len(train)], items, generator, weights)
+            number = said.draw(rows[at], generator, self.condition_dropout)
             return losses(
-                net, noise, latents[rows].float() * scaling_factor, text[number], mask[number], generator
+                net, noise, latents[at].float() * scaling_factor, text[number], mask[number], generator
             ).mean()
 
         def evaluate(model: Averaged) -> dict[str, float]:
-            return {"val_loss": float(follow(model.average, held)["loss"].mean())}
+            return {"val_loss": float(follow(model.average)["loss"].mean())}
 
-        def follow(net: Denoiser, rows: torch.Tensor) -> pd.DataFrame:
-            """Step, and loss by the whole prompt, of each of `rows`, whose noise is always the same."""
+        def follow(net: Denoiser) -> pd.DataFrame:
+            """Step, and loss by the whole prompt, of each of `held`, whose noise is always the same."""
             generator, parts = torch.Generator(device).manual_seed(0), []
-            for part in rows.split(EVAL_BATCH):
-                step = torch.randint(len(noise), part.shape, generator=generator, device=device)
-                number = said.whole(part)
-                scaled = latents[part].float() * scaling_factor
+            for at in places[len(train) :].split(EVAL_BATCH):
+                step = torch.randint(len(noise), at.shape, generator=generator, device=device)
+                number = said.whole(rows[at])
+                scaled = latents[at].float() * scaling_factor
                 loss = losses(net, noise, scaled, text[number], mask[number], generator, step)
                 parts.append(pd.DataFrame({"step": step.cpu().numpy(), "loss": loss.cpu().numpy()}))
             return pd.concat(parts, ignore_index=True)
@@ -169,12 +171,13 @@ class DiffusionRun(LungRun):
         )
         model.eval()
         with torch.no_grad():
-            predictions = about(given, held).join(follow(model.average, held))
+            predictions = about(given, held).join(follow(model.average))
         prefix = "average."
         state = {k.removeprefix(prefix): v for k, v in fitted.states["last"].items() if k.startswith(prefix)}
         facts = {
             "notes": given.notes,
             "n_clips": given.n_clips,
+            "n_seen": len(train),
             "n_prompts": len(said.texts) - 1,
             "n_steps": model.n,
             "n_parameters": {
@@ -185,6 +188,12 @@ class DiffusionRun(LungRun):
             "scaling_factor": scaling_factor,
         }
         return fitted.history, predictions, state, facts
+
+    def _seen(self, train: torch.Tensor) -> torch.Tensor:
+        """The training clips, or of a short training as many as it draws: the others need not be encoded."""
+        n = min(len(train), self.steps * self.batch_size)
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))
+        return train[order[:n].sort().values.to(train.device)]
 
     @property
     def _text(self) -> str:
@@ -234,16 +243,16 @@ def losses(
     return (net(noisy, step, text, mask).float() - target).square().flatten(1).mean(dim=1)
 
 
-def latents_of(autoencoder: AutoencoderRun, given: Mels) -> torch.Tensor:
-    """The latents (N, 8, frames / 4, 16) of all clips by a finished VAE, float16: encoded once, then from the cache."""
+def latents_of(autoencoder: AutoencoderRun, given: Mels, rows: torch.Tensor) -> torch.Tensor:
+    """The latents (N, 8, frames / 4, 16) of the clips `rows` (N,) by a finished VAE, float16: encoded once, then cached."""
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         network = autoencoder.trained().to(given.log_mel.device)
         with torch.inference_mode():
-            parts = [network.encode(part).half().cpu() for part in given.log_mel.split(EVAL_BATCH)]
+            parts = [network.encode(given.log_mel[part]).half().cpu() for part in rows.split(EVAL_BATCH)]
         return torch.cat(parts).numpy(), np.zeros(0)
 
-    return cached("latents/lungldm", (autoencoder.uid, len(given.table)), compute)[0]
+    return cached("latents/lungldm", (autoencoder.uid, rows.tolist()), compute)[0]
 
 
 def generate(
