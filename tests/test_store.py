@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,21 @@ def test_two_processes_write_the_same_store(tmp_path):
     assert np.array_equal(one.waveforms(everything, 0.05), two.waveforms(everything, 0.05))
     pd.testing.assert_frame_equal(one.table, two.table)
     assert one.fingerprint == two.fingerprint
+
+
+def test_builds_at_the_same_time_share_the_work(tmp_path):
+    read = []
+
+    def counted(root: Path, row, sample_rate: int) -> np.ndarray:
+        read.append(row.clip)
+        return slow_noise(root, row, sample_rate)
+
+    clips = simulated_clips(60, tmp_path)
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(build_store, clips, tmp_path / "store", shard_size=20, source=counted) for _ in range(3)]
+        stores = [job.result() for job in jobs]
+    assert sorted(read, key=int) == clips.table["clip"].tolist()
+    assert [len(store) for store in stores] == [60] * 3
 
 
 KILLED = """

@@ -32,8 +32,9 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import List as ListOf
 from datasets.arrow_writer import ArrowWriter
+from filelock import FileLock
 
-from lungnb.cache import atomic_file, atomic_folder, cache_dir
+from lungnb.cache import atomic_file, atomic_folder, cache_dir, disk_errors
 from lungnb.data.bank import decode
 from lungnb.data.events import TOLERANCE_S
 from lungnb.data.prompted.table import CLIPS, COLUMNS, Clips
@@ -143,8 +144,9 @@ def build_store(
 
     n_processes: processes that write shards side by side. source: where samples come from, for clips that have no file
     (it is not part of a store's key: the clips' fingerprint is to tell one source from another).
-    Only one build may write to a folder at a time. Raises UserError if the folder holds the store of other clips or
-    settings, if no clip is left, for a full disk, and if a process was killed; what was finished is kept.
+    Trainings that start side by side ask for one store: the first builds it, the others wait. Raises UserError if the folder
+    holds the store of other clips or settings, if no clip is left, for a full disk, and if a process was killed; what was
+    finished is kept.
     """
     plan = _plan(clips, sample_rate, shard_size)
     folder = Path(folder or cache_dir() / "stores" / f"{clips.name}-{plan['key']}")
@@ -153,13 +155,9 @@ def build_store(
     elif _read(folder, "plan.json")["key"] != plan["key"]:
         raise UserError(f"{folder} holds a store of other clips or settings; name another folder, or remove this one.")
     if not (folder / "store.json").exists():
-        for half in folder.glob(".shard-*"):  # of a build that was killed
-            rmtree(half, ignore_errors=True)
-        parts = [clips.table.iloc[at : at + shard_size] for at in range(0, len(clips.table), shard_size)]
-        todo = [(folder / f"shard-{n:05d}", part) for n, part in enumerate(parts)]
-        todo = [(shard, part, clips.root, sample_rate, source) for shard, part in todo if not shard.exists()]
-        _run(folder, todo, n_processes)
-        _finish(folder, clips, plan)
+        with disk_errors(folder), FileLock(folder / ".lock"):
+            if not (folder / "store.json").exists():
+                _build(folder, clips, plan, n_processes, shard_size, source)
     return open_store(folder)
 
 
@@ -194,6 +192,16 @@ def _plan(clips: Clips, sample_rate: int, shard_size: int) -> dict[str, Any]:
     key = hashlib.blake2b(settings.encode() + rows, digest_size=8).hexdigest()
     n_shards = -(-len(clips.table) // shard_size)
     return {"key": key, "sample_rate": sample_rate, "n_clips": len(clips.table), "n_shards": n_shards}
+
+
+def _build(folder: Path, clips: Clips, plan: dict[str, Any], n_processes: int, shard_size: int, source: Source) -> None:
+    for half in folder.glob(".shard-*"):  # of a build that was killed
+        rmtree(half, ignore_errors=True)
+    parts = [clips.table.iloc[at : at + shard_size] for at in range(0, len(clips.table), shard_size)]
+    todo = [(folder / f"shard-{n:05d}", part) for n, part in enumerate(parts)]
+    todo = [(shard, part, clips.root, plan["sample_rate"], source) for shard, part in todo if not shard.exists()]
+    _run(folder, todo, n_processes)
+    _finish(folder, clips, plan)
 
 
 def _run(folder: Path, todo: list[tuple], n_processes: int) -> None:
