@@ -23,20 +23,23 @@ def test_two_notebooks_make_the_same_run(harness):
 def test_settings_go_from_the_profile_to_the_model_to_what_is_asked(harness):
     size = COMPARE["smoke"]
     run = harness.run("icbhi", "small CNN")
-    assert run.draws == size["run"]["draws"] and run.epochs == size["models"]["small CNN"]["epochs"]
+    assert run.draws == size["run"]["draws"]
+    assert run.epochs == size["models"]["small CNN"]["epochs"]
     assert harness.run("icbhi", "small CNN", epochs=3, seed=5).epochs == 3
     assert harness_of("smoke", names=["icbhi"], epochs=2).run("icbhi", "small CNN").epochs == 2
 
 
 def test_a_group_is_one_run_a_seed():
     runs = harness_of("smoke", names=["icbhi"], seeds=[3, 4]).group("icbhi", "boosting")
-    assert [run.seed for run in runs] == [3, 4] and len({run.infra.uid() for run in runs}) == 2
+    assert [run.seed for run in runs] == [3, 4]
+    assert len({run.infra.uid() for run in runs}) == 2
     assert [run.seed for run in harness_of("smoke", names=["icbhi"], seeds=7).group("icbhi", "boosting")] == [7]
 
 
 def test_a_view_is_the_data_as_the_task_sees_them(harness):
     assert set(harness.view("icbhi").events["label"]) <= set(TASKS["icbhi"].classes)
-    assert "40 patients" in harness.data and "simulated" in harness.data
+    assert "40 patients" in harness.data
+    assert "simulated" in harness.data
 
 
 @pytest.mark.parametrize(("task", "told"), [("coughvid", "no label map; known are icbhi"), ("sprsound", "not loaded")])
