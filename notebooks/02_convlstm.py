@@ -58,7 +58,7 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 from lungnb import plots, published
-from lungnb.audit import audit
+from lungnb.audit import disagreements
 from lungnb.data.bank import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
@@ -711,14 +711,8 @@ for _, miss in worst.head(5).iterrows():
 # Everything in the paper that can be recomputed from its own numbers, we recompute. These are the claims that fail:
 
 # %%
-checks = audit("convlstm")
-failed = checks[checks["agrees"] == False]  # noqa: E712
-report.table(
-    "audit",
-    failed.drop(columns=["paper", "agrees"]).map(lambda x: x if isinstance(x, str) else "" if pd.isna(x) else f"{x:g}"),
-    origin="published",
-    note=f"{len(failed)} of {len(checks)} checks do not agree",
-)
+failed, note = disagreements("convlstm")
+report.table("audit", failed, origin="published", note=note)
 
 # %% [markdown]
 # ## Results of a longer run on real recordings

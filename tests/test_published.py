@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind_from_stats
 
-from lungnb.audit import PAPERS, audit
+from lungnb.audit import PAPERS, audit, disagreements
 from lungnb.audit.checks import fits, reachable
 from lungnb.errors import UserError
 from lungnb.published import load, papers, wide
@@ -377,3 +377,15 @@ def test_a_changed_result_of_lungldm_is_noticed(monkeypatch):
     monkeypatch.setattr(checks, "wide", cooked)
     new = failed(audit("lungldm").set_index("claim")) - LUNGLDM_FAILURES
     assert new == {"Introduction, LungLDM: REL", "REL: LungLDM less AudioLDM (derived)"}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_disagreements_are_the_failed_checks_as_text(paper):
+    checks = audit(paper)
+    shown, note = disagreements(paper)
+    assert list(shown.columns) == ["claim", "published", "recomputed", "comment"]
+    assert shown["claim"].tolist() == [
+        claim for claim, ok in zip(checks["claim"], checks["agrees"], strict=True) if ok is False
+    ]
+    assert all(isinstance(text, str) for text in shown.to_numpy().ravel())
+    assert note == f"{len(shown)} of {len(checks)} checks do not agree"

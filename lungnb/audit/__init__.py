@@ -1,7 +1,8 @@
 """What can be recomputed from the published numbers, and what of it does not add up.
 
-    audit("respirenet")    one row a check: the claim, the number as published, the number as it follows from other
-                           published numbers, whether the two agree, and one sentence
+    audit("respirenet")           one row a check: the claim, the number as published, the number as it follows from other
+                                  published numbers, whether the two agree, and one sentence
+    disagreements("respirenet")   those that do not agree, as the notebooks show them
 
 No number is typed in here: all come from `lungnb.published`.
 """
@@ -34,3 +35,15 @@ def audit(paper: str) -> pd.DataFrame:
     frame = pd.DataFrame(checks, columns=list(_TYPES)).astype(_TYPES)
     frame.insert(0, "paper", pd.Series(paper, index=frame.index, dtype="string"))
     return frame
+
+
+def disagreements(paper: str) -> tuple[pd.DataFrame, str]:
+    """The checks that do not agree, as text with columns claim, published, recomputed, comment; and how many of all they are."""
+    checks = audit(paper)
+    failed = checks[checks["agrees"].eq(False).fillna(False)]
+    shown = failed.drop(columns=["paper", "agrees"]).map(_text)
+    return shown, f"{len(failed)} of {len(checks)} checks do not agree"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:g}"
