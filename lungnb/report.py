@@ -164,8 +164,11 @@ def _palette(png: BytesIO) -> bytes:
 
 
 def title(name: str) -> str:
-    """`table-1` -> `Table 1`, `device-gains` -> `Device gains`."""
-    return name.replace("-", " ").capitalize()
+    """`table-1` -> `Table 1`, `device-gains` -> `Device gains`, `icbhi` -> `ICBHI`."""
+    text = name.replace("-", " ").capitalize()
+    for own in ("ICBHI", "SPRSound"):
+        text = re.sub(rf"\b{own}\b", own, text, flags=re.IGNORECASE)
+    return text
 
 
 def _of_what(record: dict) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from lungnb import report as module
 from lungnb.errors import UserError
-from lungnb.report import Report, comparison, pivot, recorded, recorded_from
+from lungnb.report import Report, comparison, pivot, recorded, recorded_from, title
 
 PUBLISHED = pd.DataFrame(
     {"row": ["CNN", "CNN", "CNN+CBA"], "metric": ["Score", "Se", "Score"], "value": [66.2, 40.1, 68]}
@@ -246,3 +246,11 @@ def test_imports_stay_light(room, absent):
     code = f"import sys, {room}; print([name for name in {absent} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("table-1", "Table 1"), ("sprsound-patients", "SPRSound patients"), ("device-gains", "Device gains")],
+)
+def test_a_title_keeps_the_names_of_data_sets(name, shown):
+    assert title(name) == shown
