@@ -12,6 +12,19 @@ from torch import nn
 
 from lungnb.features import LogMel
 
+METHODS = {"Grad-CAM": GradCAM, "Grad-CAM++": GradCAMPlusPlus}
+
+
+def class_maps(
+    network: nn.Module, layer: nn.Module, images: torch.Tensor, classes: Sequence[int], method: str
+) -> np.ndarray:
+    """Maps (B, H, W) in 0..1 of what speaks for `classes`, one an image (B, C, H, W), at `layer` by one of METHODS.
+
+    The library takes the least value of a map for 0 and the greatest for 1; a map that is the same everywhere is 0.
+    """
+    with METHODS[method](model=network, target_layers=[layer]) as cam:
+        return np.asarray(cam(input_tensor=images, targets=[ClassifierOutputTarget(int(c)) for c in classes]))
+
 
 def grad_cam_plus_plus(model: nn.Module, layer: nn.Module, levels: torch.Tensor, classes: Sequence[int]) -> np.ndarray:
     """Grad-CAM++ (Chattopadhyay et al. 2018) of `classes` at `layer`: levels (B, H, W) -> maps (B, H, W) in 0..1.
@@ -19,10 +32,8 @@ def grad_cam_plus_plus(model: nn.Module, layer: nn.Module, levels: torch.Tensor,
     Row 0 is the top of the image, the highest frequency, as in `MelImage`. With blank region clipping the map belongs to the
     stretched image: `unstretch` brings it back to the frequencies of the spectrogram.
     """
-    image = model.front.image(levels).detach()
-    with GradCAMPlusPlus(model=model.net, target_layers=[layer]) as cam:
-        maps = cam(input_tensor=image, targets=[ClassifierOutputTarget(int(c)) for c in classes])
-    maps = torch.from_numpy(np.asarray(maps))[:, None]
+    maps = class_maps(model.net, layer, model.front.image(levels).detach(), classes, "Grad-CAM++")
+    maps = torch.from_numpy(maps)[:, None]
     return nn.functional.interpolate(maps, size=levels.shape[1:], mode="bilinear")[:, 0].numpy()
 
 
@@ -32,8 +43,7 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: torch.Tensor, label: 
     The mean gradient of the class's logit weighs each channel of the layer; what is left of their sum above 0 speaks for the
     class. Rows are those of the images.
     """
-    with GradCAM(model=network, target_layers=[layer]) as cam:
-        return np.asarray(cam(input_tensor=images, targets=[ClassifierOutputTarget(label)] * len(images)))
+    return class_maps(network, layer, images, [label] * len(images), "Grad-CAM")
 
 
 def unstretch(maps: np.ndarray, cut: Sequence[int]) -> np.ndarray:

@@ -80,6 +80,21 @@ EXPECTED = {
         "memorisation": "distance to the nearest training clip",
         "ablation": "penalty, SE and gates, taken away",
     },
+    "92_explanations": {
+        "pictures": "what each model is shown, and the detail it can point at",
+        "sounds": "the sounds that are looked at",
+        "examples": "a crackle and a wheeze, by every model",
+        "looking": "pointing game, right moment, energy inside the boxes",
+        "gains": "the same above the floor, by kind of sound",
+        "controls": "against a network that was never trained, and against loud pixels",
+        "stages": "the same networks, looked at earlier",
+        "detail": "pointing game by stage and detail",
+        "deletion": "what taking away the important pixels does",
+        "deletion-curves": "p of the sound while pixels are taken away",
+        "uncertainty": "whether doubt finds the errors",
+        "risk-coverage": "errors among the surest",
+        "all-sites": "MPA, one map for eight sites",
+    },
 }
 
 
