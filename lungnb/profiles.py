@@ -231,7 +231,7 @@ COMPARE = {
 #: Notebook 92: who is looked at, on how many sounds of each kind, passes with dropout, and steps of a deletion curve.
 _LOOKED_AT = ["small CNN", "RespireNet", "CNN", "Upsampling CNN", "ConvLstm", "full", "SiteCNN", "MPO"]
 EXPLAIN = {
-    "smoke": {"models": _LOOKED_AT, "sounds": 20, "passes": 10, "steps": 10},
+    "smoke": {"models": _LOOKED_AT, "sounds": 16, "passes": 8, "steps": 10},
     "laptop": {"models": _LOOKED_AT, "sounds": 50, "passes": 30, "steps": 20},
     "paper": {"models": _LOOKED_AT, "sounds": 200, "passes": 100, "steps": 50},
 }

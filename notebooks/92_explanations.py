@@ -1,0 +1,649 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Where does it look, and does it know when it is wrong?
+#
+# **The question.** RespireNet shows one heat map and concludes that the network "starts focusing on" the right place; the paediatric paper shows two, and twenty passes with dropout. A heat
+# map always looks like *something*. Here the sounds are simulated, so we know to the millisecond and the hertz where each crackle and wheeze is. Do the maps of our classifiers point at them?
+# Would a network that was never trained point there as well? And is a classifier that doubts more often wrong?
+#
+# | What you will do | What you will learn | What you need |
+# | --- | --- | --- |
+# | draw Grad-CAM and Grad-CAM++ of eight classifiers, and score them against the truth | why every score of a map needs a floor and a control | notebooks 01 to 03, or at least Figure 3 of 01 |
+# | take away what the maps call important, pixel by pixel | how to test an explanation without knowing the truth | what a convolution is |
+# | leave dropout on, and see whether doubt finds the errors | the difference between an ambiguous sound and an ignorant network | half a minute |
+#
+# **How to read.** There is no paper here, so there is no column *published*. The classifiers are those of notebook 90, and so are the trainings: if you have built that one, none is repeated here.
+
+# %% tags=["parameters"]
+profile = "smoke"  # smoke (minutes, simulated), laptop (longer trainings) or paper (full size, GPU)
+data = "simulated"  # "simulated", or a folder that holds icbhi/ and sprsound/, for the examples of section 9
+seeds = []  # the first one is trained with; empty: the profile's own
+epochs = 0  # epochs of every model; 0: the profile's own
+device = "auto"  # auto, cpu or cuda, of the trainings
+cluster = ""  # "": train here; "local" or "slurm": as a job array
+out = ""  # folder of the reports; "": reports/ of the repository
+
+# %%
+import inspect
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Code, Markdown, display
+
+from lungnb import doubt, explain, looking, pointing
+from lungnb.errors import UserError
+from lungnb.harness import harness_of
+from lungnb.models.classifiers import FRONT_OF
+from lungnb.profiles import EXPLAIN
+from lungnb.report import Report, comparison, recorded, recorded_from
+from lungnb.runs import run_all
+from lungnb.runs.compare import data_of
+
+# %%
+size = EXPLAIN[profile]
+harness = harness_of(profile, seeds=seeds, epochs=epochs, device=device)
+corpus = harness.view("icbhi")
+truth = explain.read_truth(corpus.audio_root)
+report = Report("92_explanations", profile=profile, out=out, corpus=corpus)
+Markdown(f"**Data of sections 1 to 8:** {harness.data}, whatever `data` is. **Seed:** {harness.seeds[0]}.")
+
+
+# %%
+def runs_of(harness) -> dict:
+    """One run a model on ICBHI, in the words of notebook 90."""
+    both = {"transfer": {"sprsound-common": harness.corpora["sprsound"].fingerprint}}
+    return {model: harness.run("icbhi", model, **both) for model in size["models"]}
+
+
+def hear(run, truth, sounds=None) -> SimpleNamespace:
+    """A finished run with its data, its network, and its clips of the sounds that are looked at."""
+    data, network = data_of(run), run.trained()
+    sounds = looking.sounds_of(run, data, truth, size["sounds"]) if sounds is None else sounds
+    clips = looking.clips_of(run, data, sounds, truth)
+    return SimpleNamespace(run=run, data=data, network=network, sounds=sounds, clips=clips)
+
+
+runs, sites = runs_of(harness), harness.run("cohorts", "MPA")
+run_all([*runs.values(), sites], cluster or None)
+heard = {model: hear(run, truth) for model, run in runs.items()}
+
+# %% [markdown]
+# ## 1. What a map is
+#
+# **Grad-CAM** (Selvaraju et al. 2017). A convolutional layer holds $K$ pictures $A^k$. How much does the logit $y^c$ of class $c$ rise with the mean of each?
+#
+# $$\alpha_k^c = \frac{1}{Z}\sum_{i,j} \frac{\partial y^c}{\partial A_{ij}^k}, \qquad M^c = \mathrm{ReLU}\Big(\sum_k \alpha_k^c A^k\Big)$$
+#
+# **Grad-CAM++** (Chattopadhyay et al. 2018) weighs each pixel's gradient before it is averaged, by what its square and cube say of several separate places that speak for the class, and counts only gradients
+# that raise $y^c$. Both are of the library `grad-cam`; this is all that is ours:
+
+# %%
+Code(inspect.getsource(explain.class_maps), language="python")
+
+# %% [markdown]
+# **Who is asked.** Each model is shown its own picture of the sound, and looked at in its last layer that still has rows and frames, as is usual. The last column is what one pixel of that layer covers: nothing finer can be pointed at.
+
+# %%
+rows = []
+for model, ear in heard.items():
+    (maps, detail), picture = looking.maps_for(ear.network, ear.clips, "Grad-CAM"), ear.clips.maps.shape
+    covers = f"{np.ptp(ear.clips.hertz) / detail[0]:.0f} Hz x {ear.clips.seconds / detail[1]:.2f} s"
+    rows.append({"model": model, "front end": FRONT_OF[model], "picture": f"{picture[2]} x {picture[3]}"})
+    rows[-1] |= {"last layer": f"{detail[0]} x {detail[1]}", "a pixel covers about": covers}
+report.table("pictures", pd.DataFrame(rows), runs=runs.values(), note="rows x frames of a clip")
+
+# %% [markdown]
+# Mind RespireNet: thirty-two pixels of its picture, in both directions, become one. In the paper the picture is three times as large in each direction, but that is the same sound blown up.
+#
+# Two of the ten classifiers are missing. **Boosting** has no gradient and no layer, and its trees are not kept: there is nothing to draw. **MPA** hears all sites of a *patient*, and has section 8 for itself. In **MPO**
+# each sound is looked at in the network of its position.
+#
+# **One grid for all.** The front ends draw different bands. We bring all maps to cells of 25 Hz and 50 ms between 50 and 1600 Hz, which all of them hear. One case is not clean: the Conv-LSTM's picture has log-mel, MFCC and LFCC as three
+# channels over the *same* rows. We read its rows as mel bands. For the cepstra, whose rows are no frequencies, that is wrong, and nobody can take the channels apart afterwards; only the time of such a map can be trusted. That is why we
+# score the *moment* apart.
+
+# %%
+Code(inspect.getsource(looking.axes_of), language="python")
+
+# %% [markdown]
+# **Which sounds.** Crackles and wheezes of test patients, in turn. A short sound is repeated until the clip is full; then its true boxes are repeated with it.
+
+# %%
+ear = next(iter(heard.values()))
+rows = []
+for kind, here in ear.sounds.groupby("label", sort=False):
+    at = (ear.sounds["label"] == kind).to_numpy()
+    boxes = [len(b) for b, there in zip(ear.clips.boxes, at) if there]
+    rows.append({"kind": kind, "sounds": len(here), "patients": here["patient"].nunique()})
+    rows[-1] |= {"boxes a clip": np.mean(boxes), "cells in a box, %": 100 * ear.clips.masks[at].mean()}
+report.table("sounds", pd.DataFrame(rows), note="the same sounds for all models")
+
+# %% [markdown]
+# ## 2. One crackle, one wheeze
+#
+# Look at the pictures first, as a reader of a paper would. White boxes: where the sounds truly are (a box holds all but the lowest and the highest twentieth of a sound's
+# energy, so a wheeze with overtones has its fundamental on the lower edge). Which models would you believe?
+
+# %%
+maps = {m: {k: looking.maps_for(e.network, e.clips, k)[0] for k in explain.METHODS} for m, e in heard.items()}
+on_grid = {m: {k: heard[m].clips.common(x) for k, x in each.items()} for m, each in maps.items()}
+masks = {m: e.clips.masks for m, e in heard.items()}
+label, patient = ear.sounds["label"].to_numpy(object), ear.sounds["patient"].to_numpy(str)
+
+
+def panel(ax, picture, clips, k, **style) -> None:
+    """A picture on the common grid, with the true boxes of clip `k`."""
+    ax.imshow(picture, origin="lower", aspect="auto", extent=(0, clips.seconds, *looking.BAND_HZ), **style)
+    for box in clips.boxes[k].itertuples() if clips.boxes else ():
+        size = max(box.end_s - box.start_s, 0.02), box.high_hz - box.low_hz
+        ax.add_patch(plt.Rectangle((box.start_s, box.low_hz), *size, fill=False, edgecolor="white", linewidth=0.7))
+    ax.set(yticks=[500, 1000, 1500], ylim=looking.BAND_HZ, xlim=(0, clips.seconds))
+    ax.grid(False)
+
+
+def shown(kind: str) -> int:
+    """A sound of `kind` whose boxes cover neither next to nothing nor everything."""
+    here = np.flatnonzero(label == kind)
+    return int(here[np.argsort(ear.clips.masks[here].mean((1, 2)))[len(here) // 2]])
+
+
+# %%
+shape, close = (1 + len(heard), 4), {"hspace": 0.12, "wspace": 0.06}
+fig, axes = plt.subplots(
+    *shape, figsize=(10, 1.05 * shape[0]), sharex=True, sharey=True, layout="none", gridspec_kw=close
+)
+for first, kind in ((0, "crackle"), (2, "wheeze")):
+    k = shown(kind)
+    for column, method in zip(axes.T[first:], explain.METHODS):
+        panel(column[0], ear.clips.common(ear.clips.maps[[k], 0].float().numpy())[0], ear.clips, k)
+        column[0].set_title(f"{kind}: {method}", fontsize=9)
+        for ax, (model, e) in zip(column[1:], heard.items()):
+            p = e.network(e.clips.maps[[k]], e.clips.about[[k]]).softmax(1)[0, e.clips.label[k]].item()
+            panel(ax, on_grid[model][method][k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
+            ax.text(0.02, 0.8, f"p({kind}) = {p:.2f}", transform=ax.transAxes, color="white", fontsize=7)
+for ax, name in zip(axes[:, 0], ["sound (Hz)", *heard]):
+    ax.set_ylabel(name, fontsize=8)
+for ax in axes[-1]:
+    ax.set_xlabel("time (s)")
+report.figure("examples", fig, runs=runs.values(), note="yellow speaks for the sound; white: its true places")
+
+# %% [markdown]
+# ## 3. Three scores, and their floor
+#
+# **Pointing game** (Zhang et al. 2016): does the greatest value of the map lie on a box? We let it miss by 50 Hz and 0.1 s. **Right moment**: the same, after the map is averaged over frequency. **Energy** (Wang et al. 2020): how much of the map lies inside the boxes,
+#
+# $$E = \sum_{(f,t) \in \text{boxes}} M_{ft} \Big/ \sum_{f,t} M_{ft}.$$
+#
+# None of them means anything alone. A clip full of crackles is hit by a blindfolded player. So each has a *floor*: the share of cells that count as a hit, and the share that the boxes cover.
+
+# %%
+Code(inspect.getsource(pointing.pointing_game) + "\n\n" + inspect.getsource(pointing.energy), language="python")
+
+# %% [markdown]
+# Check it by hand: a picture of 4 x 5 cells, one box of two cells, three quarters of the map's energy inside it.
+
+# %% tags=["nbval-check-output"]
+box, small = np.zeros((1, 4, 5), dtype=bool), np.zeros((1, 4, 5))
+box[0, 1, 1:3] = True
+small[0, 1, 1], small[0, 3, 4] = 3, 1
+print("energy", pointing.energy(small, box)[0], "of which by area alone", box.mean())
+print("a map that is the same everywhere:", pointing.energy(np.ones_like(small), box)[0])
+
+
+# %%
+def scores_of(map_, mask) -> dict[str, np.ndarray]:
+    """The three scores of each map (N, 62, frames)."""
+    moment = pointing.pointing_game(pointing.in_time(map_), pointing.in_time(mask))
+    return {
+        "pointing": pointing.pointing_game(map_, mask),
+        "right moment": moment,
+        "energy": pointing.energy(map_, mask),
+    }
+
+
+def floor_of(mask) -> dict[str, np.ndarray]:
+    """What a map without any opinion scores."""
+    return {
+        "pointing": pointing.chance(mask),
+        "right moment": pointing.chance(pointing.in_time(mask)),
+        "energy": mask.mean((1, 2)),
+    }
+
+
+def rows_of(row: str, values: dict[str, np.ndarray], patient=patient, **more) -> pd.DataFrame:
+    """Means over sounds, with intervals over patients."""
+    found = [{"row": row, "metric": m, "n_seeds": 1} | pointing.over_patients(v, patient) for m, v in values.items()]
+    return pd.DataFrame(found).assign(**more)
+
+
+nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
+scored = {(m, k): scores_of(x, masks[m]) for m, each in on_grid.items() for k, x in each.items()}
+floor = {m: floor_of(mask) for m, mask in masks.items()}
+
+# %%
+rows = [rows_of("floor: a map without opinion", floor[next(iter(heard))])]
+rows += [rows_of(f"{model}, {method}", values) for (model, method), values in scored.items()]
+report.table(
+    "looking",
+    comparison(nothing, pd.concat(rows)),
+    runs=runs.values(),
+    note="means over sounds, 95 % intervals over patients",
+)
+
+# %%
+gains = [
+    rows_of(model, {m: (v - floor[model][m])[label == kind] for m, v in values.items()}, patient[label == kind]).assign(
+        method=method, kind=kind
+    )
+    for (model, method), values in scored.items()
+    for kind in ("crackle", "wheeze")
+]
+gains = pd.concat(gains)
+fig, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharey=True, sharex="col", layout="constrained")
+for ax, ((kind, metric), here) in zip(axes.flat, gains.groupby(["kind", "metric"], sort=False)):
+    for k, (method, part) in enumerate(here.groupby("method", sort=False)):
+        error = np.abs(part[["low", "high"]].sub(part["ours"], axis=0).T.to_numpy())
+        y = np.arange(len(part)) + 0.3 * (k - 0.5)
+        ax.errorbar(part["ours"], y, xerr=error, fmt="o", markersize=4, capsize=2, color=f"C{k}", label=method)
+    ax.axvline(0, color="0.4", linewidth=0.8)
+    ax.set(title=f"{kind}: {metric}", yticks=range(len(heard)), yticklabels=list(heard))
+axes[0, 0].invert_yaxis()
+axes[0, 0].legend(fontsize=7)
+for ax in axes[1]:
+    ax.set_xlabel("above the floor")
+report.figure(
+    "gains", fig, runs=runs.values(), note="0: no better than a map without opinion; 95 % intervals over patients"
+)
+
+# %%
+for metric, here in gains.groupby("metric", sort=False):
+    for method, part in here.groupby("method", sort=False):
+        n, above = len(part), part[part["low"] > 0]
+        print(f"{metric:12} {method:10} above the floor for sure in {len(above):2} of {n}:", end=" ")
+        print(", ".join(f"{m} ({k})" for m, k in zip(above["row"], above["kind"])) or "none")
+
+# %% [markdown]
+# Three readings. *First*, most maps know **when** far better than **how high**: a wheeze lasts, and its moment is found by nearly all; its frequency by few. *Second*, the coarsest maps (compare the table of pictures) cannot win the game, however well the network
+# classifies. *Third*, look back at the examples: at least one map that you would have believed is not above the floor, and the network may still be right about the sound.
+#
+# ## 4. Is it the network that points?
+#
+# Two controls that every paper with a heat map should show. **Weights drawn anew** (Adebayo et al. 2018): the same network, untrained. If its maps are as good, the map shows the picture and not what was learnt. **Loud pixels**: no network at
+# all, but each pixel's level above the mean of its row. A crackle is loud; that alone may be enough.
+
+# %%
+rows, bare = [], {}
+for model, e in heard.items():
+    loud = e.clips.maps[:, 0].float()
+    loud = e.clips.common((loud - loud.mean(2, keepdim=True)).clamp(min=0).numpy())
+    other = looking.maps_for(looking.untrained(e.network), e.clips, "Grad-CAM++")[0]
+    bare[model] = e.clips.common(other)
+    values = {
+        name: pointing.energy(x, masks[model]) for name, x in (("drawn anew", bare[model]), ("loud pixels", loud))
+    }
+    own = scored[model, "Grad-CAM++"]["energy"]
+    values = {"trained": own} | values | {"trained - drawn anew": own - values["drawn anew"]}
+    rows.append(rows_of(model, values | {"likeness": pointing.likeness(on_grid[model]["Grad-CAM++"], bare[model])}))
+controls = pd.concat(rows)
+report.table(
+    "controls",
+    comparison(nothing, controls),
+    runs=runs.values(),
+    note="energy of Grad-CAM++; likeness: rank correlation of the map before and after the weights are drawn anew",
+)
+
+# %%
+gap = controls[controls["metric"] == "trained - drawn anew"].set_index("row")
+print("better than the same network untrained, for sure:", ", ".join(gap.index[gap["low"] > 0]) or "none")
+both = controls.pivot(index="row", columns="metric", values="ours")
+print("better than loud pixels:", ", ".join(both.index[both["trained"] > both["loud pixels"]]) or "none")
+
+# %% [markdown]
+# A humbling column, *loud pixels*. What a network adds to it is the decision *which* loud thing is a crackle: heart beats, knocks and cloth are loud, too.
+#
+# ## 5. One stage earlier
+#
+# "The last convolutional layer" is a habit from photographs of 224 pixels. Ours have about sixty rows. What if we look at the same trained networks one or two stages earlier, where the detail is
+# finer? The same control goes along: if a network that was never trained points as well from there, an early map is an edge detector and no explanation.
+
+# %%
+earlier = {"last": -1, "one earlier": -2, "two earlier": -3}
+rows = []
+for model, e in heard.items():
+    lines = [(method, e.network, method) for method in explain.METHODS]
+    lines.append(("drawn anew", looking.untrained(e.network), "Grad-CAM++"))
+    for (name, stage), (line, network, method) in itertools.product(earlier.items(), lines):
+        found, detail = looking.maps_for(network, e.clips, method, stage)
+        points = pointing.pointing_game(e.clips.common(found), masks[model])
+        rows.append(rows_of(model, {name: points}, line=line, detail=f"{detail[0]}x{detail[1]}"))
+stages = pd.concat(rows)
+report.table(
+    "stages",
+    comparison(nothing, stages[stages["line"] == "Grad-CAM++"]),
+    runs=runs.values(),
+    note="pointing game of Grad-CAM++ at three layers of the same trained network",
+)
+
+# %%
+fig, axes = plt.subplots(2, -(-len(heard) // 2), figsize=(10, 4.6), sharey=True, layout="constrained")
+for ax, (model, here) in zip(axes.flat, stages.groupby("row", sort=False)):
+    for colour, (line, part) in zip(("C0", "C1", "0.5"), here.groupby("line", sort=False)):
+        style = "--" if line == "drawn anew" else "-"
+        ax.plot(
+            range(3), part["ours"][::-1], f"o{style}", color=colour, label=line.replace("drawn", "Grad-CAM++, drawn")
+        )
+    ax.axhline(floor[model]["pointing"].mean(), color="0.4", linewidth=0.8, label="floor")
+    ax.set(title=model, xticks=range(3), xticklabels=part["detail"][::-1], ylim=(0, 1))
+fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+for ax in axes[:, 0]:
+    ax.set_ylabel("pointing game")
+for ax in axes[-1]:
+    ax.set_xlabel("detail of the layer")
+report.figure("detail", fig, runs=runs.values(), note="from two stages before the last (left) to the last (right)")
+
+# %%
+wide = stages[stages["line"] == "Grad-CAM++"].pivot(index="row", columns="metric", values="ours")
+best = wide[list(earlier)].idxmax(axis=1)
+print("the stage that points best:", ", ".join(f"{model}: {stage}" for model, stage in best.items()))
+
+# %% [markdown]
+# The network has not changed, only the layer that we ask. Whoever prints one map chooses a layer, and with it the answer; so the layer belongs into the caption. And compare each line with its dashed one before you call a
+# sharp map an explanation.
+#
+# ## 6. Take it away
+#
+# A test that needs no truth, and so works on real recordings (Petsiuk et al. 2018, *RISE*): take away the pixels that a map calls important, the most important first, and watch the probability of the class. The better the map, the faster it falls.
+#
+# $$\mathrm{AUC} = \int_0^1 p\big(c \mid x \text{ without the share } s \text{ of its most important pixels}\big)\,\mathrm{d}s$$
+#
+# What stands in a missing pixel's place matters: black would be a sound of its own. We put in the mean of its row over the clip, so that the background goes on. Three references: pixels in *random order*; the *true
+# places* first, then all others in random order; and the map of the same network with its weights *drawn anew*. The last one is the fair rival: a map takes away whole patches, and a patch hurts a network more than scattered pixels do, whatever
+# was there.
+
+# %%
+Code(inspect.getsource(pointing.deletion), language="python")
+
+
+# %%
+def curves_of(e, maps) -> dict[str, np.ndarray]:
+    """Deletion curves by what says which pixels are important."""
+    flat = np.zeros_like(maps["Grad-CAM"])
+    bare = looking.maps_for(looking.untrained(e.network), e.clips, "Grad-CAM++")[0]
+    orders = maps | {"random order": flat, "drawn anew": bare}
+    orders |= {"true places": e.clips.own_masks.astype(float)} if e.clips.boxes else {}
+    return {name: pointing.deletion(e.network, e.clips, order, size["steps"]) for name, order in orders.items()}
+
+
+def deletion_rows(curves, patient) -> pd.DataFrame:
+    """AUC of each order, one row a model."""
+    return pd.concat(rows_of(m, {n: pointing.auc(c) for n, c in each.items()}, patient) for m, each in curves.items())
+
+
+curves = {model: curves_of(e, maps[model]) for model, e in heard.items()}
+tidy = comparison(nothing, deletion_rows(curves, patient), recorded("explanations-real-deletion"))
+report.table(
+    "deletion", tidy, runs=runs.values(), note="area under p(sound) while pixels are taken away; smaller is better"
+)
+
+# %%
+fig, axes = plt.subplots(2, -(-len(heard) // 2), figsize=(10, 4.6), sharex=True, sharey=True, layout="constrained")
+for ax, (model, each) in zip(axes.flat, curves.items()):
+    for colour, (name, c) in zip(("C0", "C1", "0.5", "C6", "C2"), each.items()):
+        ax.plot(np.linspace(0, 1, c.shape[1]), c.mean(0), color=colour, label=name)
+    ax.set(title=model, ylim=(0, 1))
+fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8)
+for ax in axes[:, 0]:
+    ax.set_ylabel("p(sound)")
+for ax in axes[-1]:
+    ax.set_xlabel("share of pixels taken away")
+report.figure("deletion-curves", fig, runs=runs.values(), note="means over sounds")
+
+# %%
+areas = {m: {name: pointing.auc(c) for name, c in each.items()} for m, each in curves.items()}
+for method, rival in itertools.product(explain.METHODS, ("random order", "drawn anew")):
+    gain = {m: pointing.over_patients(a[rival] - a[method], patient) for m, a in areas.items()}
+    sure = [m for m, g in gain.items() if g["low"] > 0]
+    print(f"{method:10} faster than {rival}, for sure, in {len(sure)} of {len(gain)}: {', '.join(sure) or 'none'}")
+
+# %% [markdown]
+# Here is the difference between the two questions. Section 3 asked whether a map shows the *sound*; this one asks whether it shows what the *network* uses. Compare the map's curve with that of the true places: where the map's is lower, the network lives on
+# more than the boxes, for example on the absence of sound around them.
+#
+# ## 7. Does it know when it is wrong?
+#
+# **Monte Carlo dropout** (Gal and Ghahramani 2016). Leave dropout on and ask $T$ times. Each pass is a slightly different network; $\bar p$ is their mean. Two kinds of doubt:
+#
+# $$\underbrace{H[\bar p]}_{\text{predictive entropy}} = \underbrace{\tfrac{1}{T}\textstyle\sum_t H[p_t]}_{\text{the sound is ambiguous}} + \underbrace{I}_{\text{the passes contradict one another}}, \qquad H[p] = -\sum_c p_c \ln p_c$$
+#
+# $I$, the *mutual information*, is what only several passes can give. The entropy of one ordinary pass costs nothing, and is what dropout has to beat.
+
+# %%
+Code(inspect.getsource(doubt.mutual_information), language="python")
+
+# %% tags=["nbval-check-output"]
+torn = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])  # two passes, each sure, of opposite opinion
+dull = np.full((2, 1, 2), 0.5)  # two passes that agree on 50:50
+for name, p in {"sure, but torn": torn, "dull": dull}.items():
+    print(
+        f"{name:14} predictive entropy {doubt.entropy(p.mean(0))[0]:.3f}, mutual information {doubt.mutual_information(p)[0]:.3f}"
+    )
+
+
+# %%
+def doubts_of(e) -> pd.DataFrame:
+    """Doubts of all test sounds of a model's run."""
+    return doubt.doubts(*doubt.passes(e.network, e.data.inputs[e.run.task], size["passes"], e.run.seed))
+
+
+def doubt_rows(doubts) -> pd.DataFrame:
+    """AUROC of each doubt for errors, and errors among all and among the surest half; one row a model."""
+    rows = []
+    for model, frame in doubts.items():
+        rows += [{"row": model, "metric": f"AUROC, {d}"} | doubt.finds_errors(frame, d) for d in doubt.DOUBTS]
+        sure = frame["mutual information"] <= frame["mutual information"].median()
+        for name, part in (("errors", frame), ("errors, surest half", frame[sure])):
+            value = pointing.over_patients(part["wrong"].to_numpy(float), part["patient"])
+            rows.append({"row": model, "metric": name} | value)
+    return pd.DataFrame(rows).assign(n_seeds=1)
+
+
+doubts = {model: doubts_of(e) for model, e in heard.items()}
+found = doubt_rows(doubts)
+tidy = comparison(nothing, found, recorded("explanations-real-uncertainty"))
+n = len(doubts[next(iter(doubts))])
+report.table(
+    "uncertainty",
+    tidy,
+    runs=runs.values(),
+    note=f"{n} test sounds, {size['passes']} passes; surest by mutual information",
+)
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
+for ax, which in zip(axes, doubt.DOUBTS):
+    for colour, (model, frame) in enumerate(doubts.items()):
+        coverage, risk = doubt.risk_coverage(frame["wrong"], frame[which])
+        ax.plot(coverage[9:], risk[9:], color=f"C{colour}", linewidth=1.2, label=model)
+    ax.set(title=which, xlabel="share that is answered, surest first", ylim=(0, None))
+axes[0].set_ylabel("errors among them")
+fig.legend(*ax.get_legend_handles_labels(), loc="outside right center", fontsize=7)
+report.figure("risk-coverage", fig, runs=runs.values(), note="a doubt that is worth something rises to the right")
+
+# %%
+each = found.pivot(index="row", columns="metric", values="ours")
+low = found.pivot(index="row", columns="metric", values="low")
+for which in doubt.DOUBTS:
+    better = low.index[low[f"AUROC, {which}"] > 0.5]
+    print(
+        f"{which:20} mean AUROC {each[f'AUROC, {which}'].mean():.2f}; above chance for sure: {', '.join(better) or 'none'}"
+    )
+gain = each["AUROC, mutual information"] - each["AUROC, entropy of one pass"]
+print(f"dropout's own part beats the free one in {int((gain > 0).sum())} of {len(gain)}")
+
+# %% [markdown]
+# In most of these networks dropout stands only before the last layers, so all passes hear the same features and can contradict one another only about what they mean. In SiteCNN and MPO it stands after each convolution. And all
+# passes come from one training on the same patients: they can all be wrong together, and sure.
+#
+# ## 8. All sites at once: MPA
+#
+# MPA is given a patient's eight sites as eight channels of one picture. Its map is one for all of them: it cannot say *on which site* it heard something. We score it against the true places of all sites laid over one another, for ill patients recorded at every site;
+# its floor is high accordingly. Its doubts are about patients.
+
+# %%
+where = explain.read_truth(harness.corpora["multisite"].audio_root)
+everyone = looking.sounds_of(sites, data_of(sites), None, 10**6, ["abnormal"]).sort_values(["patient", "position"])
+n_sites = len(data_of(sites).sites)
+whole = everyone[everyone.groupby("patient")["position"].transform("nunique") == n_sites]
+mpa = hear(sites, where, whole.drop_duplicates(["patient", "position"]))
+mpa.clips, people = looking.fused(mpa.clips, n_sites), mpa.sounds["patient"].to_numpy(str)[::n_sites]
+
+# %%
+found = {k: looking.maps_for(mpa.network, mpa.clips, k)[0] for k in explain.METHODS}
+rows = [rows_of("floor: a map without opinion", floor_of(mpa.clips.masks), people)]
+for method, each in found.items():
+    auc = pointing.auc(pointing.deletion(mpa.network, mpa.clips, each, size["steps"]))
+    values = scores_of(mpa.clips.common(each), mpa.clips.masks) | {"deletion": auc}
+    rows.append(rows_of(f"MPA, {method}", values, people))
+flat = pointing.deletion(mpa.network, mpa.clips, np.zeros_like(each), size["steps"])
+rows[0] = pd.concat([rows[0], rows_of("floor: a map without opinion", {"deletion": pointing.auc(flat)}, people)])
+report.table(
+    "all-sites",
+    comparison(nothing, pd.concat(rows)),
+    corpus=mpa.data.corpus,
+    runs=[sites],
+    note=f"{len(people)} ill test patients with all {n_sites} sites; floor of deletion: random order",
+)
+
+# %%
+frame = doubts_of(mpa)
+print(f"{int(frame['wrong'].sum())} of {len(frame)} test patients wrong;", end=" ")
+print({d: round(doubt.finds_errors(frame, d)["ours"], 2) for d in doubt.DOUBTS}, "AUROC of doubt for error")
+
+# %% [markdown]
+# ## 9. Real examples
+#
+# On real recordings nobody knows the true boxes. What remains is to look, with the label beside it; to take pixels away; and to ask whether doubt finds errors.
+
+# %%
+if data == "simulated":
+    display(
+        Markdown(
+            "*Nothing in this section is real: this build has simulated recordings only. Give `data` a folder with `icbhi/` and `sprsound/`.*"
+        )
+    )
+else:
+    clinic = harness_of(profile, data, seeds=seeds, epochs=epochs, device=device, names=("icbhi", "sprsound"))
+    real_runs = runs_of(clinic)
+    run_all(real_runs.values(), cluster or None)
+    real = {model: hear(run, None) for model, run in real_runs.items()}
+    here = {"corpus": clinic.view("icbhi"), "runs": real_runs.values()}
+    seen = {m: {k: looking.maps_for(e.network, e.clips, k)[0] for k in explain.METHODS} for m, e in real.items()}
+    who = next(iter(real.values())).sounds["patient"].to_numpy(str)
+    tidy = deletion_rows({m: curves_of(e, seen[m]) for m, e in real.items()}, who)
+    report.table("real-deletion", comparison(nothing, tidy), **here, note="area under p(sound); smaller is better")
+    tidy = doubt_rows({m: doubts_of(e) for m, e in real.items()})
+    report.table("real-uncertainty", comparison(nothing, tidy), **here, note="surest by mutual information")
+
+# %%
+if data != "simulated":
+    names = next(iter(real.values())).sounds["label"].to_numpy(object)
+    fig, axes = plt.subplots(1 + len(real), 2, figsize=(8, 1.05 * (1 + len(real))), sharex=True, sharey=True)
+    for column, kind in zip(axes.T, ("crackle", "wheeze")):
+        k = int(np.flatnonzero(names == kind)[0])
+        panel(
+            column[0],
+            ear.clips.common(real["small CNN"].clips.maps[[k], 0].float().numpy())[0],
+            real["small CNN"].clips,
+            k,
+        )
+        column[0].set_title(f"labelled {kind}", fontsize=9)
+        for ax, (model, e) in zip(column[1:], real.items()):
+            panel(ax, e.clips.common(seen[model]["Grad-CAM++"])[k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
+    for ax, name in zip(axes[:, 0], ["sound (Hz)", *real]):
+        ax.set_ylabel(name, fontsize=8)
+    report.figure("real-examples", fig, **here, note="Grad-CAM++; where the sounds truly are is not known")
+
+# %%
+Markdown(recorded_from("explanations-real-deletion"))
+
+# %% [markdown]
+# ## What we found
+#
+# In the stored build (simulated recordings, one training of each model, few test patients; other builds may differ, and the printed lines above say what holds in yours):
+#
+# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps have more energy than the floor in the boxes of both kinds of sound. RespireNet ranks abnormal sounds as well as any, and its maps are blobs of a
+#   second each. The Conv-LSTM's maps find the moment of a wheeze, but hardly its pitch, as cepstra share the rows.
+# * **The layer decides.** One or two stages earlier the same networks point far better. But some networks that were never trained point there as well: what stands out in the picture stands out in the map. No map has as much energy in the boxes as the loud pixels themselves.
+# * **A map can be faithful and point nowhere.** Taking away the tenth of the picture that the Conv-LSTM's maps call important hurts these networks more than taking away a tenth that holds all true sounds: the map is right about the network, and it is the
+#   network that does not live on the boxes alone. With RespireNet it is the other way round: the true sounds hurt most, and its own map does no more than chance. And mind the rival with the weights drawn anew: against it fewer maps win than against scattered pixels.
+# * **Doubt is worth something, dropout little more.** In most networks the errors are among the unsure answers, but the plain entropy of one pass says so nearly as well as many passes; mutual information is better in some networks and worthless in others.
+#
+# ## Exercises
+#
+# Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
+#
+# **1.** A clip of 3 s holds one crackle of 15 ms and 300 Hz of height, which falls into one frame of the grid. What does a blindfolded player score in the pointing game, with our tolerance? And in energy?
+
+# %% tags=["solution", "nbval-check-output"]
+boxes = pd.DataFrame({"start_s": [1.51], "end_s": [1.525], "low_hz": [310.0], "high_hz": [610.0]})
+one = looking.mask_of(boxes, *looking.grid(3))[None]
+print(f"pointing {pointing.chance(one)[0]:.4f}, energy {one.mean():.4f}")
+
+# %% [markdown]
+# **2.** Ask the networks what speaks for the *other* sound: crackle maps of wheezes, and wheeze maps of crackles. If the pointing game hardly changes, a map shows where there is something, and not where there is that sound. What do you find for the small CNN?
+
+# %% tags=["solution"]
+e = heard["small CNN"]
+swap = torch.where(e.clips.label == e.clips.label.min(), e.clips.label.max(), e.clips.label.min())
+for name, clips in {"own class": e.clips, "other class": replace(e.clips, label=swap)}.items():
+    other = clips.common(looking.maps_for(e.network, clips, "Grad-CAM")[0])
+    print(f"{name}: pointing {pointing.pointing_game(other, masks['small CNN']).mean():.2f}")
+
+# %% [markdown]
+# **3.** A cheat knows the floor and returns a map with a single pixel, at the loudest place of the picture. In which of the three scores can it be good, and what would expose it?
+
+# %% tags=["solution"]
+loud = e.clips.maps[:, 0].float()
+loud = e.clips.common((loud - loud.mean(2, keepdim=True)).numpy())
+single = (loud == loud.max(axis=(1, 2), keepdims=True)).astype(float)
+print({k: round(float(v.mean()), 2) for k, v in scores_of(single, masks["small CNN"]).items()})
+print("One pixel taken away changes next to nothing: the deletion curve exposes it.")
+
+# %% [markdown]
+# **4.** How many passes does dropout need? Compare the mutual information of 2, 5 and all passes for RespireNet: does more of them find more errors?
+
+# %% tags=["solution"]
+plain, drawn = doubt.passes(heard["RespireNet"].network, heard["RespireNet"].data.inputs["icbhi"], size["passes"])
+for n in (2, 5, size["passes"]):
+    print(n, round(doubt.finds_errors(doubt.doubts(plain, drawn[:n]), "mutual information")["ours"], 2))
+
+# %% [markdown]
+# **5.** A network without dropout is asked a hundred times. What is its mutual information, and why is that not a sign of quality? And what does the book say if you ask only once?
+
+# %% tags=["solution", "nbval-check-output"]
+same = np.repeat([[[0.7, 0.3]]], 100, axis=0)
+print(f"without dropout: {abs(doubt.mutual_information(same)[0]):.6f}")
+try:
+    doubt.passes(heard["RespireNet"].network, heard["RespireNet"].data.inputs["icbhi"], 1)
+except UserError as error:
+    print(error)
