@@ -228,6 +228,29 @@ COMPARE = {
     },
 }
 
+#: Types that are rare among the recorded clips: what is worth hearing is what few have.
+_RARE = ("wheeze", "crackle", "rhonchi")
+
+#: SynthesisRun ("clips": recorded clips of each type, of the rare ones a quarter or less, and as many generated ones a round) and
+#: AugmentationRun, on the LungLDM of `LUNGLDM`.
+AUGMENTATION = {
+    "smoke": {
+        "clips": {"n_per_type": 8, "rare": dict.fromkeys(_RARE, 2)},
+        "classifier": {"epochs": 5, "draws": 640},
+        "seeds": [0, 1, 2],
+    },
+    "laptop": {
+        "clips": {"n_per_type": 60, "rare": dict.fromkeys(_RARE, 15)},
+        "classifier": {"epochs": 10, "draws": 960},
+        "seeds": [0, 1, 2],
+    },
+    "paper": {
+        "clips": {"n_per_type": 1000, "rare": dict.fromkeys(_RARE, 100), "steps": 25},
+        "classifier": {"epochs": 30, "draws": 16_000},
+        "seeds": [0, 1, 2, 3, 4],
+    },
+}
+
 #: Notebook 92: who is looked at, on how many sounds of each kind, passes with dropout, and steps of a deletion curve.
 _LOOKED_AT = ["small CNN", "RespireNet", "CNN", "Upsampling CNN", "ConvLstm", "full", "SiteCNN", "MPO"]
 EXPLAIN = {

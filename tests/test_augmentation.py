@@ -1,0 +1,369 @@
+"""Synthetic augmentation: what a mixture holds, that nothing leaks, how gains are scored, and what the finding says of them."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import recall_score
+from test_lungldm_runs import classifier, diffusion, tiny
+
+from lungnb import UserError
+from lungnb.augmentation import ALL, MIXTURES, RECORDED, experiment_of
+from lungnb.data.prompts import prompts
+from lungnb.evaluate import evaluate
+from lungnb.finding import Interval, effect, finding
+from lungnb.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
+from lungnb.models.lungldm.mel import LungMel
+from lungnb.profiles import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
+from lungnb.recalls import recall_gains, recalls
+from lungnb.runs import augmentation
+from lungnb.runs.augmentation import (
+    AugmentationRun,
+    SynthesisRun,
+    changed,
+    classes_of,
+    first_of_each,
+    heard_in_training,
+    joined,
+    of_each_type,
+    refuse_leak,
+)
+from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun
+from lungnb.runs.lungldm_data import mels_of
+from lungnb.runs.lungldm_diffusion import DiffusionRun, generate
+
+RARE = {"wheeze": 1, "rhonchi": 0}
+
+
+def synthesis(**choices):
+    given = {"diffusion": diffusion(), "judge": classifier(), "n_per_type": 2, "rare": RARE, "steps": 1}
+    return tiny(SynthesisRun, **given | choices)
+
+
+def mixture(**choices):
+    return tiny(AugmentationRun, **{"synthesis": synthesis(), "epochs": 1, "draws": 32} | choices)
+
+
+@pytest.fixture(scope="module")
+def given():
+    return mels_of(classifier())
+
+
+# ---- the words of notebook 04 -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", list(LUNGLDM))
+def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
+    clips = SimpleNamespace(fingerprint="0123", table=range(1000))
+    monkeypatch.setattr("lungnb.augmentation.load_clips", lambda data, n: clips)
+    source = (Path(__file__).parents[1] / "notebooks" / "04_lungldm.py").read_text()
+    words = {"judge_of", "limited", "chain"}
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in words]
+    names = {"clips": clips, "data": "simulated", "device": "auto", "steps": 0, "text": "", "n_train": 600}
+    names |= {kind.__name__: kind for kind in (ClassifierRun, AutoencoderRun, DiffusionRun)}
+    exec(compile(tree, "04_lungldm", "exec"), names)
+    theirs = names["chain"](LUNGLDM[profile], LUNGLDM_SYSTEMS["LungLDM"], LUNGLDM[profile]["seeds"][0])
+    ours = experiment_of(profile)
+    parts = (ours.judge, ours.autoencoder, ours.diffusion)
+    assert [run.infra.uid() for run in parts] == [run.infra.uid() for run in theirs]
+
+
+def test_an_experiment_has_a_run_for_each_seed_of_each_mixture(monkeypatch):
+    monkeypatch.setattr("lungnb.augmentation.load_clips", lambda data, n: SimpleNamespace(fingerprint="0123"))
+    experiment = experiment_of("smoke", seeds=[3, 4], epochs=2)
+    runs = {name: experiment.group(name) for name in MIXTURES}
+    assert len({run.infra.uid() for group in runs.values() for run in group}) == 2 * len(MIXTURES)
+    assert {(run.epochs, run.draws, run.batch_size) for group in runs.values() for run in group} == {(2, 640, 32)}
+    assert [run.seed for run in runs[RECORDED]] == [3, 4]
+    assert [run.seed for run in experiment_of("smoke").group(RECORDED)] == AUGMENTATION["smoke"]["seeds"]
+    assert runs[ALL][0].recorded == "all"
+    for group in runs.values():  # the rounds that are made are those that are used
+        assert [group[0].round(k).infra.uid() for k in (0, 1)] == [run.infra.uid() for run in experiment.rounds]
+
+
+# ---- mixtures ---------------------------------------------------------------------------------------------------------
+
+
+def test_few_clips_of_each_type_are_drawn_from_one_part(given):
+    rows = of_each_type(given, "train", 3, {"wheeze": 1}, seed=5)
+    sound = given.table["sound"].to_numpy(object)[rows]
+    counts = pd.Series(sound).value_counts()
+    assert counts["wheeze"] == 1
+    assert (counts.drop("wheeze") == 3).all()
+    assert set(given.role[rows]) == {"train"}
+    assert len(set(rows.tolist())) == len(rows)
+    assert set(of_each_type(given, "train", 2, seed=5).tolist()) <= set(
+        of_each_type(given, "train", 3, seed=5).tolist()
+    )
+    assert set(rows.tolist()) != set(of_each_type(given, "train", 3, {"wheeze": 1}, seed=6).tolist())
+    many = of_each_type(given, "validation", 10_000)
+    assert sorted(many.tolist()) == given.rows("validation").tolist()
+
+
+def test_a_share_is_of_each_type_and_rounded_up():
+    types = np.array(["a", "a", "a", "a", "b", "b", "c"], dtype=object)
+    assert first_of_each(types, 0.25).tolist() == [True, False, False, False, True, False, True]
+    assert first_of_each(types, 0.5).tolist() == [True, True, False, False, True, False, True]
+    assert first_of_each(types, 1.0).all()
+
+
+def test_joined_clips_are_halves_of_two_clips_of_a_type():
+    types = np.array(["a", "a", "a", "b", "b", "c"], dtype=object)
+    log_mel = torch.arange(6.0)[:, None, None, None].expand(6, 1, 8, 64)
+    both = joined(log_mel, types, seed=0)
+    assert both.shape == log_mel.shape
+    first, second = both[:, 0, :4], both[:, 0, 4:]
+    assert torch.equal(first, log_mel[:, 0, :4])
+    other = second[:, 0, 0].int().numpy()
+    assert (second == second[:, :1, :1]).all()
+    assert (types[other] == types).all()
+    assert (other[:5] != np.arange(5)).all()
+    assert other[5] == 5  # alone in its type
+
+
+def test_changed_copies_differ_from_their_originals_and_by_seed(given):
+    rows, mel = given.rows("train")[:8], LungMel()
+    one, again, other = (changed(given, rows, mel, seed) for seed in (0, 0, 1))
+    assert one.shape == given.log_mel[rows].shape
+    assert one.dtype == torch.float16
+    assert torch.equal(one, again)
+    away = (one.float() - given.log_mel[rows].float()).abs().mean(dim=(1, 2, 3))
+    assert (away > 0.01).all()
+    assert not torch.equal(one, other)
+
+
+def test_a_mixture_is_the_few_and_what_is_made_of_them(given):
+    few = mixture().few(given)
+    sound = given.table["sound"].to_numpy(object)
+    for added in ("generated", "changed", "joined"):
+        mels, types, n = mixture(added=added, share=2.0).mixture(given)
+        assert n == len(few)
+        assert torch.equal(mels[:n], given.log_mel[few])
+        assert (types[:n] == sound[few]).all()
+        assert (pd.Series(types[n:]).value_counts() == 2 * pd.Series(sound[few]).value_counts()).all()
+    half, types, n = mixture(share=0.5).mixture(given)
+    assert len(half) == n + len(set(types))  # one of two, and one of one
+    rounds = torch.cat([mixture().round(k).log_mels for k in (0, 1)])
+    assert torch.equal(mixture(share=2.0, recorded="none").mixture(given)[0], rounds)
+    whole, types, n = mixture(recorded="all").mixture(given)
+    assert n == len(whole) == given.n_clips["train"]
+    assert (types == sound[given.rows("train")]).all()
+    assert set(few.tolist()) != set(mixture(seed=1).few(given).tolist())
+
+
+def test_a_mixture_of_nothing_is_refused(given):
+    with pytest.raises(UserError, match="nothing to train on"):
+        mixture(recorded="none").mixture(given)
+
+
+# ---- nothing leaks ----------------------------------------------------------------------------------------------------
+
+
+def test_generated_clips_are_those_of_the_prompts_of_training_clips(given):
+    run = synthesis(seed=1)
+    about = given.table.set_index("clip").loc[run.predictions["clip"]]
+    assert set(about["patient"]) <= set(given.table["patient"].iloc[given.rows("train").numpy()])
+    assert run.predictions["prompt"].tolist() == prompts(about).tolist()
+    made = generate(run.diffusion, list(run.predictions["prompt"]), steps=1, seed=1)
+    assert torch.equal(run.log_mels, made.log_mels.half())
+    assert run.result()["adherence"] == (run.predictions["predicted"] == run.predictions["sound"]).mean()
+
+
+def test_the_generator_has_heard_no_patient_of_the_test(given):
+    of = given.table["patient"].to_numpy(object)
+    rows = heard_in_training(diffusion(), given)
+    assert len(rows)
+    assert not set(of[rows]) & set(of[given.role != "train"])
+    refuse_leak(diffusion(), given)
+    role = given.role.copy()
+    role[rows[0]] = "test"  # a patient on both sides
+    with pytest.raises(UserError, match="split the clips by patient"):
+        refuse_leak(diffusion(steps=50, batch_size=100), replace(given, role=role))
+
+
+def test_a_classifier_is_tested_on_all_clips_of_the_test_patients_and_no_other(given):
+    run = mixture(share=1.0)
+    frame = run.predictions
+    assert sorted(frame["clip"]) == sorted(given.table["clip"].iloc[given.rows("test").numpy()])
+    assert set(frame["role"]) == {"test"}
+    assert (frame["label"] == classes_of(frame["sound"])).all()
+    p = frame[[f"p{k}" for k in range(13)]].to_numpy()
+    assert np.allclose(p.sum(1), 1, atol=1e-5)
+    assert (p.argmax(1) == frame["predicted"]).all()
+    assert run.result()["n_clips"]["made"] == run.result()["n_clips"]["recorded"] == len(run.few(given))
+    assert run.result()["clips_drawn"] == 32
+    assert run.trained()(given.log_mel[:2]).shape == (2, 13)
+
+
+def test_it_learns_from_recorded_clips():
+    run = mixture(recorded="all", epochs=3, draws=480)
+    score = evaluate([run.predictions], 10).set_index("metric")["ours"]["balanced accuracy"]
+    assert score > 3 / 13
+    assert len(run.history) == 3
+
+
+def test_parts_of_another_size_are_refused(tmp_path):
+    larger = synthesis().model_copy(update={"size": "laptop"})
+    with pytest.raises(UserError, match="cannot stand on the SynthesisRun of size laptop"):
+        mixture().model_copy(update={"synthesis": larger}).compute(tmp_path / "c.pt")
+
+
+# ---- scores -----------------------------------------------------------------------------------------------------------
+
+
+def answers(seed, n=120, n_classes=3, right=0.6):
+    rng = np.random.default_rng(seed)
+    asked = np.random.default_rng(99)
+    label, patient = asked.integers(0, n_classes, n), asked.integers(0, 8, n).astype(str)
+    guess = np.where(rng.random(n) < right, label, rng.integers(0, n_classes, n))
+    frame = pd.DataFrame({"patient": patient, "label": label, "predicted": guess})
+    return frame.assign(**{f"p{k}": (guess == k) * 1.0 for k in range(n_classes)})
+
+
+GROUPS = {"a": [0], "b": [1], "both": [1, 2]}
+
+
+def test_recalls_are_those_of_scikit_learn():
+    tables = [answers(0), answers(1)]
+    found = recalls(tables, GROUPS, 50).set_index("row")
+    each = np.array([recall_score(t["label"], t["predicted"], average=None) for t in tables])
+    assert found["ours"].tolist() == pytest.approx([*each.mean(0)[:2], each[:, 1:].mean()])
+    assert found.loc["a", "sd"] == pytest.approx(each[:, 0].std(ddof=1))
+    assert (found["n_seeds"] == 2).all()
+
+
+def test_intervals_are_over_patients_drawn_anew():
+    table = answers(0)
+    found = recalls([table], GROUPS, 300).set_index("row")
+    rng, patients, drawn = np.random.default_rng(1), [g for _, g in table.groupby("patient")], []
+    for _ in range(300):
+        some = pd.concat([patients[k] for k in rng.integers(0, len(patients), len(patients))])
+        drawn.append((some["predicted"] == some["label"])[some["label"] == 0].mean())
+    assert found.loc["a", ["low", "high"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.04)
+
+
+def test_gains_are_differences_on_the_same_patients():
+    better, worse = [answers(0, right=0.95)], [answers(1, right=0.4)]
+    gain = recall_gains(better, worse, GROUPS, 200).set_index("row")
+    alone = [recalls(side, GROUPS, 50).set_index("row")["ours"] for side in (better, worse)]
+    assert gain["ours"].tolist() == pytest.approx((alone[0] - alone[1]).tolist())
+    assert (gain["low"] > 0).all()
+    back = recall_gains(worse, better, GROUPS, 200).set_index("row")
+    assert back["low"].tolist() == pytest.approx((-gain["high"]).tolist())
+    same = recall_gains(better, better, GROUPS, 50)
+    assert (same[["ours", "low", "high"]] == 0).all(axis=None)
+
+
+def test_a_class_that_few_patients_have_is_scored_where_it_is():
+    table = answers(0).assign(label=lambda x: np.where(x["patient"] == "0", 2, x["label"] % 2))
+    found = recalls([table], {"c": [2], "a and c": [0, 2]}, 100).set_index("row")
+    assert found.loc["c", ["ours", "low", "high"]].tolist() == pytest.approx(
+        [(table["predicted"] == 2)[table["label"] == 2].mean()] * 3
+    )
+    assert found.loc["a and c", ["ours", "low", "high"]].notna().all()
+
+
+# ---- memorisation -----------------------------------------------------------------------------------------------------
+
+
+def test_copies_are_found_and_strangers_are_not():
+    rng = np.random.default_rng(0)
+    training, held_out, others = (rng.standard_normal((200, 16)) for _ in range(3))
+    sets = {"copies": training[:50] + 0.01, "others": others}
+    near = near_training(training, held_out, sets)
+    copies = near[near["clips"] == "copies"]
+    assert copies["nearest"].tolist() == copies["place"].tolist() == list(range(50))
+    assert copies["distance"].to_numpy() == pytest.approx(0.01)
+    assert near["clips"].value_counts().to_dict() == {"copies": 50, "others": 200, HELD_OUT: 200}
+    brute = np.sqrt(np.square(others[7] - training).mean(1))
+    assert near[near["clips"] == "others"]["distance"].iloc[7] == pytest.approx(brute.min())
+    shares = nearer(near).set_index(["row", "metric"])
+    at_5 = "nearer than 5 % of held-out"
+    assert shares.loc[("copies", at_5), "ours"] == 1
+    assert shares.loc[(HELD_OUT, at_5), "ours"] == 0.05
+    assert shares.loc[("others", at_5), "low"] < 0.05 < shares.loc[("others", at_5), "high"]
+    assert shares.loc[("copies", at_5), "low"] > 0.9
+    second = np.sort(brute)[1]
+    assert near[near["clips"] == "others"]["ratio"].iloc[7] == pytest.approx(brute.min() / second)
+    assert shares.loc[(HELD_OUT, "median distance"), "ours"] == near[near["clips"] == HELD_OUT]["distance"].median()
+
+
+def test_copies_that_are_moved_as_a_whole_still_stand_out():
+    """As by the blur of a decoder: they are farther from training than strangers, and yet found."""
+    rng = np.random.default_rng(0)
+    training, held_out = (np.pad(rng.standard_normal((300, 16)), ((0, 0), (0, 1))) for _ in range(2))
+    moved = training[:50] + np.eye(17)[16] * 4
+    shares = nearer(near_training(training, held_out, {"copies": moved})).set_index(["row", "metric"])["ours"]
+    assert shares["copies", "nearer than 5 % of held-out"] == 0
+    assert shares["copies", STANDS_OUT] > 0.5
+    assert shares[HELD_OUT, STANDS_OUT] == 0.05
+
+
+def test_a_clip_that_is_twice_in_training_counts_once():
+    rng = np.random.default_rng(0)
+    training = rng.standard_normal((20, 8))
+    near = near_training(np.concatenate([training, training]), training + 9, {"copies": training + 0.01})
+    copies = near[near["clips"] == "copies"]
+    assert copies["nearest"].tolist() == list(range(20))
+    assert (copies["ratio"] < 0.1).all()
+
+
+def test_training_clips_with_noise_come_home(given):
+    rows = given.rows("train")
+    training = coarse(given.log_mel[rows])
+    assert training.shape == (len(rows), 16 * 16)
+    assert training[3, 17] == pytest.approx(given.log_mel[rows[3], 0, 4:8, 4:8].float().mean().item(), abs=1e-3)
+    noisy = given.log_mel[rows[:20]].float() + 0.3 * torch.randn(
+        20, 1, 64, 64, generator=torch.Generator().manual_seed(0)
+    )
+    near = near_training(training, coarse(given.log_mel[given.rows("test")]), {"noisy": coarse(noisy)})
+    found = near[near["clips"] == "noisy"]
+    assert (found["nearest"] == found["place"]).all()
+
+
+# ---- the finding ------------------------------------------------------------------------------------------------------
+
+UP, FLAT, DOWN = Interval(0.05, 0.03, 0.07), Interval(0.01, -0.01, 0.02), Interval(-0.05, -0.08, -0.03)
+
+
+def said(generated, classic, **choices):
+    options = {"rare": UP, "alone": DOWN, "everything": Interval(0.1, 0.08, 0.12), "left": UP, "adherence": 0.9}
+    options |= {"leads": {"classic augmentation": UP}, "copied": Interval(0.04, 0.01, 0.08)} | choices
+    return finding("simulated", {"generated clips": generated, "classic augmentation": classic}, **options)
+
+
+def test_an_interval_is_read_as_it_stands():
+    assert [effect(x) for x in (UP, FLAT, DOWN)] == ["helps", "makes no difference that could be seen", "harms"]
+    assert str(UP) == "+0.050 [+0.030, +0.070]"
+
+
+def test_the_finding_says_what_the_intervals_say():
+    text = said(UP, FLAT)
+    assert "generated clips to few recorded ones helps (+0.050" in text
+    assert "classic augmentation makes no difference that could be seen" in text
+    assert "it is ahead of classic augmentation by more than chance" in text
+    assert "are worse than as many recorded ones" in text
+    assert "more than what the generator passes on" in text
+    assert "90%" in text
+    assert "no more of them than of strangers" in text
+    assert text.count(". ") == 1  # two sentences
+    leads = {"classic augmentation": DOWN}
+    other = said(DOWN, UP, alone=FLAT, left=FLAT, leads=leads, copied=Interval(0.4, 0.3, 0.5))
+    assert "recorded ones harms" in other
+    assert "it is behind classic augmentation by more than chance" in other
+    assert "cannot be told from as many recorded ones" in other
+    assert "not clearly more or less" in other
+    assert "and more of them than of strangers" in other
+    assert "by more than chance" not in said(UP, UP, leads={"classic augmentation": FLAT})
+    assert "less than what it makes of them" in said(UP, UP, left=DOWN, alone=UP)
+
+
+def test_classes_are_those_of_the_generator():
+    assert classes_of(pd.Series(["cough", "rhonchi"])).tolist() == [0, 12]
+    assert augmentation.NAMES[12] == "rhonchi"
