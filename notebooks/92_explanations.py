@@ -168,10 +168,14 @@ def shown(kind: str) -> int:
 
 
 # %%
-shape, close = (1 + len(heard), 4), {"hspace": 0.12, "wspace": 0.06}
+shape, close = (
+    (1 + len(heard), 4),
+    {"hspace": 0.12, "wspace": 0.06, "left": 0.08, "right": 1, "top": 0.97, "bottom": 0.05},
+)
 fig, axes = plt.subplots(
     *shape, figsize=(10, 1.05 * shape[0]), sharex=True, sharey=True, layout="none", gridspec_kw=close
 )
+dark = {"facecolor": "0.1", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
 for first, kind in ((0, "crackle"), (2, "wheeze")):
     k = shown(kind)
     for column, method in zip(axes.T[first:], explain.METHODS):
@@ -180,9 +184,9 @@ for first, kind in ((0, "crackle"), (2, "wheeze")):
         for ax, (model, e) in zip(column[1:], heard.items()):
             p = e.network(e.clips.maps[[k]], e.clips.about[[k]]).softmax(1)[0, e.clips.label[k]].item()
             panel(ax, on_grid[model][method][k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
-            ax.text(0.02, 0.8, f"p({kind}) = {p:.2f}", transform=ax.transAxes, color="white", fontsize=7)
+            ax.text(0.02, 0.8, f"p({kind}) = {p:.2f}", transform=ax.transAxes, color="white", fontsize=7, bbox=dark)
 for ax, name in zip(axes[:, 0], ["sound (Hz)", *heard]):
-    ax.set_ylabel(name, fontsize=8)
+    ax.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
 for ax in axes[-1]:
     ax.set_xlabel("time (s)")
 report.figure("examples", fig, runs=runs.values(), note="yellow speaks for the sound; white: its true places")
@@ -580,7 +584,7 @@ if data != "simulated":
         for ax, (model, e) in zip(column[1:], real.items()):
             panel(ax, e.clips.common(seen[model]["Grad-CAM++"])[k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
     for ax, name in zip(axes[:, 0], ["sound (Hz)", *real]):
-        ax.set_ylabel(name, fontsize=8)
+        ax.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
     report.figure("real-examples", fig, **here, note="Grad-CAM++; where the sounds truly are is not known")
 
 # %%
