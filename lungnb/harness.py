@@ -18,6 +18,15 @@ from lungnb.runs.compare import CompareRun
 
 
 @dataclass(frozen=True)
+class Together:
+    """What a report has to say of several data sets in one table."""
+
+    name: str
+    origin_text: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Harness:
     """size: of `COMPARE`. where: each data set's folder, or "simulated". corpora: the data sets by name."""
 
@@ -48,6 +57,15 @@ class Harness:
     def view(self, task: str) -> Corpus:
         """The data set of `task` as the task sees it."""
         return TASKS[task].view(self.corpora[TASKS[task].corpus])
+
+    def together(self, *names: str) -> Together:
+        """The data sets `names` as one: real only if all are."""
+        origins = {name: self.corpora[name].origin_text for name in names}
+        text = ("simulated in part" if "simulated" in origins.values() else "real") + (
+            " (" + "; ".join(f"{name}: {origin}" for name, origin in origins.items()) + ")"
+        )
+        text = text if len(set(origins.values())) > 1 else origins[names[0]]
+        return Together(" + ".join(names), text, "+".join(self.corpora[name].fingerprint for name in names))
 
     @property
     def data(self) -> str:

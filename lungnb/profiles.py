@@ -111,8 +111,8 @@ _ALL = [
 _SMALL_LDM = {
     "run": {"size": "smoke", "n_patients": 60},
     "classifier": {"epochs": 6},
-    "autoencoder": {"steps": 300, "lr": 2e-3},
-    "diffusion": {"steps": 1000, "lr": 1e-3, "warmup": 50, "ema": 0.995, "prediction": "v_prediction"},
+    "autoencoder": {"steps": 200, "lr": 2e-3},
+    "diffusion": {"steps": 800, "lr": 1e-3, "warmup": 50, "ema": 0.995, "prediction": "v_prediction"},
 }
 
 #: The runs of LungLDM: what all share, its parts, the clips of each type that are asked for, and for the ablation, which has
@@ -122,7 +122,7 @@ LUNGLDM = {
     "smoke": {
         **_SMALL_LDM,
         "judges": {"epochs": 3},
-        "vocoder": {"steps": 200, "lr": 2e-3},
+        "vocoder": {"steps": 100, "lr": 2e-3},
         "n_per_type": 8,
         "ablation": {
             "diffusion": _SMALL_LDM["diffusion"] | {"steps": 250, "ema": 0.98},
@@ -165,19 +165,20 @@ LUNGLDM = {
     },
 }
 
-#: A rate for each model under AdamW and a cosine, found on simulated validation patients. A CNN without batch norm learns late.
-_SITE_CNN = {"lr": 2e-3, "dropout": 0.05}
+#: A rate for each model under AdamW and a cosine: of 1e-3, 2e-3 and 4e-3 the one with the best AS on simulated validation
+#: patients, the mean over its tasks at the size of smoke, one seed. The network of a site learns late with much dropout.
+_SITE_CNN = {"dropout": 0.05}
 _RATE = {
     "boosting": {},
-    "small CNN": {"lr": 3e-3},
-    "RespireNet": {"lr": 3e-3},
-    "CNN": {"lr": 2e-3, "clip_s": 3.0},
-    "Upsampling CNN": {"lr": 1e-3, "clip_s": 3.0},
-    "ConvLstm": {"lr": 2e-3, "clip_s": 3.0},
+    "small CNN": {"lr": 2e-3},
+    "RespireNet": {"lr": 4e-3},
+    "CNN": {"lr": 4e-3, "clip_s": 3.0},
+    "Upsampling CNN": {"lr": 2e-3, "clip_s": 3.0},
+    "ConvLstm": {"lr": 1e-3, "clip_s": 3.0},
     "full": {"lr": 1e-3, "clip_s": 3.0},
-    "SiteCNN": _SITE_CNN,
-    "MPO": _SITE_CNN,
-    "MPA": _SITE_CNN,
+    "SiteCNN": _SITE_CNN | {"lr": 2e-3},
+    "MPO": _SITE_CNN | {"lr": 2e-3},
+    "MPA": _SITE_CNN | {"lr": 4e-3},
 }
 _CPU = {"backbone": "resnet10-narrow", "pretrained": "scratch", "zoom": 1, "clip_s": 3.0, "pooling": (3, 4)}
 
@@ -206,7 +207,7 @@ COMPARE = {
         "seeds": [0],
     },
     "laptop": {
-        "run": {**_CPU, "hidden": 32, "epochs": 10, "draws": 2400},
+        "run": {**_CPU, "hidden": 32, "epochs": 10, "draws": 1600},
         "patients": {"clip_s": 5.0},
         "models": _rates(SiteCNN=20, MPO=20, MPA=20),
         "n_patients": {"icbhi": 40, "sprsound": 40, "multisite": 96},

@@ -1,5 +1,8 @@
 """The harness: the same words make the same run, and what was not loaded or has no label map is refused."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from lungnb import UserError
@@ -61,3 +64,19 @@ def test_cohorts_are_simulated_where_a_clinic_has_none(tmp_path, monkeypatch):
     (tmp_path / "multisite").mkdir()
     harness_of("smoke", str(tmp_path))
     assert loaded["multisite"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("origins", "text"),
+    [
+        (("simulated", "simulated"), "simulated"),
+        (("real", "real, partial (1 of 2 recordings)"), "real (a: real; b: real, partial (1 of 2 recordings))"),
+        (("real", "simulated"), "simulated in part (a: real; b: simulated)"),
+    ],
+)
+def test_data_sets_together_are_real_only_if_all_are(harness, origins, text):
+    corpora = {
+        name: SimpleNamespace(origin_text=o, fingerprint=name * 2) for name, o in zip("ab", origins, strict=True)
+    }
+    both = replace(harness, corpora=corpora).together("a", "b")
+    assert (both.name, both.origin_text, both.fingerprint) == ("a + b", text, "aa+bb")

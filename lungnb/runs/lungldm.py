@@ -22,7 +22,7 @@ from lungnb.runs.lungldm_data import LungRun, Mels, fitted_mel, mels_of
 from lungnb.training import Fitted, State, fit, make_accelerator
 
 #: Larger ones are slower on a CPU, whose caches they do not fit.
-EVAL_BATCH = 32
+EVAL_BATCH = 16
 #: What a classifier can be asked, and its answers: a field of the prompts each.
 CLASSES = {"sound": tuple(SOUNDS), "sex": SEXES, "age_decade": DECADES}
 #: Validation clips on which a loss is followed: drawn once, so that the rows of a history can be compared.
