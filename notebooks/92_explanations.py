@@ -595,12 +595,12 @@ Markdown(recorded_from("explanations-real-deletion"))
 #
 # In the stored build (simulated recordings, one training of each model, few test patients; other builds may differ, and the printed lines above say what holds in yours):
 #
-# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps have more energy than the floor in the boxes of both kinds of sound. RespireNet ranks abnormal sounds as well as any, and its maps are blobs of a
+# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps win the pointing game, and theirs is the only energy well above the floor. RespireNet's maps are blobs of a
 #   second each. The Conv-LSTM's maps find the moment of a wheeze, but hardly its pitch, as cepstra share the rows.
-# * **The layer decides.** One or two stages earlier the same networks point far better. But some networks that were never trained point there as well: what stands out in the picture stands out in the map. No map has as much energy in the boxes as the loud pixels themselves.
-# * **A map can be faithful and point nowhere.** Taking away the tenth of the picture that the Conv-LSTM's maps call important hurts these networks more than taking away a tenth that holds all true sounds: the map is right about the network, and it is the
+# * **The layer decides.** One or two stages earlier the same networks point better, some far better. But some networks that were never trained point there as well: what stands out in the picture stands out in the map. No map has as much energy in the boxes as the loud pixels themselves.
+# * **A map can be faithful and point nowhere.** Taking pixels away in the order of their own maps hurts the Conv-LSTM's networks more than taking the true sounds away first: the map is right about the network, and it is the
 #   network that does not live on the boxes alone. With RespireNet it is the other way round: the true sounds hurt most, and its own map does no more than chance. And mind the rival with the weights drawn anew: against it fewer maps win than against scattered pixels.
-# * **Doubt is worth something, dropout little more.** In most networks the errors are among the unsure answers, but the plain entropy of one pass says so nearly as well as many passes; mutual information is better in some networks and worthless in others.
+# * **Doubt is worth something, dropout little more.** In about half of the networks the errors are among the unsure answers for sure, and the plain entropy of one pass says so as well as many passes; mutual information is better in few networks and worthless in others.
 #
 # ## Exercises
 #
