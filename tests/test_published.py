@@ -385,7 +385,7 @@ def test_disagreements_are_the_failed_checks_as_text(paper):
     shown, note = disagreements(paper)
     assert list(shown.columns) == ["claim", "published", "recomputed", "comment"]
     assert shown["claim"].tolist() == [
-        claim for claim, ok in zip(checks["claim"], checks["agrees"], strict=True) if ok is False
+        claim for claim, ok in zip(checks["claim"], checks["agrees"].tolist(), strict=True) if ok is False
     ]
     assert all(isinstance(text, str) for text in shown.to_numpy().ravel())
     assert note == f"{len(shown)} of {len(checks)} checks do not agree"
