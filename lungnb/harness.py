@@ -1,4 +1,4 @@
-"""The runs of the comparison: a profile's settings and data sets, from which the notebooks 90 to 92 make the same runs.
+"""The runs of the comparison: a profile's settings and data sets, from which notebooks 90 and 92 make the same runs.
 
 A run that one notebook has trained is another's from the cache only if both ask for it with the same words, so the words stand
 here alone.

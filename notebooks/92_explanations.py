@@ -595,7 +595,7 @@ Markdown(recorded_from("explanations-real-deletion"))
 #
 # In the stored build (simulated recordings, one training of each model, few test patients; other builds may differ, and the printed lines above say what holds in yours):
 #
-# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps win the pointing game, and theirs is the only energy well above the floor. RespireNet's maps are blobs of a
+# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps win the pointing game, and theirs is the only energy well above the floor; but the same network with its weights drawn anew points about as often, with less energy. RespireNet's maps are blobs of a
 #   second each. The Conv-LSTM's maps find the moment of a wheeze, but hardly its pitch, as cepstra share the rows.
 # * **The layer decides.** One or two stages earlier the same networks point better, some far better. But some networks that were never trained point there as well: what stands out in the picture stands out in the map. No map has as much energy in the boxes as the loud pixels themselves.
 # * **A map can be faithful and point nowhere.** Taking pixels away in the order of their own maps hurts the Conv-LSTM's networks more than taking the true sounds away first: the map is right about the network, and it is the
