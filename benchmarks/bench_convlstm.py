@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from lungnb.data.bank import audio_bank
-from lungnb.data.events import Corpus
+from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
-from lungnb.models.convlstm import INPUTS, ConvLSTM
-from lungnb.runs.base import device_name
-from lungnb.runs.convlstm import MODELS
-from lungnb.runs.maps import SAMPLE_RATE, clips_of, compute_maps
+from lungnb.papers.convlstm import MODELS
+from lungnb.papers.convlstm_maps import SAMPLE_RATE, clips_of, compute_maps
+from lungnb.papers.convlstm_model import INPUTS, ConvLSTM
+from lungnb.training.experiment import device_name
 
 BATCH, SUBSET = 64, 400
 console = Console(width=120)

@@ -20,14 +20,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompts import prompts
-from lungnb.profiles import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.runs.base import device_name
-from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun
-from lungnb.runs.lungldm_data import mels_of
-from lungnb.runs.lungldm_diffusion import DiffusionRun, generate, latents_of
-from lungnb.runs.lungldm_samples import asked, heard, measures
+from lungnb.papers.lungldm.diffusion import DiffusionRun, generate, latents_of
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
+from lungnb.papers.lungldm.mels import mels_of
+from lungnb.papers.lungldm.samples import asked, heard, measures
+from lungnb.training.experiment import device_name
 
 SIZE = LUNGLDM["smoke"]
 N_PER_TYPE = 4

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.linalg import sqrtm
 
-from lungnb.fidelity import Moments, frechet_of_moments, moments
-from lungnb.runs.base import device_name
+from lungnb.metrics.fidelity import Moments, frechet_of_moments, moments
+from lungnb.training.experiment import device_name
 
 console = Console(width=120)
 

@@ -20,15 +20,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lungnb.data.bank import audio_bank
-from lungnb.data.events import Corpus
+from lungnb.configs import PEDIATRIC
+from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import CROP_S, SITES
-from lungnb.profiles import PEDIATRIC
-from lungnb.runs import run_all
-from lungnb.runs.base import device_name
-from lungnb.runs.crops import SAMPLE_RATE, compute_images, cropped
-from lungnb.runs.pediatric import PediatricRun
+from lungnb.papers.pediatric import PediatricRun
+from lungnb.papers.pediatric_crops import SAMPLE_RATE, compute_images, cropped
+from lungnb.training.experiment import device_name, run_all
 
 SIZE = PEDIATRIC["smoke"]["cohorts"]
 N_LOOP = 150

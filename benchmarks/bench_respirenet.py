@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from lungnb.augment import augment
-from lungnb.clips import cut, plan_clips
-from lungnb.data.bank import audio_bank
+from lungnb.data.audio import audio_bank
+from lungnb.data.clips import cut, plan_clips
 from lungnb.data.icbhi import read_icbhi
-from lungnb.data.simulate import simulate_icbhi
 from lungnb.features import MelImage
-from lungnb.models.respirenet import BACKBONES
-from lungnb.runs.base import device_name
-from lungnb.runs.respirenet import RespireNetRun, TrainingClips, fit_stage
+from lungnb.features.augment import augment
+from lungnb.papers.respirenet import RespireNetRun, TrainingClips, fit_stage
+from lungnb.papers.respirenet_model import BACKBONES
+from lungnb.simulate import simulate_icbhi
 from lungnb.training import make_accelerator
+from lungnb.training.experiment import device_name
 
 CLIP_S, BATCH, EPOCH = 7.0, 64, 4142
 PATIENTS = (24, 48, 96)

@@ -5,7 +5,7 @@ The rooms, in the order in which data flow through them (each imports only those
 Nothing heavy is imported here: torch, pandas and librosa load when a room that needs them is entered.
 """
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "__version__"]

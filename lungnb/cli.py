@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 
 class _OneSentence(TyperGroup):
@@ -44,7 +44,7 @@ def report(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where the report goes; reports/ of the repository.")] = "",
 ) -> None:
     """Build notebooks into OUT/PROFILE/: executed, as HTML, with tables, figures and an index."""
-    from lungnb.build import build, parse_value
+    from lungnb.book.build import build, parse_value
 
     pairs = [text.partition("=") for text in parameter or []]
     for key, equals, _ in pairs:
@@ -57,7 +57,7 @@ def report(
 @app.command()
 def store(names: Names = None) -> None:
     """Execute notebooks on the smoke profile and keep them, with outputs, beside their sources."""
-    from lungnb.build import store
+    from lungnb.book.build import store
 
     store(names or [])
 
@@ -65,7 +65,7 @@ def store(names: Names = None) -> None:
 @app.command()
 def site() -> None:
     """Build the book as a site into reports/site/: the stored notebooks, guides, the leaderboard of what was built."""
-    from lungnb.site import build
+    from lungnb.book.site import build
 
     typer.echo(build())
 
@@ -78,7 +78,7 @@ def record(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where the report lies; reports/ of the repository.")] = "",
 ) -> None:
     """Keep the comparisons of a report on real data in reports/recorded/, with their provenance."""
-    from lungnb.record import record
+    from lungnb.book.record import record
 
     for path in record(name, profile, cut, out):
         typer.echo(path)
@@ -87,7 +87,7 @@ def record(
 @app.command()
 def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
-    from lungnb.notebooks import write_student_copies
+    from lungnb.book.notebooks import write_student_copies
 
     for path in write_student_copies(folder):
         typer.echo(path)

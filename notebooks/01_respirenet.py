@@ -55,20 +55,24 @@ import pandas as pd
 import torch
 from IPython.display import Audio, Code, Markdown, display
 
-from lungnb import explain, plots, published
-from lungnb.audit import disagreements
-from lungnb.clips import CBA_RECIPES, cut, plan_clips
-from lungnb.data.bank import audio_bank
+from lungnb import published
+
+from lungnb.metrics import explain
+
+from lungnb.book import plots
+from lungnb.published.audit import disagreements
+from lungnb.data.clips import CBA_RECIPES, cut, plan_clips
+from lungnb.data.audio import audio_bank
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data.load import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.features import MelImage, blank_rows, stretch_below
-from lungnb.metrics import bootstrap_scores, score_rows, scores
-from lungnb.models.respirenet import RespireNet
-from lungnb.profiles import RESPIRENET
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
+from lungnb.metrics.classification import bootstrap_scores, score_rows, scores
+from lungnb.papers.respirenet_model import RespireNet
+from lungnb.configs import RESPIRENET
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.papers.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
 
 # %%
 size = RESPIRENET[profile]

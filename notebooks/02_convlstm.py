@@ -57,19 +57,21 @@ import torch
 from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
-from lungnb import plots, published
-from lungnb.audit import disagreements
-from lungnb.data.bank import audio_bank
+from lungnb import published
+
+from lungnb.book import plots
+from lungnb.published.audit import disagreements
+from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import StackedMaps, decibels
-from lungnb.metrics import biocas_scores, bootstrap_scores, score_rows
-from lungnb.models.convlstm import INPUTS, Convolutions, ConvLSTM, Metadata
-from lungnb.profiles import CONVLSTM, CONVLSTM_SETTINGS
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.convlstm import MODELS, PROBABILITIES, ConvLSTMRun, inputs_of, predict, subsets_of
-from lungnb.runs.maps import clips_of, metadata_of
+from lungnb.metrics.classification import biocas_scores, bootstrap_scores, score_rows
+from lungnb.papers.convlstm_model import INPUTS, Convolutions, ConvLSTM, Metadata
+from lungnb.configs import CONVLSTM, CONVLSTM_SETTINGS
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.papers.convlstm import MODELS, PROBABILITIES, ConvLSTMRun, inputs_of, predict, subsets_of
+from lungnb.papers.convlstm_maps import clips_of, metadata_of
 
 # %%
 size = CONVLSTM[profile]

@@ -58,23 +58,25 @@ from IPython.display import Audio, Code, Markdown, display
 from matplotlib.patches import Ellipse, FancyBboxPatch
 from sklearn.calibration import calibration_curve
 
-from lungnb import plots, published
-from lungnb.aggregate import Learned, by_site, inverse_loss, maximum, simple_mean
-from lungnb.audit import disagreements
-from lungnb.data.bank import audio_bank
+from lungnb import published
+
+from lungnb.book import plots
+from lungnb.papers.aggregate import Learned, by_site, inverse_loss, maximum, simple_mean
+from lungnb.published.audit import disagreements
+from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import CROP_S, crops
-from lungnb.data.simulate.multisite_plan import SITES as PLACES
-from lungnb.errors import UserError
-from lungnb.explain import grad_cam
+from lungnb.simulate.multisite_plan import SITES as PLACES
+from lungnb.core import UserError
+from lungnb.metrics.explain import grad_cam
 from lungnb.features import CropSpectrogram
-from lungnb.metrics import confusion, patient_scores
-from lungnb.models.pediatric import SiteCNN
-from lungnb.profiles import PEDIATRIC
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.crops import SAMPLE_RATE, cropped, images_of, samples_of
-from lungnb.runs.pediatric import SCALE, PediatricRun, corpus_of, dropout_passes, inputs_of, predict
+from lungnb.metrics.classification import confusion, patient_scores
+from lungnb.papers.pediatric_model import SiteCNN
+from lungnb.configs import PEDIATRIC
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.papers.pediatric_crops import SAMPLE_RATE, cropped, images_of, samples_of
+from lungnb.papers.pediatric import SCALE, PediatricRun, corpus_of, dropout_passes, inputs_of, predict
 
 # %%
 size = PEDIATRIC[profile]

@@ -69,34 +69,38 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 pd.set_option("display.max_colwidth", 120)
 
 # %%
-from lungnb import fidelity, listening, plots, published, ratings
-from lungnb.audit import disagreements
+from lungnb import published
+from lungnb.metrics import fidelity
+from lungnb.metrics import listening
+from lungnb.book import plots
+from lungnb.metrics import ratings
+from lungnb.published.audit import disagreements
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
 from lungnb.data.prompted.table import counts
 from lungnb.data.prompts import SOUNDS, parse, prompt
-from lungnb.embedder import embed, load_vggish
-from lungnb.errors import UserError
-from lungnb.fidelity_demo import flat_softmax_demo, same_gaussian_demo
-from lungnb.fidelity_labels import adherence
-from lungnb.models.lungldm import losses
-from lungnb.models.lungldm.gates import Gate, SEGate
-from lungnb.models.lungldm.interpolate import slerp
-from lungnb.models.lungldm.mel import LungMel
-from lungnb.models.lungldm.presets import PRESETS
-from lungnb.models.lungldm.released import load_audioldm, sound_of_audioldm
-from lungnb.models.lungldm.unet import LungUNet
-from lungnb.models.lungldm.vae import LungVAE
-from lungnb.models.lungldm.vocoder import GriffinLim, hifigan, to_waveform
-from lungnb.profiles import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.prompt_box import PromptBox
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.lungldm import CLASSES, AutoencoderRun, ClassifierRun, in_batches
-from lungnb.runs.lungldm_data import mels_of
-from lungnb.runs.lungldm_diffusion import DiffusionRun
-from lungnb.runs.lungldm_samples import SampleRun, asked, counterparts, heard, measures, spectrum
-from lungnb.runs.lungldm_vocoder import VocoderRun
+from lungnb.metrics.embedder import embed, load_vggish
+from lungnb.core import UserError
+from lungnb.metrics.fidelity_demo import flat_softmax_demo, same_gaussian_demo
+from lungnb.metrics.fidelity_labels import adherence
+from lungnb.papers.lungldm import losses
+from lungnb.papers.lungldm.gates import Gate, SEGate
+from lungnb.papers.lungldm.interpolate import slerp
+from lungnb.papers.lungldm.mel import LungMel
+from lungnb.papers.lungldm.presets import PRESETS
+from lungnb.papers.lungldm.released import load_audioldm, sound_of_audioldm
+from lungnb.papers.lungldm.unet import LungUNet
+from lungnb.papers.lungldm.vae import LungVAE
+from lungnb.papers.lungldm.vocoder import GriffinLim, hifigan, to_waveform
+from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
+from lungnb.papers.lungldm.prompt_box import PromptBox
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.papers.lungldm.experiments import CLASSES, AutoencoderRun, ClassifierRun, in_batches
+from lungnb.papers.lungldm.mels import mels_of
+from lungnb.papers.lungldm.diffusion import DiffusionRun
+from lungnb.papers.lungldm.samples import SampleRun, asked, counterparts, heard, measures, spectrum
+from lungnb.papers.lungldm.vocoder_experiment import VocoderRun
 
 # %%
 size = LUNGLDM[profile]

@@ -49,13 +49,13 @@ from IPython.display import Code, Markdown, display
 from matplotlib.ticker import LogLocator, NullLocator
 
 from lungnb.data.tasks import TASKS, label_maps, parts_of, task_of
-from lungnb.errors import UserError
-from lungnb.evaluate import METRICS, evaluate, metrics, paired, tally
-from lungnb.harness import harness_of
-from lungnb.models.classifiers import FRONT_OF, Classifier
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.compare import CompareRun
+from lungnb.core import UserError
+from lungnb.metrics.evaluate import METRICS, evaluate, metrics, paired, tally
+from lungnb.classification.harness import harness_of
+from lungnb.classification.networks import FRONT_OF, Classifier
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.classification.compare import CompareRun
 
 # %%
 harness = harness_of(profile, data, seeds=seeds, epochs=epochs, device=device)

@@ -50,21 +50,24 @@ import pandas as pd
 import torch
 from IPython.display import Code, Markdown
 
-from lungnb import plots, published
-from lungnb.augmentation import ALL, MIXTURES, RECORDED, SHARES, experiment_of
+from lungnb import published
+
+from lungnb.book import plots
+from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, SHARES, experiment_of
 from lungnb.data.prompts import SOUNDS
-from lungnb.evaluate import evaluate, paired
-from lungnb.fidelity_labels import adherence
-from lungnb.finding import Interval, effect, finding
-from lungnb.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
-from lungnb.models.lungldm.presets import PRESETS
-from lungnb.recalls import recall_gains, recalls
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import augmentation, run_all
-from lungnb.runs.augmentation import classes_of, heard_in_training
-from lungnb.runs.lungldm import in_batches
-from lungnb.runs.lungldm_data import mels_of
-from lungnb.runs.lungldm_samples import counterparts, heard
+from lungnb.metrics.evaluate import evaluate, paired
+from lungnb.metrics.fidelity_labels import adherence
+from lungnb.metrics.finding import Interval, effect, finding
+from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
+from lungnb.papers.lungldm.presets import PRESETS
+from lungnb.metrics.recalls import recall_gains, recalls
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.runs import run_all
+from lungnb.papers.lungldm import synthesis as augmentation
+from lungnb.papers.lungldm.synthesis import classes_of, heard_in_training
+from lungnb.papers.lungldm.experiments import in_batches
+from lungnb.papers.lungldm.mels import mels_of
+from lungnb.papers.lungldm.samples import counterparts, heard
 
 # %%
 experiment = experiment_of(profile, data, seeds=seeds, epochs=epochs, device=device)

@@ -50,14 +50,20 @@ import pandas as pd
 import torch
 from IPython.display import Code, Markdown, display
 
-from lungnb import doubt, explain, looking, pointing
-from lungnb.errors import UserError
-from lungnb.harness import harness_of
-from lungnb.models.classifiers import FRONT_OF
-from lungnb.profiles import EXPLAIN
-from lungnb.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
-from lungnb.runs.compare import data_of
+from lungnb.metrics import doubt
+
+from lungnb.metrics import explain
+
+from lungnb.metrics import looking
+
+from lungnb.metrics import pointing
+from lungnb.core import UserError
+from lungnb.classification.harness import harness_of
+from lungnb.classification.networks import FRONT_OF
+from lungnb.configs import EXPLAIN
+from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.training.experiment import run_all
+from lungnb.classification.compare import data_of
 
 # %%
 size = EXPLAIN[profile]

@@ -54,7 +54,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lungnb.report import Report
+from lungnb.book.report import Report
 
 corpus = SimpleNamespace(name="toy", origin="simulated", origin_text="simulated", fingerprint="0123")
 report = Report("01_good", profile=profile, out=out, corpus=corpus)

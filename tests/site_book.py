@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Audio
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lungnb.report import as_html
+from lungnb.book.report import as_html
 
 PROSE = r"""# Toy: two sounds and a score
 

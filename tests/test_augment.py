@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungnb import augment as module
-from lungnb.augment import augment, loudness, noise, pitch, roll, shift_and_mask, speed, time_stretch, vtlp
+from lungnb.features import augment as module
+from lungnb.features.augment import augment, loudness, noise, pitch, roll, shift_and_mask, speed, time_stretch, vtlp
 
 RATE, N = 4000, 20000
 

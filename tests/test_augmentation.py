@@ -13,16 +13,19 @@ from sklearn.metrics import recall_score
 from test_lungldm_runs import classifier, diffusion, tiny
 
 from lungnb import UserError
-from lungnb.augmentation import ALL, MIXTURES, RECORDED, experiment_of
+from lungnb.configs import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.data.prompts import prompts
-from lungnb.evaluate import evaluate
-from lungnb.finding import Interval, effect, finding
-from lungnb.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
-from lungnb.models.lungldm.mel import LungMel
-from lungnb.profiles import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.recalls import recall_gains, recalls
-from lungnb.runs import augmentation
-from lungnb.runs.augmentation import (
+from lungnb.metrics.evaluate import evaluate
+from lungnb.metrics.finding import Interval, effect, finding
+from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
+from lungnb.metrics.recalls import recall_gains, recalls
+from lungnb.papers.lungldm import synthesis as augmentation
+from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, experiment_of
+from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
+from lungnb.papers.lungldm.mel import LungMel
+from lungnb.papers.lungldm.mels import mels_of
+from lungnb.papers.lungldm.synthesis import (
     AugmentationRun,
     SynthesisRun,
     changed,
@@ -33,9 +36,6 @@ from lungnb.runs.augmentation import (
     of_each_type,
     refuse_leak,
 )
-from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun
-from lungnb.runs.lungldm_data import mels_of
-from lungnb.runs.lungldm_diffusion import DiffusionRun, generate
 
 RARE = {"wheeze": 1, "rhonchi": 0}
 
@@ -60,7 +60,7 @@ def given():
 @pytest.mark.parametrize("profile", list(LUNGLDM))
 def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
     clips = SimpleNamespace(fingerprint="0123", table=range(1000))
-    monkeypatch.setattr("lungnb.augmentation.load_clips", lambda data, n: clips)
+    monkeypatch.setattr("lungnb.papers.lungldm.augmentation.load_clips", lambda data, n: clips)
     source = (Path(__file__).parents[1] / "notebooks" / "04_lungldm.py").read_text()
     words = {"judge_of", "limited", "chain"}
     tree = ast.parse(source)
@@ -75,7 +75,9 @@ def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
 
 
 def test_an_experiment_has_a_run_for_each_seed_of_each_mixture(monkeypatch):
-    monkeypatch.setattr("lungnb.augmentation.load_clips", lambda data, n: SimpleNamespace(fingerprint="0123"))
+    monkeypatch.setattr(
+        "lungnb.papers.lungldm.augmentation.load_clips", lambda data, n: SimpleNamespace(fingerprint="0123")
+    )
     experiment = experiment_of("smoke", seeds=[3, 4], epochs=2)
     runs = {name: experiment.group(name) for name in MIXTURES}
     assert len({run.infra.uid() for group in runs.values() for run in group}) == 2 * len(MIXTURES)

@@ -11,8 +11,8 @@ import soundfile
 from corpora import simulated, write_tiny
 
 from lungnb import UserError
-from lungnb.data import bank as module
-from lungnb.data.bank import audio_bank, decode
+from lungnb.data import audio as module
+from lungnb.data.audio import audio_bank, decode
 from lungnb.data.icbhi import read_icbhi
 
 

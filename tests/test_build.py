@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from lungnb import index, notebooks, watch
-from lungnb.build import _write_html, build, parse_value, store
-from lungnb.errors import UserError
-from lungnb.watch import Watch, clock
+from lungnb.book import index, notebooks, watch
+from lungnb.book.build import _write_html, build, parse_value, store
+from lungnb.book.watch import Watch, clock
+from lungnb.core import UserError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from lungnb.core import UserError
 from lungnb.data.check import check
-from lungnb.errors import UserError
 
 DATA = Path(os.environ.get("LUNGNB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 needs_icbhi = pytest.mark.skipif(

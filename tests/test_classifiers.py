@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from lungnb.cost import multiply_adds, parameters
-from lungnb.models.baselines import SmallCNN, boosting, statistics
-from lungnb.models.classifiers import FRONT_OF, ByPosition, Classifier, MapsOnly, Sizes, build
-from lungnb.models.convlstm import ConvLSTM
-from lungnb.models.pediatric import SiteCNN
-from lungnb.models.respirenet import RespireNet
+from lungnb.classification.baselines import SmallCNN, boosting, statistics
+from lungnb.classification.cost import multiply_adds, parameters
+from lungnb.classification.networks import FRONT_OF, ByPosition, Classifier, MapsOnly, Sizes, build
+from lungnb.papers.convlstm_model import ConvLSTM
+from lungnb.papers.pediatric_model import SiteCNN
+from lungnb.papers.respirenet_model import RespireNet
 
 SHAPE = {"levels": (1, 64, 94), "stacked": (3, 64, 76), "crop": (1, 50, 54)}
 SMALL = {"backbone": "resnet10-narrow", "zoom": 1, "hidden": 8}

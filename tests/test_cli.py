@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lungnb import build
+from lungnb.book import build
 from lungnb.cli import app
 
 
@@ -47,7 +47,7 @@ def test_report_status(call, monkeypatch):
 
 
 def test_site_says_where_it_is(call, monkeypatch):
-    put_module(monkeypatch, "lungnb.site", build=lambda: "reports/site/index.html")
+    put_module(monkeypatch, "lungnb.book.site", build=lambda: "reports/site/index.html")
     answer = call("site")
     assert (answer.exit_code, answer.output) == (0, "reports/site/index.html\n")
 
@@ -65,7 +65,7 @@ def test_simulate_and_fetch(call, monkeypatch, tmp_path):
     asked = []
     put_module(
         monkeypatch,
-        "lungnb.data.simulate.icbhi",
+        "lungnb.simulate.icbhi",
         simulate_icbhi=lambda folder, n_patients, seed: asked.append((folder, n_patients, seed)),
     )
     put_module(monkeypatch, "lungnb.data.fetch", fetch=lambda name, folder: asked.append((name, folder)))

@@ -9,8 +9,8 @@ from corpora import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungnb.clips import CBA_RECIPES, cut, plan_clips
-from lungnb.data.bank import audio_bank
+from lungnb.data.audio import audio_bank
+from lungnb.data.clips import CBA_RECIPES, cut, plan_clips
 from lungnb.data.icbhi import LABELS
 
 RATE = 100  # of the toy bank; sample i of the bank has the value i, so that a clip tells where it was read

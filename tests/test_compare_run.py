@@ -8,16 +8,16 @@ import pytest
 import sklearn.metrics
 import torch
 
-from lungnb.clips import cut, plan_clips
-from lungnb.data.bank import audio_bank
+from lungnb.classification.compare import CompareRun, data_of
+from lungnb.classification.compare_inputs import BANK, about_of, compute_maps, front_end, maps_of, plan_task
+from lungnb.classification.compare_train import RULES, class_draws, network_of, predictions, probabilities
+from lungnb.core import UserError
+from lungnb.data.audio import audio_bank
+from lungnb.data.clips import cut, plan_clips
 from lungnb.data.icbhi import LABELS
 from lungnb.data.load import load_corpus
 from lungnb.data.tasks import TASKS, parts_of
-from lungnb.errors import UserError
-from lungnb.evaluate import METRICS, metrics, tally
-from lungnb.runs.compare import CompareRun, data_of
-from lungnb.runs.compare_inputs import BANK, about_of, compute_maps, front_end, maps_of, plan_task
-from lungnb.runs.compare_train import RULES, class_draws, network_of, predictions, probabilities
+from lungnb.metrics.evaluate import METRICS, metrics, tally
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 SMALL = {"backbone": "resnet10-narrow", "pretrained": "scratch", "zoom": 1, "hidden": 8, "pooling": (3, 4), "epochs": 1}
@@ -100,7 +100,7 @@ def test_maps_are_those_of_the_front_end_and_are_kept(monkeypatch):
         expected = front_end(name, (3, 4))(wave).float()
         assert torch.allclose(maps.float(), expected, atol=0.07 if name == "crop" else 1.0)
         with monkeypatch.context() as patch:
-            patch.setattr("lungnb.runs.compare_inputs.compute_maps", None)
+            patch.setattr("lungnb.classification.compare_inputs.compute_maps", None)
             assert torch.equal(maps_of(here, plan, name, (3, 4)), maps)
     assert compute_maps(bank, plan, "crop", (1, 1)).shape[2] == 150
 

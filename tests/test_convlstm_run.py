@@ -12,9 +12,9 @@ import torch
 from lungnb import UserError
 from lungnb.data.load import load_corpus
 from lungnb.data.sprsound import LABELS
-from lungnb.metrics import biocas_scores, scores
-from lungnb.runs import convlstm as module
-from lungnb.runs.convlstm import (
+from lungnb.metrics.classification import biocas_scores, scores
+from lungnb.papers import convlstm as module
+from lungnb.papers.convlstm import (
     PROBABILITIES,
     ConvLSTMRun,
     class_weights,

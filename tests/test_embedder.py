@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lungnb.embedder import VGGish, VGGishLogMel, embed, load_vggish
-from lungnb.errors import UserError
-from lungnb.fidelity import frechet_distance
+from lungnb.core import UserError
+from lungnb.metrics.embedder import VGGish, VGGishLogMel, embed, load_vggish
+from lungnb.metrics.fidelity import frechet_distance
 
 RATE = 16000
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from lungnb.errors import UserError
-from lungnb.evaluate import METRICS, evaluate, metrics, paired, tally
-from lungnb.metrics import biocas_scores, scores
+from lungnb.core import UserError
+from lungnb.metrics.classification import biocas_scores, scores
+from lungnb.metrics.evaluate import METRICS, evaluate, metrics, paired, tally
 
 
 def random_predictions(seed=0, n=200, n_patients=12, n_classes=4, skill=1.0):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lungnb import UserError
-from lungnb.data.events import COLUMNS, Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import COLUMNS, Corpus, fingerprint_files, origin_of, validate_events
 
 
 @pytest.fixture

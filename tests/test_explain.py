@@ -7,10 +7,10 @@ import torch
 from corpora import simulated
 from torch.nn.functional import interpolate
 
-from lungnb.explain import energy_inside, grad_cam_plus_plus, mel_edges, read_truth, truth_mask, unstretch
 from lungnb.features import MelImage
-from lungnb.models.respirenet import RespireNet
-from lungnb.runs.respirenet import Classifier
+from lungnb.metrics.explain import energy_inside, grad_cam_plus_plus, mel_edges, read_truth, truth_mask, unstretch
+from lungnb.papers.respirenet import Classifier
+from lungnb.papers.respirenet_model import RespireNet
 
 
 def test_unstretch_undoes_the_stretch():

@@ -9,8 +9,8 @@ from corpora import simulated
 from scipy.signal import butter, sosfilt
 from torch.nn.functional import interpolate
 
-from lungnb.clips import cut, plan_clips
-from lungnb.data.bank import audio_bank
+from lungnb.data.audio import audio_bank
+from lungnb.data.clips import cut, plan_clips
 from lungnb.features import LogMel, MelImage, blank_rows, stretch_below
 
 RATE = 4000

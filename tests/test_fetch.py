@@ -14,14 +14,14 @@ from unittest.mock import MagicMock
 import pytest
 import requests
 
+from lungnb.core import UserError
 from lungnb.data import download as download_module
 from lungnb.data import fetch as fetch_module
+from lungnb.data.corpus import SIMULATED_MARKER
 from lungnb.data.download import CHUNK, ResumingDownloader, download
-from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.fetch import SOURCES, Source, fetch
 from lungnb.data.icbhi import read_icbhi
 from lungnb.data.unpack import unpack
-from lungnb.errors import UserError
 
 PAYLOAD = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(PAYLOAD).hexdigest()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
-from lungnb.errors import UserError
-from lungnb.fidelity import (
+from lungnb.core import UserError
+from lungnb.metrics.fidelity import (
     Moments,
     bias_curve,
     diversity,
@@ -26,8 +26,8 @@ from lungnb.fidelity import (
     nearest_training,
     real_floor,
 )
-from lungnb.fidelity_demo import flat_softmax_demo, same_gaussian, same_gaussian_demo
-from lungnb.fidelity_labels import adherence, inception_score, kl_paired, kl_sigmoid_not_a_divergence
+from lungnb.metrics.fidelity_demo import flat_softmax_demo, same_gaussian, same_gaussian_demo
+from lungnb.metrics.fidelity_labels import adherence, inception_score, kl_paired, kl_sigmoid_not_a_divergence
 from lungnb.published import wide
 
 

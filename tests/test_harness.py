@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from lungnb import UserError
+from lungnb.classification.harness import harness_of
+from lungnb.configs import COMPARE
 from lungnb.data.tasks import TASKS
-from lungnb.harness import harness_of
-from lungnb.profiles import COMPARE
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_cohorts_are_simulated_where_a_clinic_has_none(tmp_path, monkeypatch):
         loaded[name] = folder
         return name
 
-    monkeypatch.setattr("lungnb.harness.load_corpus", load)
+    monkeypatch.setattr("lungnb.classification.harness.load_corpus", load)
     harness_of("smoke", str(tmp_path))
     assert loaded == {"icbhi": str(tmp_path), "sprsound": str(tmp_path), "multisite": "simulated"}
     (tmp_path / "multisite").mkdir()

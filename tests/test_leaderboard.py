@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from lungnb import published
-from lungnb.audit import PAPERS
-from lungnb.compare import comparison
-from lungnb.errors import UserError
-from lungnb.leaderboard import COLUMNS, SOURCES, gaps, leaderboard, side_by_side
-from lungnb.record import record
-from lungnb.report import Report
+from lungnb.book.comparison import comparison
+from lungnb.book.leaderboard import COLUMNS, SOURCES, gaps, leaderboard, side_by_side
+from lungnb.book.record import record
+from lungnb.book.report import Report
+from lungnb.core import UserError
+from lungnb.published.audit import PAPERS
 
 SIMULATED = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="4567")
 ROWS = ["60-40 4-class | CNN", "a row of ours"]

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lungnb.errors import UserError
-from lungnb.listening import spoilt, write_listening
-from lungnb.ratings import order, read_key, read_ratings
+from lungnb.core import UserError
+from lungnb.metrics.listening import spoilt, write_listening
+from lungnb.metrics.ratings import order, read_key, read_ratings
 
 RATE = 16000
 SYSTEMS = ["ground truth", "AudioLDM", "LungLDM"]

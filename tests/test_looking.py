@@ -9,12 +9,12 @@ import torch
 from corpora import simulated
 from torch import nn
 
-from lungnb import doubt, explain, looking, pointing
-from lungnb.errors import UserError
-from lungnb.models.baselines import SmallCNN
-from lungnb.models.classifiers import FRONT_OF, Classifier, MapsOnly, Painted, Sizes, build
-from lungnb.runs.compare import CompareRun, data_of
-from lungnb.runs.compare_inputs import BANK, Inputs, front_end
+from lungnb.classification.baselines import SmallCNN
+from lungnb.classification.compare import CompareRun, data_of
+from lungnb.classification.compare_inputs import BANK, Inputs, front_end
+from lungnb.classification.networks import FRONT_OF, Classifier, MapsOnly, Painted, Sizes, build
+from lungnb.core import UserError
+from lungnb.metrics import doubt, explain, looking, pointing
 
 POOLING = (3, 4)
 SIZES = Sizes(4, 3, backbone="resnet10-narrow", zoom=1, hidden=8)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.classifier import MelClassifier
-from lungnb.models.lungldm.losses import (
+from lungnb.core import UserError
+from lungnb.papers.lungldm.classifier import MelClassifier
+from lungnb.papers.lungldm.losses import (
     Perceptual,
     ReconstructionLoss,
     VGG16Features,
@@ -21,8 +21,8 @@ from lungnb.models.lungldm.losses import (
     exponential_penalty,
     perceptual_distance,
 )
-from lungnb.models.lungldm.presets import PRESETS
-from lungnb.models.lungldm.vae import LungVAE
+from lungnb.papers.lungldm.presets import PRESETS
+from lungnb.papers.lungldm.vae import LungVAE
 
 
 def mels(n=2, frames=32, seed=0):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import chirp
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.mel import MELS, LungMel, prepare
-from lungnb.models.lungldm.presets import PRESETS
-from lungnb.models.lungldm.vocoder import GriffinLim, hifigan, to_waveform, vocoder_loss
+from lungnb.core import UserError
+from lungnb.papers.lungldm.mel import MELS, LungMel, prepare
+from lungnb.papers.lungldm.presets import PRESETS
+from lungnb.papers.lungldm.vocoder import GriffinLim, hifigan, to_waveform, vocoder_loss
 
 RATE = 16000
 

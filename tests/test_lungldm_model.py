@@ -9,12 +9,12 @@ from diffusers.training_utils import EMAModel
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.presets import PRESETS, unet_options, vae_options
-from lungnb.models.lungldm.text import TINY_T5
-from lungnb.models.lungldm.unet import LungUNet
-from lungnb.models.lungldm.vae import LungVAE
-from lungnb.models.lungldm.vocoder import hifigan
+from lungnb.core import UserError
+from lungnb.papers.lungldm.presets import PRESETS, unet_options, vae_options
+from lungnb.papers.lungldm.text import TINY_T5
+from lungnb.papers.lungldm.unet import LungUNet
+from lungnb.papers.lungldm.vae import LungVAE
+from lungnb.papers.lungldm.vocoder import hifigan
 
 VAE, UNET = PRESETS["smoke"]["vae"], PRESETS["smoke"]["unet"]
 PLAIN_VAE = {k: v for k, v in VAE.items() if k != "se_reduction"}

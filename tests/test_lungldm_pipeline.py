@@ -10,14 +10,14 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.mel import LungMel
-from lungnb.models.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.models.lungldm.presets import PRESETS
-from lungnb.models.lungldm.text import encode, tiny_text_encoder
-from lungnb.models.lungldm.unet import LungUNet
-from lungnb.models.lungldm.vae import LungVAE
-from lungnb.models.lungldm.vocoder import hifigan, to_waveform
+from lungnb.core import UserError
+from lungnb.papers.lungldm.mel import LungMel
+from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
+from lungnb.papers.lungldm.presets import PRESETS
+from lungnb.papers.lungldm.text import encode, tiny_text_encoder
+from lungnb.papers.lungldm.unet import LungUNet
+from lungnb.papers.lungldm.vae import LungVAE
+from lungnb.papers.lungldm.vocoder import hifigan, to_waveform
 
 SMOKE, PROMPT = PRESETS["smoke"], "A person is coughing, male, 40s, smoker"
 ALPHA = (1 - torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)

@@ -13,8 +13,8 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.released import load_audioldm, sound_of_audioldm
+from lungnb.core import UserError
+from lungnb.papers.lungldm.released import load_audioldm, sound_of_audioldm
 
 
 @pytest.fixture(scope="module")

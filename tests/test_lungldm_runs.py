@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from lungnb import UserError
+from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
-from lungnb.models.lungldm.mel import LungMel, prepare
-from lungnb.models.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.models.lungldm.text import tiny_text_encoder
-from lungnb.profiles import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.runs import lungldm as parts
-from lungnb.runs.lungldm import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
-from lungnb.runs.lungldm_data import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
-from lungnb.runs.lungldm_diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
-from lungnb.runs.lungldm_vocoder import VocoderRun
+from lungnb.papers.lungldm import experiments as parts
+from lungnb.papers.lungldm.diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
+from lungnb.papers.lungldm.mel import LungMel, prepare
+from lungnb.papers.lungldm.mels import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
+from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
+from lungnb.papers.lungldm.text import tiny_text_encoder
+from lungnb.papers.lungldm.vocoder_experiment import VocoderRun
 from lungnb.training import fit
 
 PATIENTS = 11

@@ -10,12 +10,12 @@ from test_lungldm_runs import autoencoder, classifier, diffusion, tiny, vocoder
 
 from lungnb import UserError
 from lungnb.data.prompts import prompts
-from lungnb.models.lungldm.interpolate import slerp
-from lungnb.models.lungldm.vocoder import to_waveform
-from lungnb.runs import run_all
-from lungnb.runs.lungldm_data import mels_of
-from lungnb.runs.lungldm_diffusion import generate
-from lungnb.runs.lungldm_samples import SampleRun, asked, counterparts, heard, measures, spectrum
+from lungnb.papers.lungldm.diffusion import generate
+from lungnb.papers.lungldm.interpolate import slerp
+from lungnb.papers.lungldm.mels import mels_of
+from lungnb.papers.lungldm.samples import SampleRun, asked, counterparts, heard, measures, spectrum
+from lungnb.papers.lungldm.vocoder import to_waveform
+from lungnb.training.experiment import run_all
 
 
 def samples(**choices):

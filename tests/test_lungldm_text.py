@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import T5EncoderModel
 
-from lungnb.errors import UserError
-from lungnb.models.lungldm.text import (
+from lungnb.core import UserError
+from lungnb.papers.lungldm.text import (
     EncodedPrompts,
     encode,
     encode_distinct,

@@ -10,12 +10,12 @@ import scipy.fft
 import torch
 from corpora import write_tiny_sprsound
 
-from lungnb.data.bank import AudioBank
+from lungnb.data.audio import AudioBank
 from lungnb.data.sprsound import read_sprsound
 from lungnb.features import StackedMaps
-from lungnb.models.convlstm import INPUTS
-from lungnb.runs import maps as module
-from lungnb.runs.maps import clips_of, compute_maps, metadata_of, stacked_maps
+from lungnb.papers import convlstm_maps as module
+from lungnb.papers.convlstm_maps import clips_of, compute_maps, metadata_of, stacked_maps
+from lungnb.papers.convlstm_model import INPUTS
 
 RATE = 8000
 

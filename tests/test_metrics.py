@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from lungnb.metrics import (
+from lungnb.metrics.classification import (
     biocas_scores,
     bootstrap_scores,
     confusion,

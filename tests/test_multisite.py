@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungnb import UserError
-from lungnb.data.bank import audio_bank
-from lungnb.data.events import COLUMNS, Corpus, validate_events
+from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import COLUMNS, Corpus, validate_events
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import (
     DIAGNOSES,

@@ -7,15 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lungnb.data.bank import audio_bank
+from lungnb.core import UserError
+from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import SITES, crop_table
-from lungnb.errors import UserError
 from lungnb.features import CropSpectrogram
-from lungnb.runs import run_all
-from lungnb.runs.base import _pool
-from lungnb.runs.crops import DRAWN, SAMPLE_RATE, TOO_MANY, Images, cropped, images_of, samples_of
-from lungnb.runs.pediatric import (
+from lungnb.papers.pediatric import (
     SCALE,
     PediatricRun,
     corpus_of,
@@ -25,6 +22,8 @@ from lungnb.runs.pediatric import (
     predict,
     roles_of,
 )
+from lungnb.papers.pediatric_crops import DRAWN, SAMPLE_RATE, TOO_MANY, Images, cropped, images_of, samples_of
+from lungnb.training.experiment import _pool, run_all
 
 POOLED = (3, 4)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lungnb.prompt_box import PromptBox
+from lungnb.papers.lungldm.prompt_box import PromptBox
 
 
 @pytest.fixture

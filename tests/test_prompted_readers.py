@@ -10,7 +10,7 @@ import soundfile
 from corpora import edit, put, real_data, write_tiny, write_tiny_sprsound
 
 from lungnb import UserError
-from lungnb.data.events import SIMULATED_MARKER
+from lungnb.data.corpus import SIMULATED_MARKER
 from lungnb.data.prompted import READERS, read_clips
 from lungnb.data.prompted.coughvid import read_coughvid, read_metadata
 from lungnb.data.prompted.covid19_cough import read_covid19_cough

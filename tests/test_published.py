@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind_from_stats
 
-from lungnb.audit import PAPERS, audit, disagreements
-from lungnb.audit.checks import fits, reachable
-from lungnb.errors import UserError
+from lungnb.core import UserError
 from lungnb.published import load, papers, wide
+from lungnb.published.audit import PAPERS, audit, disagreements
+from lungnb.published.checks import fits, reachable
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +338,7 @@ def test_rounding_is_allowed_and_no_more():
 
 def test_a_changed_number_is_noticed(monkeypatch):
     """The audit reads the tables: a cooked one fails a check that holds."""
-    import lungnb.audit.respirenet as checks
+    import lungnb.published.respirenet as checks
 
     def cooked(paper, artefact):
         table = wide(paper, artefact)
@@ -351,7 +351,7 @@ def test_a_changed_number_is_noticed(monkeypatch):
 
 
 def test_a_changed_count_of_pediatric_is_noticed(monkeypatch):
-    import lungnb.audit.pediatric as checks
+    import lungnb.published.pediatric as checks
 
     def cooked(paper, artefact):
         table = wide(paper, artefact)
@@ -366,7 +366,7 @@ def test_a_changed_count_of_pediatric_is_noticed(monkeypatch):
 
 
 def test_a_changed_result_of_lungldm_is_noticed(monkeypatch):
-    import lungnb.audit.lungldm as checks
+    import lungnb.published.lungldm as checks
 
     def cooked(paper, artefact):
         table = wide(paper, artefact)

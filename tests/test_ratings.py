@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungnb.compare import comparison
-from lungnb.errors import UserError
-from lungnb.ratings import (
+from lungnb.book.comparison import comparison
+from lungnb.core import UserError
+from lungnb.metrics.ratings import (
     SCALES,
     _icc,
     agreement,

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from lungnb.errors import UserError
-from lungnb.record import record
-from lungnb.report import Report, comparison, recorded
+from lungnb.book.record import record
+from lungnb.book.report import Report, comparison, recorded
+from lungnb.core import UserError
 
 PUBLISHED = pd.DataFrame({"row": ["CNN", "cited"], "metric": ["Score", "Score"], "value": [66.2, 49.4]})
 OURS = pd.DataFrame({"row": ["CNN"], "metric": ["Score"], "ours": [41.23456], "sd": [1.5], "n_seeds": [2]})

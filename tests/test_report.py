@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from lungnb import report as module
-from lungnb.errors import UserError
-from lungnb.report import Report, comparison, pivot, recorded, recorded_from, title
+from lungnb.book import report as module
+from lungnb.book.report import Report, comparison, pivot, recorded, recorded_from, title
+from lungnb.core import UserError
 
 PUBLISHED = pd.DataFrame(
     {"row": ["CNN", "CNN", "CNN+CBA"], "metric": ["Score", "Se", "Score"], "value": [66.2, 40.1, 68]}
@@ -239,7 +239,7 @@ def test_recorded(toy):
     [
         ("lungnb", ["torch", "pandas", "numpy", "librosa", "matplotlib", "IPython"]),
         ("lungnb.cli", ["torch", "pandas", "numpy", "librosa", "matplotlib", "IPython"]),
-        ("lungnb.report", ["torch", "librosa"]),
+        ("lungnb.book.report", ["torch", "librosa"]),
     ],
 )
 def test_imports_stay_light(room, absent):

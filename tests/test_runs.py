@@ -17,11 +17,11 @@ from corpora import simulated
 
 from lungnb import UserError
 from lungnb.data.icbhi import LABELS
-from lungnb.runs import base as base_module
-from lungnb.runs import respirenet as module
-from lungnb.runs import run_all
-from lungnb.runs.convlstm import ConvLSTMRun
-from lungnb.runs.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
+from lungnb.papers import respirenet as module
+from lungnb.papers.convlstm import ConvLSTMRun
+from lungnb.papers.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
+from lungnb.training import experiment as base_module
+from lungnb.training.experiment import run_all
 
 TINY = {
     "clip_s": 2.0,
@@ -151,7 +151,7 @@ def test_code_version_follows_imports_and_is_blind_to_comments(tmp_path, monkeyp
 
     monkeypatch.setattr(base_module.lungnb, "__file__", str(tmp_path / "__init__.py"))
     plain = version(
-        run="import numpy\nfrom lungnb.clips import f", clips="def f(a):\n    return a + 1", report="shows = 1"
+        run="import numpy\nfrom lungnb.data.clips import f", clips="def f(a):\n    return a + 1", report="shows = 1"
     )
     assert (
         version(clips='''"""Module."""\n\n# comment\ndef f(a):\n    """Doc."""\n    return (a + 1)  # why''') == plain
@@ -166,8 +166,8 @@ def test_code_version_follows_imports_and_is_blind_to_comments(tmp_path, monkeyp
 def test_a_paper_does_not_train_again_for_the_code_of_another():
     version = base_module.code_version
     assert version(RespireNetRun.__module__) == RespireNetRun(corpus="x").infra.version
-    assert version(RespireNetRun.__module__) != version("lungnb.runs.convlstm")
-    assert version("lungnb.runs.convlstm") == ConvLSTMRun(corpus="x").infra.version
+    assert version(RespireNetRun.__module__) != version("lungnb.papers.convlstm")
+    assert version("lungnb.papers.convlstm") == ConvLSTMRun(corpus="x").infra.version
 
 
 def test_changed_data_are_refused():
@@ -243,7 +243,7 @@ def test_a_killed_run_resumes_and_predicts_the_same(own_cache):
         import functools, os, signal, sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from lungnb import training
-        from lungnb.runs import respirenet as module
+        from lungnb.papers import respirenet as module
         from test_runs import tiny
         module.fit = functools.partial(training.fit, checkpoint_every_s=0)
         tell = training.tell_progress

@@ -10,10 +10,11 @@ import soundfile
 import soxr
 from scipy import signal
 
-from lungnb.data.events import SIMULATED_MARKER, fingerprint_files
+from lungnb.core import UserError
+from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_folds, read_icbhi, read_split
-from lungnb.data.simulate import icbhi, physics, simulate_icbhi
-from lungnb.errors import UserError
+from lungnb.data.simulate import simulate_icbhi
+from lungnb.simulate import icbhi, physics
 
 N, SR = 24, 8000
 

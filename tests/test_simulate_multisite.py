@@ -8,12 +8,12 @@ import pytest
 import soundfile
 from scipy import signal
 
-from lungnb.data.events import SIMULATED_MARKER, fingerprint_files
+from lungnb.core import UserError
+from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.multisite import SITES, patient_folds, read_multisite
-from lungnb.data.simulate import multisite, physics
-from lungnb.data.simulate.multisite import CLINICS, FILE_RATE, simulate_multisite
-from lungnb.data.simulate.multisite_plan import FULL_SIZE, MINUTES, make_plan, share_out
-from lungnb.errors import UserError
+from lungnb.simulate import multisite, physics
+from lungnb.simulate.multisite import CLINICS, FILE_RATE, simulate_multisite
+from lungnb.simulate.multisite_plan import FULL_SIZE, MINUTES, make_plan, share_out
 
 N = 24
 KINDS = {

@@ -13,15 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lungnb.data.events import SIMULATED_MARKER
+from lungnb.core import UserError
+from lungnb.data.corpus import SIMULATED_MARKER
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompts import SOUNDS
-from lungnb.data.simulate import physics, prompted, voice
-from lungnb.data.simulate.prompted import CROP_S, N_ADDED, simulate_prompted
-from lungnb.data.simulate.prompted_clips import MAKERS
-from lungnb.data.simulate.prompted_plan import CONDITIONS, UNKNOWN, make_people
-from lungnb.data.simulate.voice import RATE
-from lungnb.errors import UserError
+from lungnb.simulate import physics, prompted, voice
+from lungnb.simulate.prompted import CROP_S, N_ADDED, simulate_prompted
+from lungnb.simulate.prompted_clips import MAKERS
+from lungnb.simulate.prompted_plan import CONDITIONS, UNKNOWN, make_people
+from lungnb.simulate.voice import RATE
 
 N = 30
 (COUGH, SHALLOW, DEEP, BREATHING, EXHALATION, VOWEL_A, VOWEL_E, VOWEL_O, SPEECH, *_) = SOUNDS

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from scipy import signal
 
-from lungnb.data.events import SIMULATED_MARKER, fingerprint_files
+from lungnb.core import UserError
+from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.load import simulator
-from lungnb.data.simulate import physics, sprsound
-from lungnb.data.simulate.sprsound import FOLDERS, RATE, simulate_sprsound
-from lungnb.data.simulate.sprsound_plan import CLASSES, POSITIONS, make_plan
-from lungnb.errors import UserError
+from lungnb.simulate import physics, sprsound
+from lungnb.simulate.sprsound import FOLDERS, RATE, simulate_sprsound
+from lungnb.simulate.sprsound_plan import CLASSES, POSITIONS, make_plan
 
 N = 20
 NAME = re.compile(r"(?P<patient>\d{8})_(?P<age>\d{1,2}\.\d)_(?P<sex>[01])_(?P<position>p[1-4])_(?P<number>[1-9]\d*)")

@@ -9,11 +9,11 @@ import pytest
 from docutils.core import publish_doctree
 from site_book import toy_book
 
-from lungnb.errors import UserError
-from lungnb.site import all_modules, build
-from lungnb.site.chapter import label, write_chapter
-from lungnb.site.docstrings import to_rst
-from lungnb.site.pages import write_pages
+from lungnb.book.site import all_modules, build
+from lungnb.book.site.chapter import label, write_chapter
+from lungnb.book.site.docstrings import to_rst
+from lungnb.book.site.pages import write_pages
+from lungnb.core import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
 ROOT = Path(__file__).parents[1]
@@ -142,7 +142,7 @@ def test_no_stored_notebook_loads_anything_from_outside(book):
 
 def test_guides_say_what_is_missing(written, tmp_path):
     chapter, folder, _ = written
-    write_pages(folder, [chapter], ["lungnb.errors"], tmp_path / "reports")
+    write_pages(folder, [chapter], ["lungnb.core"], tmp_path / "reports")
     page = {path.stem: path.read_text() for path in folder.glob("*.md")}
     assert "No results were found for `01_toy`" in page["leaderboard"]
     assert "No build lay beside this site" in page["teaching"]
@@ -151,7 +151,7 @@ def test_guides_say_what_is_missing(written, tmp_path):
     assert "What is one? [In the notebook](#toy-cell-7)" in page["teaching"]
     assert "| [2.1 Data](#toy-cell-3) | 3 to 5 | {numref}`toy-table-1` table 1<br>" in page["reading"]
     assert "- `02_convlstm` is not stored; it is to make `table-1`, `figure-1`" in page["reading"]
-    assert "| [lungnb.errors](lungnb.errors.rst) |" in (folder / "api" / "index.md").read_text()
+    assert "| [lungnb.core](lungnb.core.rst) |" in (folder / "api" / "index.md").read_text()
     chapter.name = "01_respirenet"
     write_pages(folder, [chapter], [], tmp_path / "reports")
     assert "The stored notebook lacks `figure-1`, `figure-3`, `table-2`" in (folder / "reading.md").read_text()
@@ -159,7 +159,7 @@ def test_guides_say_what_is_missing(written, tmp_path):
 
 def test_every_module_gets_a_page():
     modules = all_modules()
-    assert {"lungnb", "lungnb.metrics", "lungnb.data.simulate.icbhi", "lungnb.site"} <= set(modules)
+    assert {"lungnb", "lungnb.metrics.classification", "lungnb.simulate.icbhi", "lungnb.book.site"} <= set(modules)
     assert not [name for name in modules if "__" in name or name.endswith("conf")]
 
 

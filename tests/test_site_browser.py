@@ -14,9 +14,9 @@ from playwright.sync_api import sync_playwright
 from site_book import toy_book
 
 from lungnb import published
-from lungnb.compare import comparison
-from lungnb.report import Report
-from lungnb.site import build
+from lungnb.book.comparison import comparison
+from lungnb.book.report import Report
+from lungnb.book.site import build
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
 STORED = Path(__file__).parents[1] / "notebooks" / "02_convlstm.ipynb"
@@ -33,7 +33,10 @@ def site(tmp_path_factory):
     report = Report("02_convlstm", "smoke", out=root / "reports", corpus=SIMULATED)
     report.table("table-3", comparison(published.load("convlstm", "table-3"), ours))
     build(
-        root / "site", [root / "01_toy.ipynb", STORED], ["lungnb.metrics", "lungnb.site.docstrings"], root / "reports"
+        root / "site",
+        [root / "01_toy.ipynb", STORED],
+        ["lungnb.metrics.classification", "lungnb.book.site.docstrings"],
+        root / "reports",
     )
     return root / "site"
 
@@ -243,7 +246,9 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["01_toy.html", "02_convlstm.html", "leaderboard.html", "api/lungnb.metrics.html"])
+@pytest.mark.parametrize(
+    "name", ["01_toy.html", "02_convlstm.html", "leaderboard.html", "api/lungnb.metrics.classification.html"]
+)
 def test_text_stands_out_in_light_and_in_dark(look, name, scheme):
     page = look(name, scheme=scheme)
     ratios = page.evaluate(CONTRAST)

@@ -19,7 +19,7 @@ import soundfile
 
 from lungnb import UserError
 from lungnb.data import store as module
-from lungnb.data.bank import decode
+from lungnb.data.audio import decode
 from lungnb.data.prompted.manifest import read_manifest
 from lungnb.data.prompted.table import CLIPS, Clips
 from lungnb.data.store import build_store, open_store

@@ -4,10 +4,10 @@ import functools
 
 import pytest
 
+from lungnb.core import UserError
 from lungnb.data import icbhi, multisite, sprsound
 from lungnb.data.load import load_corpus
 from lungnb.data.tasks import PARTS, TASKS, label_maps, parts_of, task_of
-from lungnb.errors import UserError
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 

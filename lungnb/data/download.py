@@ -13,7 +13,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 #: Bytes written at a time. Of a chunk that a broken connection cuts nothing is kept, so it is small.
 CHUNK = 1 << 16

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from lungnb.core import UserError
+from lungnb.data.corpus import SIMULATED_MARKER
 from lungnb.data.download import download
-from lungnb.data.events import SIMULATED_MARKER
 from lungnb.data.unpack import unpack
-from lungnb.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungnb.data.events import Corpus, check_audio, fingerprint_files, origin_of, validate_events
-from lungnb.errors import UserError
+from lungnb.core import UserError
+from lungnb.data.corpus import Corpus, check_audio, fingerprint_files, origin_of, validate_events
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]

@@ -4,9 +4,8 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from lungnb.cache import cache_dir
-from lungnb.data.events import Corpus
-from lungnb.errors import UserError
+from lungnb.core import UserError, cache_dir
+from lungnb.data.corpus import Corpus
 
 _READERS = {
     "icbhi": "lungnb.data.icbhi:read_icbhi",
@@ -14,10 +13,10 @@ _READERS = {
     "multisite": "lungnb.data.multisite:read_multisite",
 }
 _SIMULATORS = {
-    "icbhi": "lungnb.data.simulate.icbhi:simulate_icbhi",
-    "sprsound": "lungnb.data.simulate.sprsound:simulate_sprsound",
-    "multisite": "lungnb.data.simulate.multisite:simulate_multisite",
-    "prompted": "lungnb.data.simulate.prompted:simulate_prompted",
+    "icbhi": "lungnb.simulate.icbhi:simulate_icbhi",
+    "sprsound": "lungnb.simulate.sprsound:simulate_sprsound",
+    "multisite": "lungnb.simulate.multisite:simulate_multisite",
+    "prompted": "lungnb.simulate.prompted:simulate_prompted",
 }
 
 

@@ -33,10 +33,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from lungnb.core import UserError
 from lungnb.data import sprsound
-from lungnb.data.events import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_events
 from lungnb.data.splits import grouped_folds
-from lungnb.errors import UserError
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 
 class Sound(NamedTuple):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from lungnb.data.events import Corpus
+from lungnb.core import UserError
+from lungnb.data.corpus import Corpus
 from lungnb.data.icbhi import read_folds
-from lungnb.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from lungnb.data.events import Corpus, check_audio, fingerprint_files, origin_of, validate_events
-from lungnb.errors import UserError
+from lungnb.core import UserError
+from lungnb.data.corpus import Corpus, check_audio, fingerprint_files, origin_of, validate_events
 
 LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crackle", "wheeze+crackle"]
 #: The letters of the paper's Table 1, in the order of LABELS.

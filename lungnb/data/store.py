@@ -34,11 +34,10 @@ from datasets import List as ListOf
 from datasets.arrow_writer import ArrowWriter
 from filelock import FileLock
 
-from lungnb.cache import atomic_file, atomic_folder, cache_dir, disk_errors
-from lungnb.data.bank import decode
-from lungnb.data.events import TOLERANCE_S
+from lungnb.core import UserError, atomic_file, atomic_folder, cache_dir, disk_errors
+from lungnb.data.audio import decode
+from lungnb.data.corpus import TOLERANCE_S
 from lungnb.data.prompted.table import CLIPS, COLUMNS, Clips
-from lungnb.errors import UserError
 
 #: Part of a store's key: raise it when the same clips would give another store.
 VERSION = 1

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
+from lungnb.core import UserError
 from lungnb.data import icbhi, sprsound
-from lungnb.data.events import Corpus
+from lungnb.data.corpus import Corpus
 from lungnb.data.multisite import patient_folds, sprsound_view
 from lungnb.data.splits import grouped_folds
-from lungnb.errors import UserError
 
 Split = Literal["patients", "events (leaky)"]
 PARTS = ("train", "validation", "test")

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from tqdm import tqdm
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError)
 

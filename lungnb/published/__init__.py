@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungnb.errors import UserError
+from lungnb.core import UserError
 
 _FOLDER = Path(__file__).parent
 _TYPES = {

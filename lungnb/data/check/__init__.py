@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.check.icbhi import check_icbhi
 from lungnb.data.check.sprsound import check_sprsound
 from lungnb.data.load import data_folder
-from lungnb.errors import UserError
 
 #: By data set. A data set joins with its reader.
 _CHECKS = {"icbhi": check_icbhi, "sprsound": check_sprsound}

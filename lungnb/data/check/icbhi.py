@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.check.rows import Row, count, read_headers, rounded
 from lungnb.data.icbhi import DEVICES, LABELS, read_annotations, read_folds, read_split
-from lungnb.errors import UserError
 from lungnb.published import wide
 
 

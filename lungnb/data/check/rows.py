@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from lungnb.data.events import TOLERANCE_S
+from lungnb.data.corpus import TOLERANCE_S
 
 #: what, published, here, agrees
 Row = tuple[str, object, object, bool]

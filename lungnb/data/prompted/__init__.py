@@ -8,6 +8,7 @@ data/
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lungnb.core import UserError
 from lungnb.data.load import data_folder, simulated
 from lungnb.data.prompted.coswara import read_coswara
 from lungnb.data.prompted.coughvid import read_coughvid
@@ -17,7 +18,6 @@ from lungnb.data.prompted.lungs import read_icbhi_clips, read_sprsound_clips
 from lungnb.data.prompted.manifest import read_manifest
 from lungnb.data.prompted.table import Clips, join
 from lungnb.data.prompted.ukcovid import read_ukcovid
-from lungnb.errors import UserError
 
 READERS: dict[str, Callable[[Path], Clips]] = {
     "coughvid": read_coughvid,

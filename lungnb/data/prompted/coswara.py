@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.prompted.folder import existing, read_csv, to_clips, translate, years
 from lungnb.data.prompted.table import Clips, decade
-from lungnb.errors import UserError
 
 #: File -> sound type.
 FILES = {

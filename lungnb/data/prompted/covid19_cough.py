@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.prompted.folder import existing, to_clips
 from lungnb.data.prompted.table import Clips
-from lungnb.errors import UserError
 
 
 def read_covid19_cough(folder: Path) -> Clips:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungnb.data.events import fingerprint_files, origin_of
+from lungnb.core import UserError
+from lungnb.data.corpus import fingerprint_files, origin_of
 from lungnb.data.prompted.table import Clips, validate_clips
-from lungnb.errors import UserError
 
 #: What libsndfile decodes. Ogg may hold Vorbis or Opus.
 READABLE = (".wav", ".flac", ".ogg", ".mp3")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.prompted.folder import OTHER_SOUND, to_clips, translate, years
 from lungnb.data.prompted.table import Clips, decade
-from lungnb.errors import UserError
 
 _NAME = re.compile(r"[BDE]P(\d+)_([^,]+),([^,]+),([^,]+),\s*([^,]+?)\s*,\s*([^,]+?)\s*")
 _SOUND = {"n": "normal lung sound", "w": "wheeze", "c": "crackle", "crep": "crackle"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lungnb.data.events import Corpus
+from lungnb.data.corpus import Corpus
 from lungnb.data.icbhi import read_icbhi
 from lungnb.data.prompted.folder import OTHER_SOUND
 from lungnb.data.prompted.table import Clips, decade, validate_clips

@@ -16,10 +16,10 @@ rather than passed over: a mistyped one would else be lost.
 
 from pathlib import Path
 
+from lungnb.core import UserError
 from lungnb.data.prompted.folder import numbers, read_csv, to_clips, translate, years
 from lungnb.data.prompted.table import Clips, decade
 from lungnb.data.prompts import CONDITIONS, SEXES, SOUNDS
-from lungnb.errors import UserError
 
 REQUIRED = ["path", "sound"]
 OPTIONAL = ["patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]

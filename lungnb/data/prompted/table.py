@@ -1,7 +1,7 @@
 """The table of clips: one row a clip, the same columns whatever corpus it is from.
 
 A *clip* is what a prompt describes: a whole phone recording (COUGHVID, Coswara), or one labelled event of a stethoscope's
-(ICBHI, SPRSound). Readers return `Clips`, which to prompts are what `lungnb.data.events.Corpus` is to labels.
+(ICBHI, SPRSound). Readers return `Clips`, which to prompts are what `lungnb.data.corpus.Corpus` is to labels.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from typing import Literal
 import pandas as pd
 import pandera.pandas as pa
 
-from lungnb.data.events import validate
+from lungnb.core import UserError
+from lungnb.data.corpus import validate
 from lungnb.data.prompts import CONDITIONS, DECADES, SEXES, SOUNDS
-from lungnb.errors import UserError
 
 _text = {"dtype": "string", "nullable": True}
 
@@ -48,7 +48,7 @@ COLUMNS = list(CLIPS.columns)
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips and their provenance, as `lungnb.data.events.Corpus` is for events.
+    """Clips and their provenance, as `lungnb.data.corpus.Corpus` is for events.
 
     `root` is the folder that `table.path` is relative to. `n_missing` counts recordings that are listed but have no audio
     here; `skipped` says, by reason, how many clips or recordings a reader left out.

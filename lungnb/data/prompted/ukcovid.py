@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.prompted.folder import existing, read_csv, to_clips, translate
 from lungnb.data.prompted.table import Clips
-from lungnb.errors import UserError
 
 #: Column -> sound type.
 FILES = {"exhalation_file_name": "exhalation", "cough_file_name": "cough", "three_cough_file_name": "cough"}

@@ -1,0 +1,108 @@
+"""The notebooks as files: the source half of each pair, the stored half, the student's copy."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from lungnb.core import UserError, atomic_file, repository
+
+MAX_BYTES = 1_000_000
+_EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
+
+
+def folder() -> Path:
+    """The `notebooks` folder of the repository around the working directory, else of the one the package lies in."""
+    root = repository(Path.cwd()) or repository(Path(__file__))
+    if root is None:
+        raise UserError("There are no notebooks here; call lungnb inside a clone of its repository.")
+    return root / "notebooks"
+
+
+def find(names: list[str]) -> list[Path]:
+    """The sources of the notebooks called `names`, or of all of them."""
+    known = {path.stem: path for path in sorted(folder().glob("*.py"))}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(f"There is no notebook {unknown[0]!r}; the notebooks are {', '.join(known) or 'yet to come'}.")
+    return [known[name] for name in names or known]
+
+
+def load(source: Path) -> NotebookNode:
+    """The notebook whose source is `source`, without outputs, its cells numbered so that its text is the same each time."""
+    book = jupytext.read(source, fmt="py:percent")
+    for number, cell in enumerate(book.cells, start=1):
+        cell["id"] = f"cell-{number}"
+        cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
+    book["metadata"] = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    book["nbformat"], book["nbformat_minor"] = 4, 5
+    return nbformat.from_dict(book)
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def heading(book: NotebookNode) -> str:
+    """The first heading of a notebook."""
+    found = (re.search(r"^#+ +(.+)$", cell.source, re.M) for cell in book.cells if cell.cell_type == "markdown")
+    return next((match[1].strip() for match in found if match), "")
+
+
+def write_student_copies(target: Path) -> list[Path]:
+    """Write each notebook into `target` without its solutions and outputs. A file that is there is never overwritten."""
+    written = []
+    for source in find([]):
+        path = target / f"{source.stem}.ipynb"
+        if path.exists():
+            raise UserError(f"{path} exists and may hold a student's work; choose another folder or move it away.")
+        book = load(source)
+        book.cells = [cell for cell in book.cells if "solution" not in tags(cell)]
+        with atomic_file(path) as temporary:
+            nbformat.write(book, temporary)
+        written.append(path)
+    return written
+
+
+def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
+    """The executed notebook as it is kept: the source's cells with outputs and counts, no timings, no machine's paths."""
+    book = load(source)
+    for number, (cell, done) in enumerate(zip(book.cells, executed.cells, strict=True), start=1):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            _refuse_machine_details(cell, f"{source.stem}, cell {number} ({cell.source.splitlines()[0]!r})")
+    drop_widgets(book)
+    size = len(nbformat.writes(book).encode())
+    if size >= MAX_BYTES:
+        raise UserError(f"{source.stem} would be {size / 1e6:.1f} MB with its outputs; keep it under 1 MB.")
+    return book
+
+
+def drop_widgets(book: NotebookNode) -> None:
+    """Leave the text of each widget alone: it needs the kernel it was made in, and a page would load its script from outside."""
+    book.metadata.pop("widgets", None)
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+
+
+def _refuse_machine_details(cell: NotebookNode, where: str) -> None:
+    """Outputs that name this machine's folders or memory would differ on the next one."""
+    roots = {str(path) + "/" for path in (folder().parent, Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix))}
+    for output in cell.outputs:
+        texts = [output.get("text", ""), *output.get("traceback", [])]
+        texts += [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+        text = _EMBEDDED.sub("", "\n".join(texts))
+        for root in roots:
+            if root in text:
+                raise UserError(f"{where} shows the path {root} of this machine; print names, not absolute paths.")
+        if _ADDRESS.search(text):
+            raise UserError(f"{where} shows an address in memory; display the value, not the bare object.")

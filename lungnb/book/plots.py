@@ -1,0 +1,83 @@
+"""Drawings that several cells need; what a notebook draws once stays in the notebook."""
+
+from collections.abc import Sequence
+
+import librosa
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from lungnb.metrics.explain import mel_edges
+
+_TICKS_HZ = (100, 250, 500, 1000, 1500, 2000)
+
+
+def mel_axis(axes: Axes, n_mels: int = 64) -> None:
+    """Label the rows of a mel spectrogram, highest frequency on top, in Hz."""
+    centre = mel_edges(n_mels)[::-1]
+    axes.set_yticks(np.interp(_TICKS_HZ, centre[::-1], np.arange(n_mels)[::-1]), [str(hz) for hz in _TICKS_HZ])
+    axes.set_ylabel("frequency (Hz)")
+    axes.grid(False)
+
+
+def spectrogram(axes: Axes, levels: np.ndarray, seconds: float, title: str = "") -> None:
+    """Grey levels (n_mels, frames), row 0 = highest frequency, in magma over `seconds`."""
+    axes.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, len(levels) - 0.5, -0.5))
+    mel_axis(axes, len(levels))
+    axes.set(xlabel="time (s)", title=title)
+
+
+def mel(axes: Axes, db: np.ndarray, seconds: float, title: str = "", f_max: float = 4000) -> None:
+    """Log-mel spectrogram (n_mels, frames) in dB, row 0 = lowest frequency, bands from 0 to `f_max` Hz on the Slaney scale."""
+    axes.imshow(db, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, -0.5, len(db) - 0.5))
+    centre = librosa.mel_frequencies(len(db) + 2, fmin=0, fmax=f_max)[1:-1]
+    hertz = [hz for hz in (100, 250, 500, 1000, 2000, 3000) if hz < f_max]
+    axes.set_yticks(np.interp(hertz, centre, np.arange(len(db))), [str(hz) for hz in hertz])
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    axes.grid(False)
+    axes.label_outer()
+
+
+def hertz(axes: Axes, picture: np.ndarray, seconds: float, title: str = "", f_max: float = 150 * 22050 / 2048):
+    """A picture (rows, frames), row 0 = lowest frequency, over a linear axis of 0 to `f_max` Hz; returns what is drawn."""
+    axes.set(title=title)
+    axes.grid(False)
+    drawn = axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, f_max))
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    axes.label_outer()
+    return drawn
+
+
+def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -> None:
+    """Draw the true place of simulated sounds (columns start_s, end_s, low_hz, high_hz) over a spectrogram from `start_s`."""
+    centre = mel_edges(n_mels)
+    for box in boxes.itertuples():
+        low, high = (n_mels - 1 - np.interp(hz, centre, np.arange(n_mels)) for hz in (box.low_hz, box.high_hz))
+        width = max(box.end_s - box.start_s, 0.032)
+        axes.add_patch(
+            Rectangle((box.start_s - start_s, high), width, low - high, fill=False, edgecolor="white", linewidth=0.8)
+        )
+
+
+def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4) -> None:
+    """Boxes with a heading and a few lines each, joined by arrows, row by row."""
+    axes = figure.add_subplot()
+    rows = -(-len(stages) // per_row)
+    axes.set(xlim=(-0.02, per_row), ylim=(-rows, 0.02))
+    axes.axis("off")
+    for k, (heading, text) in enumerate(stages):
+        x, y = k % per_row, -(k // per_row) - 0.9
+        axes.add_patch(
+            FancyBboxPatch((x + 0.04, y), 0.8, 0.76, boxstyle="round,pad=0.03", facecolor="0.96", edgecolor="C0")
+        )
+        axes.text(x + 0.44, y + 0.62, heading, ha="center", va="center", fontweight="bold")
+        axes.text(x + 0.44, y + 0.29, text, ha="center", va="center", fontsize=8)
+        if k % per_row < per_row - 1 and k < len(stages) - 1:
+            axes.annotate(
+                "", (x + 1.01, y + 0.38), (x + 0.87, y + 0.38), arrowprops={"arrowstyle": "->", "color": "C0"}
+            )
+        elif k < len(stages) - 1:  # on to the next row, through the gap between the two
+            axes.plot([x + 0.44, x + 0.44, 0.44], [y - 0.03, y - 0.085, y - 0.085], color="C0", linewidth=1)
+            axes.annotate("", (0.44, y - 0.2), (0.44, y - 0.08), arrowprops={"arrowstyle": "->", "color": "C0"})

@@ -1,1 +1,0 @@
-"""One module a paper: plain nn.Module, shapes in the docstring."""

@@ -1,0 +1,147 @@
+"""Prompts to features: Flan-T5, or a tiny T5 whose tokenizer knows the words of the prompt grammar (fact sheet, section 3.3)."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+from lungnb.core import UserError
+
+MAX_TOKENS = 128
+UNCONDITIONAL = ""  # the prompt of a dropped condition
+SPECIAL = ("<pad>", "</s>", "<unk>")  # with T5's numbers 0, 1, 2
+
+#: T5Config of the encoder for use without a hub: 98,752 parameters, to be trained with the U-Net.
+TINY_T5 = {
+    "vocab_size": 256,
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_layers": 2,
+    "num_heads": 4,
+    "feed_forward_proj": "gated-gelu",
+    "dropout_rate": 0.0,
+}
+
+
+def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
+    """The frozen encoder and tokenizer of a Flan-T5: a hub name such as "google/flan-t5-base", or a local folder.
+
+    Raises UserError if they cannot be had from there as safetensors.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        encoder = T5EncoderModel.from_pretrained(source, use_safetensors=True)
+    except Exception as error:  # the hub, the network and the file each have errors of their own
+        raise UserError(
+            f"No T5 encoder could be had from {str(source)!r} ({first_line(error)}); give a folder with its config, tokenizer "
+            "and model.safetensors, or use the tiny encoder."
+        ) from error
+    return encoder.requires_grad_(False).eval(), tokenizer
+
+
+def tiny_text_encoder(texts: Iterable[str]) -> tuple[T5EncoderModel, PreTrainedTokenizerFast]:
+    """An untrained T5 encoder of 98,752 parameters and a tokenizer that knows the words in `texts`."""
+    tokenizer = word_tokenizer(texts)
+    return T5EncoderModel(T5Config(**TINY_T5)), tokenizer
+
+
+def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each word in `texts`, in lower case, and for the comma; others become <unk>.
+
+    Raises UserError if there are more words than the tiny encoder has embeddings for.
+    """
+    split = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(","), "isolated")])
+    words = sorted({word.lower() for text in texts for word, _ in split.pre_tokenize_str(text)} - {","})
+    vocabulary = [*SPECIAL, ",", *words]
+    if len(vocabulary) > TINY_T5["vocab_size"]:
+        raise UserError(
+            f"The prompts have {len(words)} different words, but the tiny text encoder holds "
+            f"{TINY_T5['vocab_size'] - len(SPECIAL) - 1}; use a Flan-T5, or fewer conditions."
+        )
+    words_only = Tokenizer(WordLevel({word: k for k, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    words_only.normalizer, words_only.pre_tokenizer = normalizers.Lowercase(), split
+    words_only.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    pad, end, unknown = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words_only, pad_token=pad, eos_token=end, unk_token=unknown, model_max_length=MAX_TOKENS
+    )
+
+
+def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and mask (B, L) int64 of prompts; L is that of the longest, at most 128.
+
+    Warns, one sentence each, of a prompt that is cut off and of words that the tokenizer does not know.
+    """
+    whole = tokenizer(list(prompts), verbose=False)
+    for prompt, tokens in zip(prompts, whole["input_ids"], strict=True):
+        if len(tokens) > MAX_TOKENS:
+            warnings.warn(
+                f"The prompt {_short(prompt)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
+                stacklevel=2,
+            )
+    cut = tokenizer(
+        list(prompts),
+        padding=True,
+        truncation=True,
+        max_length=MAX_TOKENS,
+        return_tensors="pt",
+        return_offsets_mapping=True,
+    )
+    spans = cut["offset_mapping"][cut["input_ids"] == tokenizer.unk_token_id].tolist()
+    rows = (cut["input_ids"] == tokenizer.unk_token_id).nonzero()[:, 0].tolist()
+    if unknown := sorted({prompts[row][first:last] for row, (first, last) in zip(rows, spans, strict=True)}):
+        warnings.warn(
+            f"The text encoder does not know {', '.join(map(repr, map(_short, unknown)))}; write prompts as "
+            "'A person is coughing, male, 40s, smoker'.",
+            stacklevel=2,
+        )
+    return cut["input_ids"], cut["attention_mask"]
+
+
+def encode(
+    prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device; gradients reach an encoder that is trained."""
+    tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
+    return encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """The features of distinct prompts: states (P, L, D) and mask (P, L); the first row is the unconditional prompt."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+    rows: dict[str, int]
+
+    def of(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, L, D) and mask (B, L) of these prompts, each of which was encoded before."""
+        index = torch.tensor([self.rows[prompt] for prompt in prompts], device=self.states.device)
+        return self.states[index], self.mask[index]
+
+
+@torch.no_grad()
+def encode_distinct(
+    prompts: Iterable[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
+) -> EncodedPrompts:
+    """Encode every distinct prompt once: structured prompts repeat, and the encoder can then leave the memory."""
+    distinct = list(dict.fromkeys([UNCONDITIONAL, *prompts]))
+    tokens, mask = (x.to(encoder.device) for x in tokenize(distinct, tokenizer))
+    pairs = zip(tokens.split(batch_size), mask.split(batch_size), strict=True)
+    states = torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs])
+    return EncodedPrompts(states, mask, {prompt: row for row, prompt in enumerate(distinct)})
+
+
+def _short(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[:length] + " ..."
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, as part of one sentence."""
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,232 @@
+"""What all runs share: the cache (exca), the readable folder of a run, grids, and what a report asks of a run.
+
+A run's folder under `LUNGNB_CACHE/runs` holds config.yaml, history.csv, predictions.parquet, metrics.json and
+model.safetensors; while it is trained also checkpoint.pt, from which a killed run goes on. Its key is made of the
+configuration, the fingerprint of the data and the code behind the run, so a change of any of them is another run.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import platform
+import signal
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+import pydantic
+import torch
+from exca import TaskInfra
+from safetensors.torch import load_file, save
+from tqdm import tqdm
+
+import lungnb
+from lungnb.core import UserError, atomic_file, cache_dir, disk_errors
+from lungnb.data.corpus import Corpus
+from lungnb.data.load import load_corpus
+from lungnb.training import State
+
+logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well
+
+
+@functools.cache
+def code_version(module: str) -> str:
+    """A hash of `module` and of all it imports from lungnb: the code behind a result, blind to comments and layout.
+
+    Simulators are imported by name alone (`lungnb.data.load`), so they do not count: what they write is in the fingerprint.
+    """
+    digest, trees, left = hashlib.blake2b(digest_size=5), {}, [module]
+    while left:
+        name = left.pop()
+        source = _source(name)
+        if name in trees or source is None:
+            continue
+        trees[name] = tree = ast.parse(source.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            if isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+                node.body = node.body[1:]
+    for name, tree in sorted(trees.items()):
+        digest.update(f"{name}:{ast.dump(tree)}".encode())
+    return digest.hexdigest()
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module of lungnb; None for other modules and for names that are none."""
+    package, *parts = module.split(".")
+    path = Path(lungnb.__file__).parent.joinpath(*parts)
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if package == "lungnb" and file.is_file()), None)
+
+
+class Run(pydantic.BaseModel):
+    """One experiment: the fields are all its choices, `result()` trains and evaluates it once and remembers.
+
+    corpus is the fingerprint of the data (`Corpus.fingerprint`), part of the key; where they lie (`data`) and what computes
+    (`device`) are not. An unknown field is an error.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    _exclude_from_cls_uid: ClassVar[tuple[str, ...]] = ("data", "device")
+    #: So small that one training cannot use several cores: without a GPU `run_all` trains one of them on each.
+    _small: ClassVar[bool] = False
+
+    corpus: str
+    data: str = "simulated"
+    n_patients: int = 40
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    infra: TaskInfra = TaskInfra(mode="retry")
+
+    def model_post_init(self, context: Any) -> None:
+        super().model_post_init(context)
+        if self.infra.folder is None:
+            self.infra._update(folder=cache_dir() / "runs", version=code_version(type(self).__module__))
+
+    @infra.apply
+    def result(self) -> dict[str, Any]:
+        """Train, evaluate, write the run's folder; returns what metrics.json holds."""
+        started, folder = time.monotonic(), self.infra.uid_folder(create=True)
+        with disk_errors(folder):
+            history, predictions, state, facts = self.compute(folder / "checkpoint.pt")
+            with atomic_file(folder / "history.csv") as path:
+                history.to_csv(path, index=False)
+            with atomic_file(folder / "predictions.parquet") as path:
+                predictions.to_parquet(path, index=False)
+            with atomic_file(folder / "model.safetensors") as path:
+                path.write_bytes(save(state))
+            facts |= {"seconds": round(time.monotonic() - started, 1), "device": device_name(self.device)}
+            with atomic_file(folder / "metrics.json") as path:  # last: a folder with metrics.json is whole
+                path.write_text(json.dumps(facts, indent=1))
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return facts
+
+    @abstractmethod
+    def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
+        """history, predictions, weights and a JSON-able dict of facts; `checkpoint` is where training may be resumed."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the finished run."""
+        self.result()
+        return self.infra.uid_folder()
+
+    @property
+    def uid(self) -> str:
+        """A short name of the run's key, as the manifests give it."""
+        return hashlib.blake2b(self.infra.uid().encode(), digest_size=5).hexdigest()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All choices of the run, as a plain dict."""
+        return json.loads(json.dumps(self.infra.config(uid=True, exclude_defaults=False)))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    @property
+    def state(self) -> State:
+        return load_file(self.folder / "model.safetensors")
+
+    @property
+    def device_name(self) -> str:
+        return self.result()["device"]
+
+    @property
+    def notes(self) -> list[str]:
+        return self.result()["notes"]
+
+    def load(self, name: str) -> Corpus:
+        """The corpus `name` of this run. Raises UserError if it is not the one that the run was made for."""
+        corpus = load_corpus(name, self.data, self.n_patients)
+        if corpus.fingerprint != self.corpus:
+            raise UserError(
+                f"{corpus.audio_root} has changed since this run was set up (fingerprint {corpus.fingerprint}, not "
+                f"{self.corpus}); make the run again from the corpus as it is now."
+            )
+        return corpus
+
+
+def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 8) -> None:
+    """Compute the results of `runs` that are not cached: in this process (None), as "local" processes, or by "slurm"."""
+    distinct = {run.infra.uid(): run for run in runs}
+    if cluster is None:
+        with disk_errors(cache_dir() / "runs"):
+            _side_by_side([r for r in distinct.values() if r._small and r.infra.status() != "completed"])
+            for run in distinct.values():
+                run.result()
+        return
+    by_class: dict[type, list[Run]] = {}
+    for run in distinct.values():
+        by_class.setdefault(type(run), []).append(run)
+    for group in by_class.values():  # an array holds tasks of one kind
+        infra = group[0].infra.clone_obj({"infra.cluster": cluster}).infra
+        with infra.job_array(max_workers=max_workers) as array:
+            array.extend(run.infra.clone_obj({"infra.cluster": cluster}) for run in group)
+        for run in array:
+            run.result()
+
+
+def _side_by_side(runs: Sequence[Run]) -> None:
+    """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; a single one, in none.
+
+    The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_pediatric.py).
+    """
+    if len(runs) < 2 or torch.get_num_threads() < 2 or torch.cuda.is_available():
+        return
+    settings = {"LUNGNB_PROGRESS": os.devnull} | {k: v for k, v in os.environ.items() if k.startswith("LUNGNB_")}
+    jobs = [_pool(torch.get_num_threads()).submit(_result, run, settings) for run in runs]
+    for job in tqdm(as_completed(jobs), "trainings", len(jobs), leave=False, disable="LUNGNB_PROGRESS" in os.environ):
+        job.result()
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that stay, with all they have loaded and prepared."""
+    context = multiprocessing.get_context(
+        "forkserver"
+    )  # a fork of this process might inherit a lock of one of its threads
+    context.set_forkserver_preload(["lungnb.training.experiment", "torch._dynamo"])  # the optimizer imports the latter
+    return ProcessPoolExecutor(workers, context, _start_worker)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted notebook is this process's business, which stops them
+
+
+def _result(run: Run, settings: dict[str, str]) -> None:
+    os.environ.update(settings)
+    run.result()
+
+
+def device_name(device: str = "auto") -> str:
+    """The name of the GPU or the processor, for provenance."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    models = (
+        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return (
+        f"CPU {models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    )
