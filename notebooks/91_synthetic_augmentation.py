@@ -62,7 +62,7 @@ from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_train
 from lungnb.papers.lungldm.presets import PRESETS
 from lungnb.metrics.recalls import recall_gains, recalls
 from lungnb.book.report import Report, comparison, recorded, recorded_from
-from lungnb.runs import run_all
+from lungnb.training.experiment import run_all
 from lungnb.papers.lungldm import synthesis as augmentation
 from lungnb.papers.lungldm.synthesis import classes_of, heard_in_training
 from lungnb.papers.lungldm.experiments import in_batches

@@ -61,7 +61,7 @@ def given():
 def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
     clips = SimpleNamespace(fingerprint="0123", table=range(1000))
     monkeypatch.setattr("lungnb.papers.lungldm.augmentation.load_clips", lambda data, n: clips)
-    source = (Path(__file__).parents[1] / "notebooks" / "04_lungldm.py").read_text()
+    source = (Path(__file__).parents[3] / "notebooks" / "04_lungldm.py").read_text()
     words = {"judge_of", "limited", "chain"}
     tree = ast.parse(source)
     tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in words]

@@ -13,8 +13,7 @@ from scipy import signal
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_folds, read_icbhi, read_split
-from lungnb.data.simulate import simulate_icbhi
-from lungnb.simulate import icbhi, physics
+from lungnb.simulate import icbhi, physics, simulate_icbhi
 
 N, SR = 24, 8000
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from lungnb.book import notebooks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 PINS = re.findall(r"^ +- ([\w.-]+)==([\w.]+)$", (ROOT / "environment.yml").read_text(), re.M)
 

@@ -10,7 +10,7 @@ import soundfile
 from lungnb.core import UserError
 from lungnb.data.check import check
 
-DATA = Path(os.environ.get("LUNGNB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("LUNGNB_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 needs_icbhi = pytest.mark.skipif(
     not (DATA / "icbhi").is_dir(), reason=f"no real recordings: {DATA / 'icbhi'} is not there (set LUNGNB_DATA)"
 )

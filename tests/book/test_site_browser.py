@@ -19,7 +19,7 @@ from lungnb.book.report import Report
 from lungnb.book.site import build
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
-STORED = Path(__file__).parents[1] / "notebooks" / "02_convlstm.ipynb"
+STORED = Path(__file__).parents[2] / "notebooks" / "02_convlstm.ipynb"
 SIMULATED = SimpleNamespace(name="sprsound", origin="simulated", origin_text="simulated", fingerprint="0")
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 

@@ -16,7 +16,7 @@ from lungnb.book.site.pages import write_pages
 from lungnb.core import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def docstrings():
