@@ -65,7 +65,7 @@ from lungnb.papers.aggregate import Learned, by_site, inverse_loss, maximum, sim
 from lungnb.published.audit import disagreements
 from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
-from lungnb.data.multisite import CROP_S, crops
+from lungnb.data.clips import CROP_S, crops
 from lungnb.simulate.multisite_plan import SITES as PLACES
 from lungnb.core import UserError
 from lungnb.metrics.explain import grad_cam

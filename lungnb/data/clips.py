@@ -6,16 +6,21 @@ augmentation and the released code's windows are such rows. They are planned and
 lives on the device; the training loop then takes batches from it by index and touches no item in Python.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.audio import AudioBank
+from lungnb.data.corpus import Corpus
 from lungnb.data.icbhi import LABELS
+from lungnb.data.multisite import CROP_S
 
 Padding = Literal["smart", "repeat", "reflect", "zero"]
+Direction = Literal["paper", "clean"]
 Segment = tuple[int, int, int]  # first sample in the bank, number of samples, step
 
 #: Recipes of concatenation-based augmentation in the released code: new label -> parents' labels and probability
@@ -31,6 +36,8 @@ CBA_RECIPES = {
         ("normal", "both", 0.1),
     ],
 }
+#: Share that a crop has in common with the next one (paediatric paper, section II).
+OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,37 @@ def plan_clips(
             rows.append((clip, a, b, y))
     segments, first, second, labels = zip(*rows, strict=True)
     return ClipPlan(n_samples, list(segments), np.stack([first, second], axis=1), np.array(labels))
+
+
+def crops(
+    length_s: float, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
+) -> np.ndarray:
+    """Starts (s) of the crops of a recording of `length_s` seconds, in the order in which they are cut.
+
+    clean: from the start onwards, each `crop_s` (1 - `overlap`) after the last. paper: these, and then backward from the
+    end, as only the authors' code says (fact sheet, 2): 21 crops of 30 s, not 11. Where the length is a multiple of the
+    step the backward crops repeat forward ones, and are kept: statistics over crops then count those twice. A backward
+    crop that starts at 0 s is left out, as there, where each of them lies one sample earlier than here.
+
+    Only full crops are cut: a recording shorter than one gives none, and is not padded (same place). Raises UserError for
+    a length, an overlap or a direction that is none.
+    """
+    return _walk(np.array([length_s], dtype=float), crop_s, overlap, direction)[1]
+
+
+def crop_table(
+    corpus: Corpus, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
+) -> pd.DataFrame:
+    """The `crops` of all recordings of a corpus with one row each: columns recording, start_s, end_s, in that order."""
+    events = corpus.events
+    if not events["recording"].is_unique:
+        raise UserError(
+            f"The corpus {corpus.name!r} has several events a recording; crop that of read_multisite or sprsound_view."
+        )
+    row, start_s = _walk((events["end_s"] - events["start_s"]).to_numpy(), crop_s, overlap, direction)
+    start_s = start_s + events["start_s"].to_numpy()[row]
+    recording = events["recording"].array.take(row)
+    return pd.DataFrame({"recording": recording, "start_s": start_s, "end_s": start_s + crop_s})
 
 
 def _windows(core: list[Segment], n: int) -> list[list[Segment]]:
@@ -174,3 +212,25 @@ def _slice(segments: list[Segment], start: int, n: int) -> list[Segment]:
             out.append((first + step * low, high - low, step))
         at += length
     return out
+
+
+def _walk(length_s: np.ndarray, crop_s: float, overlap: float, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
+    """For all crops of recordings of `length_s` (s): the recording's index, and the start (s)."""
+    if direction not in ("paper", "clean"):
+        raise UserError(f"There is no direction {direction!r} of crops; known are paper, clean.")
+    if not (0 < crop_s < math.inf and 0 <= overlap < 1):
+        raise UserError(
+            f"Crops are longer than 0 s and overlap by 0 up to 1, not {crop_s} s and {overlap}; correct them."
+        )
+    if not (np.isfinite(length_s) & (length_s >= 0)).all():
+        raise UserError("A recording's length is a number of seconds from 0 on; correct the one that is not.")
+    step = crop_s * (1 - overlap)
+    steps = (length_s - crop_s) / step
+    tiny = 1e-6  # of a step: rounding of lengths, less than a sample
+    forward = np.where(steps > -tiny, np.floor(steps + tiny) + 1, 0).astype(int)
+    backward = np.maximum(np.ceil(steps - tiny), 0).astype(int) * (direction == "paper")
+    n = forward + backward
+    row = np.repeat(np.arange(len(n)), n)
+    k = np.arange(n.sum()) - np.repeat(n.cumsum() - n, n)
+    back = k - forward[row]
+    return row, np.where(back < 0, k * step, length_s[row] - crop_s - back * step)

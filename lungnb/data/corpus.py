@@ -25,7 +25,8 @@ TOLERANCE_S = 0.05
 
 _text, _number = {"dtype": "string", "nullable": True}, {"dtype": "Float64", "nullable": True}
 
-#: Missing values are NA. `start_s` and `end_s` are seconds from the start of the recording at `path`.
+#: Missing values are NA. `split` is the data set's own part, `fold` that of a list published with it.
+#: `start_s` and `end_s` are seconds from the start of the recording at `path`.
 EVENTS = pa.DataFrameSchema(
     {
         "recording": pa.Column("string"),
@@ -40,6 +41,7 @@ EVENTS = pa.DataFrameSchema(
         "sex": pa.Column("string", pa.Check.isin(["female", "male"], error="sex is female or male"), nullable=True),
         "diagnosis": pa.Column(**_text),
         "split": pa.Column(**_text),
+        "fold": pa.Column("Int64", nullable=True),
     },
     checks=pa.Check(lambda df: df["end_s"] > df["start_s"], error="the event ends before it starts"),
     strict=True,

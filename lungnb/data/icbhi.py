@@ -26,6 +26,9 @@ POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
 
 _NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
 _AUDIO_FOLDERS = ["audio_and_txt_files", "ICBHI_final_database", "."]
+#: The fold list of the RespireNet repository.
+FOLD_LIST = "patient_list_foldwise.txt"
+_PATIENT_FILES = ["demographic_info.txt", "patient_diagnosis.csv"]
 _SPLIT_FILES = ["ICBHI_challenge_train_test.txt", "official_split.txt"]
 
 
@@ -43,9 +46,11 @@ def read_icbhi(folder: Path) -> Corpus:
     check_audio(folder, here, unit="cycle")
     people = _read_people(folder)
     split = read_split(folder).set_index("recording")["split"]
-    frame = here.join(people, on="patient").assign(split=here["recording"].map(split))
+    folds = read_folds(folder).set_index("patient")["fold"] if (folder / FOLD_LIST).exists() else {}
+    frame = here.join(people, on="patient").assign(split=here["recording"].map(split), fold=here["patient"].map(folds))
     events = validate_events(frame, here["where"], mend="correct that line or remove the recording's two files")
-    used = [folder / p for p in pd.unique(here["path"])] + [folder / p for p in pd.unique(here["annotation"])]
+    used = [folder / p for p in (*pd.unique(here["path"]), *pd.unique(here["annotation"]))]
+    used += [folder / p for p in (*_PATIENT_FILES, FOLD_LIST) if (folder / p).exists()]
     return Corpus(
         name="icbhi",
         events=events,
@@ -100,7 +105,7 @@ def read_split(folder: Path) -> pd.DataFrame:
 
 def read_folds(folder: Path) -> pd.DataFrame:
     """RespireNet's 80-20 split as its code ships it: columns patient, fold (0 to 4; fold 4 is the test fold)."""
-    path = _side_file(Path(folder), "patient_list_foldwise.txt", "the fold list of the RespireNet repository")
+    path = _side_file(Path(folder), FOLD_LIST, "the fold list of the RespireNet repository")
     rows = _read_pairs(path, "a patient and a fold from 0 to 4", lambda a, b: a.isdigit() and b in set("01234"))
     folds = pd.DataFrame({"patient": [a for a, _ in rows], "fold": [int(b) for _, b in rows]})
     twice = folds.loc[folds["patient"].duplicated(), "patient"]
@@ -119,7 +124,7 @@ def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
 
 def _read_people(folder: Path) -> pd.DataFrame:
     """Age, sex and diagnosis, indexed by patient."""
-    path, people = _side_file(folder, "demographic_info.txt", "the demographics of the database"), {}
+    path, people = _side_file(folder, _PATIENT_FILES[0], "the demographics of the database"), {}
     for n, line in enumerate(_read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -135,7 +140,7 @@ def _read_people(folder: Path) -> pd.DataFrame:
             ) from error
         people[patient] = (age, {"F": "female", "M": "male"}.get(sex, pd.NA))
     frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])
-    path = _side_file(folder, "patient_diagnosis.csv", "the diagnoses of the database")
+    path = _side_file(folder, _PATIENT_FILES[1], "the diagnoses of the database")
     rows = [line.replace(",", " ").split(None, 1) for line in _read_text(path).splitlines() if line[:1].isdigit()]
     return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
 

@@ -18,25 +18,21 @@ numbered within their cohort: GVA/7 and POA/7 are two children. A site that was 
 recorded twice is joined into one file, since the models have one layer a site (paper, section III). Other columns and sites
 are refused rather than left out: a mistyped site would else be a ninth one, which every other patient lacks.
 
-The paper's own cohorts are not public (fact sheet, 1). `sprsound_view` makes such a corpus of SPRSound, with four sites.
+The paper's own cohorts are not public (fact sheet, 1). `lungnb.data.sprsound.sprsound_view` makes such a corpus of
+SPRSound, with four sites.
 """
 
 import csv
 import io
-import math
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import soundfile
 
 from lungnb.core import UserError
-from lungnb.data import sprsound
 from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_events
-from lungnb.data.splits import grouped_folds
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
@@ -52,12 +48,8 @@ DIAGNOSES = {
     "wheezing disorder": "asthma",
 }
 LABELS = ["control", "pneumonia", "bronchiolitis", "asthma"]
-#: Labels of a patient in `sprsound_view`.
-VIEW_LABELS = ["normal", "adventitious"]
-#: Length of a crop (s) and the share it has in common with the next one (paper, section II).
-CROP_S, OVERLAP = 5.0, 0.5
-
-Direction = Literal["paper", "clean"]
+#: Length of a crop in seconds (paper, section II).
+CROP_S = 5.0
 
 _REQUIRED, _OPTIONAL = ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"]
 _SUFFIXES = (".wav", ".flac")
@@ -91,7 +83,7 @@ def read_multisite(folder: Path) -> Corpus:
         origin=origin_of(folder),
         fingerprint=fingerprint_files([*manifests, *listed, *named], folder),
         audio_root=folder,
-        skipped=_told({"audio files that no manifest names": len(unnamed)} | _too_short(events)),
+        skipped=counted({"audio files that no manifest names": len(unnamed)} | too_short(events)),
     )
 
 
@@ -106,136 +98,6 @@ def read_sites(folder: Path) -> list[str]:
         what = "names no site" if twice is None else f"names the site {twice!r} twice"
         raise UserError(f"{path} {what}; write each site on one line, or remove the file for the sites 1 to 8.")
     return sites
-
-
-def sprsound_view(corpus: Corpus) -> Corpus:
-    """SPRSound as patients x p1 to p4: one row a recording, whole; `label` is the patient's, normal or adventitious.
-
-    A patient is adventitious if any of its recordings here has an adventitious event, else normal (fact sheet, 1.2). Most
-    adventitious patients have normal recordings too: those carry the patient's label as the paper's do, and some of its
-    crops hold nothing abnormal. "Here" is all of `corpus`: select a part first for labels that do not look past it.
-
-    A site may hold several recordings, and `split` stays that of the recording: intra recordings are of train's patients,
-    so split by `patient_folds`, or train against inter. Poor Quality recordings have no events and are in no corpus, so 4
-    of the release's 292 patients are not here. p5 to p8 are counted in `skipped`. Raises UserError for another data set,
-    no recording at p1 to p4, and audio that cannot be read.
-    """
-    if corpus.name != "sprsound":
-        raise UserError(f"sprsound_view takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
-    here = corpus.events["position"].isin(sprsound.POSITIONS)
-    events = corpus.events[here]
-    if events.empty:
-        raise UserError(f"{corpus.audio_root} holds no recording at p1 to p4; fetch the 2022 release of SPRSound.")
-    ill = (events["label"] != "normal").groupby(events["patient"]).any()
-    rows = events.drop_duplicates("recording").reset_index(drop=True)
-    files = [corpus.audio_root / path for path in rows["path"]]
-    where = pd.Series([str(file) for file in files])
-    rows = rows.assign(
-        start_s=0.0,
-        end_s=[_duration_s(file, str(file)) for file in files],
-        label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
-    )
-    elsewhere = corpus.events.loc[~here, "recording"].nunique()
-    told = {"recordings at positions other than p1 to p4": elsewhere} | _too_short(rows)
-    return replace(
-        corpus,
-        name="sprsound-sites",
-        events=validate_events(rows, where, mend="fetch the recording again"),
-        skipped=corpus.skipped | _told(told),
-    )
-
-
-def crops(
-    length_s: float, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
-) -> np.ndarray:
-    """Starts (s) of the crops of a recording of `length_s` seconds, in the order in which they are cut.
-
-    clean: from the start onwards, each `crop_s` (1 - `overlap`) after the last. paper: these, and then backward from the
-    end, as only the authors' code says (fact sheet, 2): 21 crops of 30 s, not 11. Where the length is a multiple of the
-    step the backward crops repeat forward ones, and are kept: statistics over crops then count those twice. A backward
-    crop that starts at 0 s is left out, as there, where each of them lies one sample earlier than here.
-
-    Only full crops are cut: a recording shorter than one gives none, and is not padded (same place). Raises UserError for
-    a length, an overlap or a direction that is none.
-    """
-    return _walk(np.array([length_s], dtype=float), crop_s, overlap, direction)[1]
-
-
-def crop_table(
-    corpus: Corpus, crop_s: float = CROP_S, overlap: float = OVERLAP, direction: Direction = "paper"
-) -> pd.DataFrame:
-    """The `crops` of all recordings of a corpus with one row each: columns recording, start_s, end_s, in that order."""
-    events = corpus.events
-    if not events["recording"].is_unique:
-        raise UserError(
-            f"The corpus {corpus.name!r} has several events a recording; crop that of read_multisite or sprsound_view."
-        )
-    row, start_s = _walk((events["end_s"] - events["start_s"]).to_numpy(), crop_s, overlap, direction)
-    start_s = start_s + events["start_s"].to_numpy()[row]
-    recording = events["recording"].array.take(row)
-    return pd.DataFrame({"recording": recording, "start_s": start_s, "end_s": start_s + crop_s})
-
-
-def patient_folds(corpus: Corpus, n_folds: int, seed: int) -> pd.Series:
-    """A fold from 0 to `n_folds` - 1 for each event: patients whole, their labels and cohorts spread evenly.
-
-    Patients are counted, not recordings, so that a child with eight sites weighs no more than one with four. Raises
-    UserError if no label of a cohort has a patient for each fold.
-    """
-    people = corpus.events.drop_duplicates("patient")
-    most = people.groupby(["label", "split"], dropna=False).size().max()
-    if not 2 <= n_folds <= most:
-        raise UserError(
-            f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
-            "most; use from 2 to that many folds, or more patients."
-        )
-    fold = grouped_folds(people.assign(device=people["split"]), n_folds, seed)
-    folds = corpus.events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
-    check_folds(corpus, folds)
-    return folds
-
-
-def check_folds(corpus: Corpus, folds: pd.Series) -> None:
-    """Raise UserError if `folds`, a fold for each event, puts a patient in two folds or leaves an event without one."""
-    events = corpus.events.assign(fold=folds.reindex(corpus.events.index))
-    without = events[events["fold"].isna()]
-    if len(without):
-        first = without.iloc[0]
-        raise UserError(
-            f"The fold list gives none to {first['recording']} of patient {first['patient']} ({len(without)} rows in all); "
-            "add them, or leave them out of the corpus."
-        )
-    of = events.drop_duplicates(["patient", "fold"])
-    of = of[of["patient"].duplicated(keep=False)]
-    if len(of):
-        one, other = (row for _, row in of[of["patient"] == of["patient"].iloc[0]].iloc[:2].iterrows())
-        raise UserError(
-            f"The fold list puts patient {one['patient']} in two folds: {one['recording']} in {one['fold']} and "
-            f"{other['recording']} in {other['fold']} ({of['patient'].nunique()} such patients in all); give all recordings "
-            "of a patient one fold."
-        )
-
-
-def _walk(length_s: np.ndarray, crop_s: float, overlap: float, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
-    """For all crops of recordings of `length_s` (s): the recording's index, and the start (s)."""
-    if direction not in ("paper", "clean"):
-        raise UserError(f"There is no direction {direction!r} of crops; known are paper, clean.")
-    if not (0 < crop_s < math.inf and 0 <= overlap < 1):
-        raise UserError(
-            f"Crops are longer than 0 s and overlap by 0 up to 1, not {crop_s} s and {overlap}; correct them."
-        )
-    if not (np.isfinite(length_s) & (length_s >= 0)).all():
-        raise UserError("A recording's length is a number of seconds from 0 on; correct the one that is not.")
-    step = crop_s * (1 - overlap)
-    steps = (length_s - crop_s) / step
-    tiny = 1e-6  # of a step: rounding of lengths, less than a sample
-    forward = np.where(steps > -tiny, np.floor(steps + tiny) + 1, 0).astype(int)
-    backward = np.maximum(np.ceil(steps - tiny), 0).astype(int) * (direction == "paper")
-    n = forward + backward
-    row = np.repeat(np.arange(len(n)), n)
-    k = np.arange(n.sum()) - np.repeat(n.cumsum() - n, n)
-    back = k - forward[row]
-    return row, np.where(back < 0, k * step, length_s[row] - crop_s - back * step)
 
 
 def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
@@ -283,7 +145,7 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
             about
             | {
                 "path": file.relative_to(path.parents[1]).as_posix(),
-                "end_s": _duration_s(file, f"{where}: {cells['path']}"),
+                "end_s": duration_s(file, f"{where}: {cells['path']}"),
                 "label": DIAGNOSES[diagnosis],
                 "patient": f"{path.parent.name}/{patient}",
                 "position": site,
@@ -353,7 +215,7 @@ def _audio_file(cohort: Path, text: str, where: str) -> Path:
     return cohort / text
 
 
-def _duration_s(file: Path, what: str) -> float:
+def duration_s(file: Path, what: str) -> float:
     """Seconds of audio in `file`, called `what`."""
     try:
         info = soundfile.info(file)
@@ -364,7 +226,7 @@ def _duration_s(file: Path, what: str) -> float:
     return info.frames / info.samplerate
 
 
-def _too_short(events: pd.DataFrame) -> dict[str, int]:
+def too_short(events: pd.DataFrame) -> dict[str, int]:
     """Recordings and patients, by what is to be told of them, that are kept and yet give no crop."""
     short = events["end_s"] < CROP_S
     return {
@@ -375,7 +237,7 @@ def _too_short(events: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _told(counts: dict[str, int]) -> dict[str, int]:
+def counted(counts: dict[str, int]) -> dict[str, int]:
     return {reason: n for reason, n in counts.items() if n}
 
 

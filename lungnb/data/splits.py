@@ -13,7 +13,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
-from lungnb.data.icbhi import read_folds
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,13 @@ def official_disjoint(corpus: Corpus, fold: int) -> pd.Series:
 
 def respirenet(corpus: Corpus, fold: int) -> pd.Series:
     """RespireNet's 80-20 split: the patients of `fold` (4 in the released commands) are the test side."""
-    folds = read_folds(corpus.audio_root).set_index("patient")["fold"]
-    of_event = corpus.events["patient"].map(folds)
+    of_event = corpus.events["fold"]
     unknown = corpus.events.loc[of_event.isna(), "patient"].unique()
+    if of_event.isna().all():
+        raise UserError(
+            f"{corpus.audio_root / 'patient_list_foldwise.txt'} is missing (the fold list of the RespireNet repository); get it "
+            "with `lungnb data fetch icbhi` or copy it there."
+        )
     if len(unknown):
         raise UserError(
             f"{corpus.audio_root / 'patient_list_foldwise.txt'} gives no fold to patient {unknown[0]} "
@@ -98,6 +101,46 @@ def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
         for k, (_, rows) in enumerate(splitter.split(events, strata.astype(object), events["patient"].astype(object))):
             fold.iloc[rows] = k
     return fold
+
+
+def patient_folds(corpus: Corpus, n_folds: int, seed: int) -> pd.Series:
+    """A fold from 0 to `n_folds` - 1 for each event: patients whole, their labels and cohorts spread evenly.
+
+    Patients are counted, not recordings, so that a child with eight sites weighs no more than one with four. Raises
+    UserError if no label of a cohort has a patient for each fold.
+    """
+    people = corpus.events.drop_duplicates("patient")
+    most = people.groupby(["label", "split"], dropna=False).size().max()
+    if not 2 <= n_folds <= most:
+        raise UserError(
+            f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
+            "most; use from 2 to that many folds, or more patients."
+        )
+    fold = grouped_folds(people.assign(device=people["split"]), n_folds, seed)
+    folds = corpus.events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
+    check_folds(corpus, folds)
+    return folds
+
+
+def check_folds(corpus: Corpus, folds: pd.Series) -> None:
+    """Raise UserError if `folds`, a fold for each event, puts a patient in two folds or leaves an event without one."""
+    events = corpus.events.assign(fold=folds.reindex(corpus.events.index))
+    without = events[events["fold"].isna()]
+    if len(without):
+        first = without.iloc[0]
+        raise UserError(
+            f"The fold list gives none to {first['recording']} of patient {first['patient']} ({len(without)} rows in all); "
+            "add them, or leave them out of the corpus."
+        )
+    of = events.drop_duplicates(["patient", "fold"])
+    of = of[of["patient"].duplicated(keep=False)]
+    if len(of):
+        one, other = (row for _, row in of[of["patient"] == of["patient"].iloc[0]].iloc[:2].iterrows())
+        raise UserError(
+            f"The fold list puts patient {one['patient']} in two folds: {one['recording']} in {one['fold']} and "
+            f"{other['recording']} in {other['fold']} ({of['patient'].nunique()} such patients in all); give all recordings "
+            "of a patient one fold."
+        )
 
 
 def hold_out_validation(events: pd.DataFrame, seed: int, n_folds: int = 5, n_held: int = 1) -> pd.Series:

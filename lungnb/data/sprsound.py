@@ -14,13 +14,16 @@ under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Cr
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, check_audio, fingerprint_files, origin_of, validate_events
+from lungnb.data.multisite import counted, duration_s, too_short
 
 LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crackle", "wheeze+crackle"]
 #: The letters of the paper's Table 1, in the order of LABELS.
@@ -28,6 +31,8 @@ SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]
 RECORD_LABELS = ["Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality"]
 #: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not given.
 POSITIONS = ["p1", "p2", "p3", "p4"]
+#: Labels of a patient in `sprsound_view`.
+VIEW_LABELS = ["normal", "adventitious"]
 #: Folders of audio and of annotations, by part.
 PARTS = {
     "train": ("train2022_wav", "train2022_json"),
@@ -63,6 +68,43 @@ def read_sprsound(folder: Path) -> Corpus:
         audio_root=root,
         n_missing=len(recordings) - len(here),
         skipped={"recordings without events (poor quality)": silent} if silent else {},
+    )
+
+
+def sprsound_view(corpus: Corpus) -> Corpus:
+    """SPRSound as patients x p1 to p4: one row a recording, whole; `label` is the patient's, normal or adventitious.
+
+    A patient is adventitious if any of its recordings here has an adventitious event, else normal (fact sheet, 1.2). Most
+    adventitious patients have normal recordings too: those carry the patient's label as the paper's do, and some of its
+    crops hold nothing abnormal. "Here" is all of `corpus`: select a part first for labels that do not look past it.
+
+    A site may hold several recordings, and `split` stays that of the recording: intra recordings are of train's patients,
+    so split by `patient_folds`, or train against inter. Poor Quality recordings have no events and are in no corpus, so 4
+    of the release's 292 patients are not here. p5 to p8 are counted in `skipped`. Raises UserError for another data set,
+    no recording at p1 to p4, and audio that cannot be read.
+    """
+    if corpus.name != "sprsound":
+        raise UserError(f"sprsound_view takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
+    here = corpus.events["position"].isin(POSITIONS)
+    events = corpus.events[here]
+    if events.empty:
+        raise UserError(f"{corpus.audio_root} holds no recording at p1 to p4; fetch the 2022 release of SPRSound.")
+    ill = (events["label"] != "normal").groupby(events["patient"]).any()
+    rows = events.drop_duplicates("recording").reset_index(drop=True)
+    files = [corpus.audio_root / path for path in rows["path"]]
+    where = pd.Series([str(file) for file in files])
+    rows = rows.assign(
+        start_s=0.0,
+        end_s=[duration_s(file, str(file)) for file in files],
+        label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
+    )
+    elsewhere = corpus.events.loc[~here, "recording"].nunique()
+    told = {"recordings at positions other than p1 to p4": elsewhere} | too_short(rows)
+    return replace(
+        corpus,
+        name="sprsound-sites",
+        events=validate_events(rows, where, mend="fetch the recording again"),
+        skipped=corpus.skipped | counted(told),
     )
 
 

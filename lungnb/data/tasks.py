@@ -15,8 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 from lungnb.core import UserError
 from lungnb.data import icbhi, sprsound
 from lungnb.data.corpus import Corpus
-from lungnb.data.multisite import patient_folds, sprsound_view
-from lungnb.data.splits import grouped_folds
+from lungnb.data.splits import grouped_folds, patient_folds
+from lungnb.data.sprsound import sprsound_view
 
 Split = Literal["patients", "events (leaky)"]
 PARTS = ("train", "validation", "test")

@@ -16,8 +16,8 @@ from torch import nn
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
-from lungnb.data.multisite import patient_folds, sprsound_view
-from lungnb.data.splits import hold_out_validation
+from lungnb.data.splits import hold_out_validation, patient_folds
+from lungnb.data.sprsound import sprsound_view
 from lungnb.papers.pediatric_crops import Crops, Front, Images, images_of, samples_of
 from lungnb.papers.pediatric_model import SiteCNN
 from lungnb.training import State, fit, make_accelerator

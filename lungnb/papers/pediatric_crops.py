@@ -15,8 +15,8 @@ import torchaudio
 from torch import nn
 
 from lungnb.data.audio import audio_bank
+from lungnb.data.clips import CROP_S, crop_table
 from lungnb.data.corpus import Corpus
-from lungnb.data.multisite import CROP_S, crop_table
 from lungnb.features import CropSpectrogram
 
 Front = Literal["stft", "mel", "mfcc"]

@@ -12,21 +12,12 @@ from hypothesis import strategies as st
 
 from lungnb import UserError
 from lungnb.data.audio import audio_bank
+from lungnb.data.clips import crop_table, crops
 from lungnb.data.corpus import COLUMNS, Corpus, validate_events
 from lungnb.data.load import load_corpus
-from lungnb.data.multisite import (
-    DIAGNOSES,
-    LABELS,
-    SITES,
-    check_folds,
-    crop_table,
-    crops,
-    patient_folds,
-    read_multisite,
-    read_sites,
-    sprsound_view,
-)
-from lungnb.data.sprsound import read_sprsound
+from lungnb.data.multisite import DIAGNOSES, LABELS, SITES, read_multisite, read_sites
+from lungnb.data.splits import check_folds, patient_folds
+from lungnb.data.sprsound import read_sprsound, sprsound_view
 
 HEADER = "patient,site,path,diagnosis,age_years,sex,device\n"
 #: By cohort: lines of the manifest, and seconds and rate (Hz) of the files they name.

@@ -79,17 +79,18 @@ def test_validation_patients_are_nobodys_training_patients():
         hold_out_validation(few, seed=0)
 
 
-def test_unknown_names_and_empty_sides(tmp_path):
+def test_unknown_names_and_empty_sides():
     corpus = simulated()
     with pytest.raises(UserError, match="no split 'oficial'"):
         make_split(corpus, "oficial")
     with pytest.raises(UserError, match=r"fold 9\) leaves no event to test"):
         make_split(corpus, "respirenet", fold=9)
-    (tmp_path / "patient_list_foldwise.txt").write_text("1 0\n")
+    events = corpus.events
+    part = events.assign(fold=events["fold"].mask(events["patient"] == events["patient"].iloc[0]))
     with pytest.raises(UserError, match="gives no fold to patient"):
-        make_split(replace(corpus, audio_root=tmp_path), "respirenet")
+        make_split(replace(corpus, events=part), "respirenet")
     with pytest.raises(UserError, match=r"foldwise.txt is missing"):
-        make_split(replace(corpus, audio_root=tmp_path / "none"), "respirenet")
+        make_split(replace(corpus, events=events.assign(fold=pd.NA)), "respirenet")
 
 
 @pytest.mark.parametrize("text", ["1 0\n2\n", "1 0\n2 5\n", "1 0\nx 1\n"])

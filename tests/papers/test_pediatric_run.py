@@ -9,8 +9,9 @@ import torch
 
 from lungnb.core import UserError
 from lungnb.data.audio import audio_bank
+from lungnb.data.clips import crop_table
 from lungnb.data.load import load_corpus
-from lungnb.data.multisite import SITES, crop_table
+from lungnb.data.multisite import SITES
 from lungnb.features import CropSpectrogram
 from lungnb.papers.pediatric import (
     SCALE,

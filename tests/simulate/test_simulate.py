@@ -12,7 +12,7 @@ from scipy import signal
 
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
-from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_folds, read_icbhi, read_split
+from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_icbhi, read_split
 from lungnb.simulate import icbhi, physics, simulate_icbhi
 
 N, SR = 24, 8000
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def events(folder):
-    return read_icbhi(folder).events.merge(read_folds(folder), on="patient")
+    return read_icbhi(folder).events
 
 
 @pytest.fixture(scope="module")

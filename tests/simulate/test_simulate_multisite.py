@@ -10,7 +10,8 @@ from scipy import signal
 
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
-from lungnb.data.multisite import SITES, patient_folds, read_multisite
+from lungnb.data.multisite import SITES, read_multisite
+from lungnb.data.splits import patient_folds
 from lungnb.simulate import multisite, physics
 from lungnb.simulate.multisite import CLINICS, FILE_RATE, simulate_multisite
 from lungnb.simulate.multisite_plan import FULL_SIZE, MINUTES, make_plan, share_out
