@@ -67,7 +67,7 @@ from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data.load import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.features import MelImage, blank_rows, stretch_below
-from lungnb.metrics.classification import bootstrap_scores, score_rows, scores
+from lungnb.metrics.classification import score_rows, scores
 from lungnb.papers.respirenet_model import RespireNet
 from lungnb.configs import RESPIRENET
 from lungnb.book.report import Report, comparison, recorded, recorded_from
@@ -771,10 +771,10 @@ print("always normal:", scores(label, np.zeros_like(label)))
 
 # %% tags=["solution"]
 one = chosen(table_1["80-20 4-class | CNN+CBA+BRC"][0])
-widths = {
-    unit: bootstrap_scores(one.assign(patient=by)).loc["Score"].diff().iloc[-1] * 100
-    for unit, by in (("patients", one["patient"]), ("cycles", np.arange(len(one))))
-}
+widths = {}
+for unit, by in (("patients", one["patient"]), ("cycles", np.arange(len(one)))):
+    row = score_rows(unit, [one.assign(patient=by)]).set_index("metric").loc["Score"]
+    widths[unit] = row["high"] - row["low"]
 print(
     {unit: f"{w:.1f} points" for unit, w in widths.items()},
     "- patients: a new clinic sends new patients, not new cycles",

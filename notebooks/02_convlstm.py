@@ -65,7 +65,7 @@ from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import StackedMaps, decibels
-from lungnb.metrics.classification import biocas_scores, bootstrap_scores, score_rows
+from lungnb.metrics.classification import biocas_scores, score_rows
 from lungnb.papers.convlstm_model import INPUTS, Convolutions, ConvLSTM, Metadata
 from lungnb.configs import CONVLSTM, CONVLSTM_SETTINGS
 from lungnb.book.report import Report, comparison, recorded, recorded_from
@@ -759,7 +759,8 @@ print(torch.equal(row_major[0, 1], array[0, :, 0, 1]), torch.equal(time_major[0,
 # %% tags=["solution"]
 frame = predictions(best["full"][0], "inter")
 for unit, drawn in (("children", frame["patient"]), ("events", np.arange(len(frame)))):
-    low, high = bootstrap_scores(frame.assign(patient=drawn), biocas_scores).loc["Score"]
+    rows = score_rows(unit, [frame.assign(patient=drawn)], biocas_scores, 1).set_index("metric")
+    low, high = rows.loc["Score", ["low", "high"]]
     print(f"{unit}: {low:.3f} to {high:.3f}, {high - low:.3f} wide")
 
 # %% [markdown]

@@ -954,12 +954,8 @@ def inter(runs: list[PediatricRun], rule: str) -> pd.DataFrame:
 
 
 def over_seeds(row: str, tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Scores of patients, mean and sd over seeds; the interval is that of the mean p over seeds."""
-    each = pd.DataFrame([patient_scores(t)["ours"] for t in tables])
-    pooled = tables[0].assign(p=np.mean([t["p"].reindex(tables[0].index) for t in tables], axis=0))
-    bounds = patient_scores(pooled)[["low", "high"]]
-    frame = pd.DataFrame({"metric": each.columns, "ours": each.mean().to_numpy(), "sd": each.std().to_numpy()})
-    return frame.join(bounds, on="metric").assign(row=row, n_seeds=len(tables))
+    """Scores of patients, mean and sd over seeds, with intervals over patients."""
+    return patient_scores(tables).rename_axis("metric").reset_index().assign(row=row)
 
 
 # %%

@@ -50,7 +50,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lungnb.data.tasks import TASKS, label_maps, parts_of, task_of
 from lungnb.core import UserError
-from lungnb.metrics.evaluate import METRICS, evaluate, metrics, paired, tally
+from lungnb.metrics.classification import METRICS, class_scores, evaluate, paired, table_scores
 from lungnb.classification.harness import harness_of
 from lungnb.classification.networks import FRONT_OF, Classifier
 from lungnb.book.report import Report, comparison, recorded, recorded_from
@@ -128,7 +128,7 @@ Code(inspect.getsource(Classifier.forward), language="python")
 # drawing patients anew is a product of matrices:
 
 # %%
-Code(inspect.getsource(metrics), language="python")
+Code(inspect.getsource(class_scores), language="python")
 
 # %% [markdown]
 # ## 3. The comparison
@@ -414,7 +414,7 @@ for task in grid:
 # %% tags=["solution", "nbval-check-output"]
 label = np.repeat([0, 1, 2, 3], 5)
 lazy = pd.DataFrame({"patient": "a", "label": label, "predicted": 0, "p0": 1.0, "p1": 0.0, "p2": 0.0, "p3": 0.0})
-print({name: round(float(v), 3) for name, v in zip(METRICS, metrics(tally(lazy))[0])})
+print({name: round(float(v), 3) for name, v in table_scores(lazy).items()})
 
 # %% [markdown]
 # **2.** Ten patients give a hundred sounds each, and a model is right on all sounds of nine patients and wrong on all of the tenth. How wide is the 95 % interval of its AS if you draw patients, and how wide if you (wrongly) draw sounds?

@@ -55,12 +55,11 @@ from lungnb import published
 from lungnb.book import plots
 from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, SHARES, experiment_of
 from lungnb.data.prompts import SOUNDS
-from lungnb.metrics.evaluate import evaluate, paired
+from lungnb.metrics.classification import evaluate, paired, per_class_recall
 from lungnb.metrics.fidelity_labels import adherence
 from lungnb.metrics.finding import Interval, effect, finding
 from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
 from lungnb.papers.lungldm.presets import PRESETS
-from lungnb.metrics.recalls import recall_gains, recalls
 from lungnb.book.report import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.lungldm import synthesis as augmentation
@@ -268,7 +267,9 @@ for name, tables in tested.items():
     scores = evaluate(tables).query("metric in ['balanced accuracy', 'macro F1']")
     lines += [scores.assign(row=name)]
     lines += [
-        recalls(tables, {k: v for k, v in together.items() if v}).rename(columns={"row": "metric"}).assign(row=name)
+        per_class_recall(tables, {k: v for k, v in together.items() if v})
+        .rename(columns={"row": "metric"})
+        .assign(row=name)
     ]
 scored = pd.concat(lines).replace({"metric": {k: f"recall, {k}" for k in together}})
 every = sum(groups.values(), [])
@@ -290,7 +291,7 @@ lines = []
 for name, tables in tested.items():
     if name != RECORDED:
         gain = paired(tables, tested[RECORDED]).query("metric in ['balanced accuracy', 'macro F1']")
-        by_group = recall_gains(tables, tested[RECORDED], {k: v for k, v in together.items() if v})
+        by_group = per_class_recall(tables, {k: v for k, v in together.items() if v}, tested[RECORDED])
         lines += [gain.assign(row=name), by_group.rename(columns={"row": "metric"}).assign(row=name)]
 gains = (
     pd.concat(lines).replace({"metric": {k: f"recall, {k}" for k in together}}).assign(n_seeds=len(experiment.seeds))
@@ -328,10 +329,10 @@ report.figure("gain-by-share", fig, runs=every, note="95 % intervals over patien
 # ### Type by type
 
 # %%
-base = recalls(tested[RECORDED], {name: [k] for name, k in index.items()}).assign(metric="recorded")
+base = per_class_recall(tested[RECORDED], {name: [k] for name, k in index.items()}).assign(metric="recorded")
 lines = [base]
 for added in SHARES:
-    per_type = recall_gains(tested[f"+ 200% {added}"], tested[RECORDED], {name: [k] for name, k in index.items()})
+    per_type = per_class_recall(tested[f"+ 200% {added}"], {name: [k] for name, k in index.items()}, tested[RECORDED])
     lines.append(per_type.assign(metric=f"gain, + 200% {added}", n_seeds=len(experiment.seeds)))
 by_type = pd.concat(lines).assign(row=lambda x: x["row"] + np.where(x["row"].isin(rare), " (rare)", ""))
 report.table(

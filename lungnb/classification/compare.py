@@ -23,7 +23,7 @@ from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.data.tasks import Split, Task, parts_of, task_of
 from lungnb.features import BlankRegionClipping
-from lungnb.metrics.evaluate import METRICS, metrics, tally
+from lungnb.metrics.classification import table_scores
 from lungnb.papers.convlstm_model import INPUTS, Metadata
 from lungnb.papers.respirenet_model import Backbone
 from lungnb.training import State
@@ -97,7 +97,7 @@ class CompareRun(Run):
             "patients": home.units.groupby("part")["patient"].nunique().to_dict(),
             "training_seconds": round(seconds, 2),
             "clips_per_second": round(1 / per_clip, 1),
-            "scores": dict(zip(METRICS, metrics(tally(chosen))[0].tolist(), strict=True)),
+            "scores": table_scores(chosen),
         }
         return history, predicted, state, facts
 

@@ -1,11 +1,30 @@
-"""Scores, each under the name of who defined it, and intervals that know patients are the unit of evidence."""
+"""Scores of classifiers, and one way to say how sure they are: patients are drawn anew, for every notebook in the same way.
 
-import warnings
-from collections.abc import Callable, Sequence
+Predictions are a table, one row a scored event or patient: patient, label and predicted (class indices, 0 is normal), and for
+AUROC the probabilities p0, p1, ... Several tables are several training seeds; a score is the mean over them, in each drawing of
+the patients too. `draw` and `interval` are the only places where anything is drawn anew or an interval is made.
+
+What a score needs of a patient is its confusion counts and, for AUROC, whom its events outrank. So drawing patients anew is a
+product of matrices and not a loop over events.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import DegenerateDataWarning, bootstrap
+
+from lungnb.core import UserError
+
+METRICS = ["Se", "Sp", "AS", "HS", "Score", "balanced accuracy", "macro F1", "AUROC"]
+N_RESAMPLES = 2000
+#: From Se and Sp to everything a paper reports.
+Formulas = Callable[[float, float], dict[str, float]]
+#: Row of a table -> the classes whose mean recall it is.
+Groups = Mapping[str, Sequence[int]]
+
+
+# ---- scores by the name of who defined them
 
 
 def sensitivity(label: np.ndarray, predicted: np.ndarray) -> float:
@@ -23,13 +42,12 @@ def specificity(label: np.ndarray, predicted: np.ndarray) -> float:
     return _ratio((np.asarray(predicted) == label)[normal].sum(), normal.sum())
 
 
-def icbhi_score(se: float, sp: float) -> float:
-    """Score = (Se + Sp) / 2 (RespireNet, section III)."""
-    return (se + sp) / 2
+def _ratio(hits: int, of: int) -> float:
+    return float(hits / of) if of else float("nan")
 
 
 def average_score(se: float, sp: float) -> float:
-    """AS = (Se + Sp) / 2 (BioCAS 2022 challenge; the Conv-LSTM paper, section 4.2)."""
+    """AS = (Se + Sp) / 2 (BioCAS 2022 challenge; the Conv-LSTM paper, section 4.2), the "Score" of RespireNet, section III."""
     return (se + sp) / 2
 
 
@@ -50,7 +68,7 @@ def total_score(se: float, sp: float) -> float:
 
 def icbhi_scores(se: float, sp: float) -> dict[str, float]:
     """Sp, Se and Score, as RespireNet reports them."""
-    return {"Sp": sp, "Se": se, "Score": icbhi_score(se, sp)}
+    return {"Sp": sp, "Se": se, "Score": average_score(se, sp)}
 
 
 def biocas_scores(se: float, sp: float) -> dict[str, float]:
@@ -59,114 +77,216 @@ def biocas_scores(se: float, sp: float) -> dict[str, float]:
     return named | {"Score": challenge_score(se, sp), "TS": total_score(se, sp)}
 
 
-#: From Se and Sp to everything a paper reports.
-Formulas = Callable[[float, float], dict[str, float]]
-
-
 def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_scores) -> dict[str, float]:
     """The scores of `formulas`, as fractions."""
     named = formulas(sensitivity(label, predicted), specificity(label, predicted))
     return {name: float(value) for name, value in named.items()}
 
 
-def bootstrap_scores(
-    predictions: pd.DataFrame, formulas: Formulas = icbhi_scores, seed: int = 0, n_resamples: int = 2000
-) -> pd.DataFrame:
-    """95 % percentile intervals of `scores` when whole patients are drawn anew: columns low, high; one row a score.
+# ---- drawing patients anew
 
-    predictions: columns patient, label, predicted. Cycles of one patient are alike, so drawing cycles would make the
-    intervals far too narrow. A draw without a normal or an abnormal event counts for neither bound.
+
+def draw(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each of `n` patients counts (1 + n_resamples, n): first each once, then as drawn with replacement."""
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
+    return np.vstack([np.ones((1, n)), times])
+
+
+def interval(drawn: np.ndarray) -> np.ndarray:
+    """Ends (2, M) of the 95 % percentile intervals of M scores, from their values (seeds, drawings, M).
+
+    The values are averaged over the seeds, then the 2.5th and 97.5th percentiles over the drawings are taken. A drawing in which
+    a score is NaN, for want of a class, does not count. Seeds are taken as they are; whoever wants them drawn as well (a
+    two-way interval) changes this function alone.
     """
-    hit = predictions["label"] == predictions["predicted"]
-    normal = predictions["label"] == 0
-    counts = pd.DataFrame({"a": hit & ~normal, "b": ~normal, "c": hit & normal, "d": normal})
-    per_patient = counts.groupby(predictions["patient"].to_numpy()).sum().to_numpy().T.astype(float)
-    names = list(formulas(0.0, 0.0))
-    if per_patient.shape[1] < 2:
-        return pd.DataFrame({"low": np.nan, "high": np.nan}, index=names)
-
-    def statistic(a, b, c, d, axis=-1):
-        with np.errstate(invalid="ignore"):
-            se, sp = a.sum(axis) / b.sum(axis), c.sum(axis) / d.sum(axis)
-        return np.stack(list(formulas(se, sp).values()))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DegenerateDataWarning
-        )  # of few patients, or all right: the percentiles below stand
-        drawn = bootstrap(
-            tuple(per_patient),
-            statistic,
-            paired=True,
-            vectorized=True,
-            n_resamples=n_resamples,
-            method="percentile",
-            rng=seed,
-        ).bootstrap_distribution
-    finite = [row[np.isfinite(row)] for row in drawn]
-    bounds = [np.percentile(row, [2.5, 97.5]) if len(row) else (np.nan, np.nan) for row in finite]
-    return pd.DataFrame(bounds, columns=["low", "high"], index=names)
+    finite = [column[np.isfinite(column)] for column in drawn.mean(axis=0).T]
+    return np.array([np.percentile(x, [2.5, 97.5]) if len(x) else (np.nan, np.nan) for x in finite]).T
 
 
-def _ratio(hits: int, of: int) -> float:
-    return float(hits / of) if of else float("nan")
+@dataclass(frozen=True)
+class Counts:
+    """confusion: (P, C, C) of P patients, by label and prediction. concordant: (P, P), how many pairs of an abnormal event of the
+    one and a normal event of the other are in the right order of p(abnormal), a tie being half; None without probabilities."""
+
+    confusion: np.ndarray
+    concordant: np.ndarray | None
+
+
+def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_classes: int = 0) -> Counts:
+    """Counts of each of `patients` (all of the table if None, sorted). Raises UserError for a probability that is NaN."""
+    names = predictions["patient"].to_numpy(str)
+    patients = np.unique(names) if patients is None else np.asarray(patients)
+    at = np.searchsorted(patients, names)
+    label, predicted = (predictions[c].to_numpy(int) for c in ("label", "predicted"))
+    columns = [c for c in predictions.columns if c[0] == "p" and c[1:].isdigit()]
+    if bad := [c for c in columns if predictions[c].isna().any()]:
+        raise UserError(
+            f"{bad[0]} of the predictions is NaN in {predictions[bad[0]].isna().sum()} rows; train it again."
+        )
+    n_classes = max(n_classes, len(columns), label.max(initial=0) + 1, predicted.max(initial=0) + 1)
+    confusion = np.zeros((len(patients), n_classes, n_classes))
+    np.add.at(confusion, (at, label, predicted), 1)
+    if "p0" not in columns:
+        return Counts(confusion, None)
+    p, abnormal, of = 1 - predictions["p0"].to_numpy(float), label > 0, np.eye(len(patients))[at]
+    right = (p[abnormal][:, None] > p[~abnormal]) + 0.5 * (p[abnormal][:, None] == p[~abnormal])
+    return Counts(confusion, of[abnormal].T @ right @ of[~abnormal])  # pairs of events summed to pairs of patients
+
+
+def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
+    """METRICS and accuracy, each (R,), where the patients count `times` (R, P). What has no event to be of is NaN.
+
+    Se is exact-class recall over all abnormal events, Score the BioCAS challenge's (AS + HS) / 2. Balanced accuracy and macro F1
+    are means over the classes that have an event in the whole table: a drawing that misses one of them is NaN, for the mean over
+    fewer classes is another quantity. AUROC is of p(abnormal) = 1 - p0, normal against all else.
+    """
+    confusion = np.einsum("rp,pij->rij", times, counts.confusion)
+    support, hits = confusion.sum(2), np.diagonal(confusion, axis1=1, axis2=2)
+    normal, abnormal = support[:, 0], support[:, 1:].sum(1)
+    classes = counts.confusion.sum((0, 2)) > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        named = biocas_scores(hits[:, 1:].sum(1) / abnormal, hits[:, 0] / normal)
+        f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(1)), np.nan)
+        named |= {"balanced accuracy": (hits / support)[:, classes].mean(1), "macro F1": f1[:, classes].mean(1)}
+        named |= {"accuracy": hits.sum(1) / support.sum(1), "AUROC": np.full(len(times), np.nan)}
+        if counts.concordant is not None:
+            pairs = np.einsum("rp,pq,rq->r", times, counts.concordant, times, optimize=True)
+            named["AUROC"] = pairs / (abnormal * normal)
+    return named
+
+
+def group_recall(counts: Counts, times: np.ndarray, groups: Groups) -> dict[str, np.ndarray]:
+    """Of each group the mean recall (R,) over its classes that have an event in the whole table; see `class_scores`."""
+    confusion = np.einsum("rp,pij->rij", times, counts.confusion)
+    present = counts.confusion.sum((0, 2)) > 0
+    with np.errstate(invalid="ignore"):
+        recall = np.diagonal(confusion, axis1=1, axis2=2) / confusion.sum(2)
+    of = {name: [k for k in classes if k < len(present) and present[k]] for name, classes in groups.items()}
+    return {name: recall[:, k].mean(1) if k else np.full(len(times), np.nan) for name, k in of.items()}
+
+
+def _estimate(
+    tables: Sequence[pd.DataFrame],
+    score: Callable[[Counts, np.ndarray], dict[str, np.ndarray]],
+    base: Sequence[pd.DataFrame] = (),
+    n_resamples: int = N_RESAMPLES,
+) -> pd.DataFrame:
+    """A row a score: ours and sd over `tables`, n_seeds, low, high. With `base`, of the difference to it in the same drawings of
+    patients, and ahead, the share of drawings in which the difference is above 0, a tie being half."""
+    every = [*tables, *base]
+    patients = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in every]))
+    times = draw(len(patients), n_resamples)
+    n_classes = 1 + max(int(t[["label", "predicted"]].max(axis=None)) for t in every)
+    counts = [count(t, patients, n_classes) for t in every]
+    named = [score(c, times) for c in counts]
+    drawn = np.stack([np.stack([*each.values()], axis=1) for each in named])  # (seeds, 1 + drawings, scores)
+    ours, rest = drawn[: len(tables)], {}
+    if base:
+        label = [c.confusion.sum(2) for c in counts]
+        if any((other != label[0]).any() for other in label):
+            raise UserError(
+                "Two models can be compared on the same events only; give both the same task, fold, split and unit."
+            )
+        ours = (ours.mean(0) - drawn[len(tables) :].mean(0))[None]
+        gain = np.where(np.isnan(ours[0, 1:]), np.nan, (ours[0, 1:] > 0) + 0.5 * (ours[0, 1:] == 0))
+        rest = {"ahead": [np.nanmean(x) if np.isfinite(x).any() else np.nan for x in gain.T]}
+    else:
+        rest = {"sd": pd.DataFrame(ours[:, 0]).std().to_numpy(), "n_seeds": len(tables)}
+    low, high = interval(ours[:, 1:]) if len(patients) > 1 else np.full((2, ours.shape[2]), np.nan)
+    return pd.DataFrame({"ours": ours[:, 0].mean(0), **rest, "low": low, "high": high}, index=list(named[0]))
+
+
+# ---- what notebooks ask
+
+
+def table_scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """METRICS of one table."""
+    counts = count(predictions)
+    named = class_scores(counts, np.ones((1, len(counts.confusion))))
+    return {name: float(named[name][0]) for name in METRICS}
+
+
+def evaluate(predictions: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
+    """METRICS of one model, one table of predictions a seed: metric, ours, sd, n_seeds, low, high (see `interval`)."""
+    return _estimate(predictions, class_scores, (), n_resamples).loc[METRICS].rename_axis("metric").reset_index()
+
+
+def paired(one: Sequence[pd.DataFrame], other: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
+    """How much better `one` is than `other` on the same events: metric, ours (the difference), low, high, ahead.
+
+    The same patients are drawn for both, so that what is hard about a patient cancels. Raises UserError if the two were not
+    asked about the same events.
+    """
+    table = _estimate(one, class_scores, other, n_resamples).loc[METRICS].rename_axis("metric").reset_index()
+    return table[["metric", "ours", "low", "high", "ahead"]]
+
+
+def per_class_recall(
+    predictions: Sequence[pd.DataFrame],
+    groups: Groups,
+    base: Sequence[pd.DataFrame] = (),
+    n_resamples: int = N_RESAMPLES,
+) -> pd.DataFrame:
+    """Mean recall of each group of classes: row, ours, sd, n_seeds, low, high. With `base` what is gained over it, paired."""
+    table = _estimate(predictions, lambda c, times: group_recall(c, times, groups), base, n_resamples)
+    return table.drop(columns="ahead", errors="ignore").rename_axis("row").reset_index()
 
 
 def score_rows(
     row: str, predictions: Sequence[pd.DataFrame], formulas: Formulas = icbhi_scores, unit: float = 100
 ) -> pd.DataFrame:
-    """`scores` as rows of a comparison: one frame of predictions a seed -> row, metric, ours, sd, n_seeds, low, high.
+    """`scores` as rows of a comparison, one table of predictions a seed: row, metric, ours, sd, n_seeds, low, high.
 
-    ours and sd are over seeds; low and high are the interval over patients with the seeds' predictions pooled. unit: 100 for
-    percent, 1 for fractions.
+    unit: 100 for percent, 1 for fractions.
     """
-    each = pd.DataFrame([scores(p["label"], p["predicted"], formulas) for p in predictions]) * unit
-    interval = bootstrap_scores(pd.concat(predictions), formulas) * unit
-    return pd.DataFrame(
-        {
-            "row": row,
-            "metric": each.columns,
-            "ours": each.mean().to_numpy(),
-            "sd": each.std().to_numpy(),
-            "n_seeds": len(each),
-            **interval.loc[each.columns].to_dict("list"),
-        }
-    )
+
+    def score(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
+        named = class_scores(counts, times)
+        return formulas(named["Se"], named["Sp"])
+
+    table = _estimate([p[["patient", "label", "predicted"]] for p in predictions], score)
+    table[["ours", "sd", "low", "high"]] *= unit
+    return table.rename_axis("metric").reset_index().assign(row=row)[["row", "metric", *table.columns]]
 
 
-def patient_scores(patients: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
-    """Scores of a decision for each patient, with 95 % percentile intervals when the patients are drawn anew.
+def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Scores of a decision for each patient, one table a seed: columns ours, sd, n_seeds, low, high.
 
-    patients: one row each, label (1: case) and p (of case; above 0.5 is called a case). Rows accuracy, balanced accuracy,
-    sensitivity, specificity, AUROC; columns ours, low, high. A score that lacks one kind of patient is NaN.
+    patients: indexed by patient; label (1: case) and p (of case; above 0.5 is called a case). Rows accuracy, balanced accuracy,
+    sensitivity, specificity, AUROC, NaN where one kind of patient is missing. Raises UserError for a p that is NaN.
     """
-    case, p = patients["label"].to_numpy() == 1, patients["p"].to_numpy(float)
-    hit, n = (p > 0.5) == case, len(patients)
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
-    times = np.vstack([np.ones(n, dtype=int), times]).astype(float)  # first the patients as they are
-    cases, controls = times[:, case], times[:, ~case]
-    above = (p[case][:, None] > p[~case]) + 0.5 * (p[case][:, None] == p[~case])
-    with np.errstate(invalid="ignore"):
-        se, sp = cases @ hit[case] / cases.sum(1), controls @ hit[~case] / controls.sum(1)
-        auroc = (cases @ above * controls).sum(1) / (cases.sum(1) * controls.sum(1))
-    drawn = {
-        "accuracy": times @ hit / n,
-        "balanced accuracy": (se + sp) / 2,
-        "sensitivity": se,
-        "specificity": sp,
-        "AUROC": auroc,
-    }
-    rows = {}
-    for name, (value, *others) in drawn.items():
-        finite = np.array(others)[np.isfinite(others)]
-        rows[name] = (value, *(np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["ours", "low", "high"])
+    tables = [patients] if isinstance(patients, pd.DataFrame) else patients
+    frames = [
+        pd.DataFrame({"patient": t.index.astype(str), "label": t["label"].to_numpy(int)}).assign(
+            predicted=(t["p"].to_numpy(float) > 0.5).astype(int),
+            p0=1 - t["p"].to_numpy(float),
+            p1=t["p"].to_numpy(float),
+        )
+        for t in tables
+    ]
+    table = _estimate(frames, class_scores).rename(index={"Se": "sensitivity", "Sp": "specificity"})
+    table.loc["balanced accuracy"] = table.loc[
+        "AS"
+    ]  # the same where both kinds are there, and NaN where one is missing
+    return table.loc[["accuracy", "balanced accuracy", "sensitivity", "specificity", "AUROC"]]
 
 
 def confusion(patients: pd.DataFrame) -> dict[str, float]:
-    """TP, TN, FP, FN, accuracy and balanced accuracy of `patient_scores`' table."""
+    """TP, TN, FP, FN, accuracy and balanced accuracy of a table of `patient_scores`."""
+    value = patient_scores(patients)["ours"]
     case, called = patients["label"] == 1, patients["p"] > 0.5
-    tp, tn, fp, fn = (int(x.sum()) for x in (case & called, ~case & ~called, ~case & called, case & ~called))
-    balanced = (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
-    counts = {"TP": tp, "TN": tn, "FP": fp, "FN": fn}
-    return counts | {"accuracy": (tp + tn) / len(patients), "balanced accuracy": balanced}
+    cells = (case & called, ~case & ~called, ~case & called, case & ~called)
+    counts = dict(zip(("TP", "TN", "FP", "FN"), (int(x.sum()) for x in cells), strict=True))
+    return counts | {name: float(value[name]) for name in ("accuracy", "balanced accuracy")}
+
+
+def mean_over_patients(values: np.ndarray, patient: Sequence) -> dict[str, float]:
+    """ours, the mean of `values` (N,), and low, high when their patients are drawn anew. NaN is left out."""
+    known = np.isfinite(values)
+    _, of = np.unique(np.asarray(patient, dtype=str)[known], return_inverse=True)
+    total, n = np.bincount(of, values[known]), np.bincount(of)
+    times = draw(len(n)) if len(n) else np.ones((1, 0))
+    with np.errstate(invalid="ignore"):
+        drawn = (times @ total / (times @ n))[:, None]
+    low, high = interval(drawn[None, 1:])[:, 0] if len(n) > 1 else (np.nan, np.nan)
+    return {"ours": float(drawn[0, 0]), "low": float(low), "high": float(high)}

@@ -8,7 +8,7 @@ from torch import nn
 from lungnb.classification.compare_inputs import Inputs
 from lungnb.classification.compare_train import EVAL_BATCH, predictions
 from lungnb.core import UserError
-from lungnb.metrics.evaluate import evaluate
+from lungnb.metrics.classification import evaluate
 
 DOUBTS = ("entropy of one pass", "predictive entropy", "mutual information")
 

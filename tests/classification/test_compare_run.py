@@ -17,7 +17,7 @@ from lungnb.data.clips import cut, plan_clips
 from lungnb.data.icbhi import LABELS
 from lungnb.data.load import load_corpus
 from lungnb.data.tasks import TASKS, parts_of
-from lungnb.metrics.evaluate import METRICS, metrics, tally
+from lungnb.metrics.classification import METRICS, table_scores
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 SMALL = {"backbone": "resnet10-narrow", "pretrained": "scratch", "zoom": 1, "hidden": 8, "pooling": (3, 4), "epochs": 1}
@@ -179,7 +179,7 @@ def test_a_run_leaves_scores_costs_and_predictions(finished):
     part, _ = parts_of(TASKS["icbhi"], view("icbhi"))
     assert frame["unit"].tolist() == np.flatnonzero(part == "test").tolist()
     assert frame["label"].tolist() == [LABELS.index(x) for x in view("icbhi").events.loc[part == "test", "label"]]
-    assert facts["scores"] == pytest.approx(dict(zip(METRICS, metrics(tally(frame))[0], strict=True)))
+    assert facts["scores"] == pytest.approx(table_scores(frame))
     assert facts["units"] == part.value_counts().to_dict()
     assert facts["scores"]["AUROC"] > 0.75  # far above chance
     assert facts["parameters"] > 20_000 < facts["multiply_adds"]
@@ -191,7 +191,7 @@ def test_a_run_leaves_scores_costs_and_predictions(finished):
         same = history[history[f"{part}_AS"] == history.loc[epoch, f"{part}_AS"]]
         assert same[f"{part}_loss"].idxmin() == epoch
     best = finished.tested(rule="test (leaky)")
-    assert metrics(tally(best))[0, METRICS.index("AS")] == pytest.approx(history.loc[epoch, "test_AS"])
+    assert table_scores(best)["AS"] == pytest.approx(history.loc[epoch, "test_AS"])
     expected = sklearn.metrics.log_loss(best["label"], best[["p0", "p1", "p2", "p3"]], labels=[0, 1, 2, 3])
     assert history.loc[epoch, "test_loss"] == pytest.approx(expected, rel=1e-4)
     assert finished.notes == []

@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import recall_score
 from test_lungldm_runs import classifier, diffusion, tiny
 
 from lungnb import UserError
 from lungnb.configs import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.data.prompts import prompts
-from lungnb.metrics.evaluate import evaluate
+from lungnb.metrics.classification import evaluate
 from lungnb.metrics.finding import Interval, effect, finding
 from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
-from lungnb.metrics.recalls import recall_gains, recalls
 from lungnb.papers.lungldm import synthesis as augmentation
 from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, experiment_of
 from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
@@ -217,58 +215,6 @@ def test_parts_of_another_size_are_refused(tmp_path):
 
 
 # ---- scores -----------------------------------------------------------------------------------------------------------
-
-
-def answers(seed, n=120, n_classes=3, right=0.6):
-    rng = np.random.default_rng(seed)
-    asked = np.random.default_rng(99)
-    label, patient = asked.integers(0, n_classes, n), asked.integers(0, 8, n).astype(str)
-    guess = np.where(rng.random(n) < right, label, rng.integers(0, n_classes, n))
-    frame = pd.DataFrame({"patient": patient, "label": label, "predicted": guess})
-    return frame.assign(**{f"p{k}": (guess == k) * 1.0 for k in range(n_classes)})
-
-
-GROUPS = {"a": [0], "b": [1], "both": [1, 2]}
-
-
-def test_recalls_are_those_of_scikit_learn():
-    tables = [answers(0), answers(1)]
-    found = recalls(tables, GROUPS, 50).set_index("row")
-    each = np.array([recall_score(t["label"], t["predicted"], average=None) for t in tables])
-    assert found["ours"].tolist() == pytest.approx([*each.mean(0)[:2], each[:, 1:].mean()])
-    assert found.loc["a", "sd"] == pytest.approx(each[:, 0].std(ddof=1))
-    assert (found["n_seeds"] == 2).all()
-
-
-def test_intervals_are_over_patients_drawn_anew():
-    table = answers(0)
-    found = recalls([table], GROUPS, 300).set_index("row")
-    rng, patients, drawn = np.random.default_rng(1), [g for _, g in table.groupby("patient")], []
-    for _ in range(300):
-        some = pd.concat([patients[k] for k in rng.integers(0, len(patients), len(patients))])
-        drawn.append((some["predicted"] == some["label"])[some["label"] == 0].mean())
-    assert found.loc["a", ["low", "high"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.04)
-
-
-def test_gains_are_differences_on_the_same_patients():
-    better, worse = [answers(0, right=0.95)], [answers(1, right=0.4)]
-    gain = recall_gains(better, worse, GROUPS, 200).set_index("row")
-    alone = [recalls(side, GROUPS, 50).set_index("row")["ours"] for side in (better, worse)]
-    assert gain["ours"].tolist() == pytest.approx((alone[0] - alone[1]).tolist())
-    assert (gain["low"] > 0).all()
-    back = recall_gains(worse, better, GROUPS, 200).set_index("row")
-    assert back["low"].tolist() == pytest.approx((-gain["high"]).tolist())
-    same = recall_gains(better, better, GROUPS, 50)
-    assert (same[["ours", "low", "high"]] == 0).all(axis=None)
-
-
-def test_a_class_that_few_patients_have_is_scored_where_it_is():
-    table = answers(0).assign(label=lambda x: np.where(x["patient"] == "0", 2, x["label"] % 2))
-    found = recalls([table], {"c": [2], "a and c": [0, 2]}, 100).set_index("row")
-    assert found.loc["c", ["ours", "low", "high"]].tolist() == pytest.approx(
-        [(table["predicted"] == 2)[table["label"] == 2].mean()] * 3
-    )
-    assert found.loc["a and c", ["ours", "low", "high"]].notna().all()
 
 
 # ---- memorisation -----------------------------------------------------------------------------------------------------
