@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.linalg import sqrtm
 
-from lungnb.metrics.fidelity import Moments, frechet_of_moments, moments
+from lungnb.metrics.generation import Moments, frechet_of_moments, moments
 from lungnb.training.experiment import device_name
 
 console = Console(width=120)

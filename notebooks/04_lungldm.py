@@ -63,14 +63,12 @@ import pandas as pd
 import soundfile
 import torch
 from IPython.display import Audio, Code, Markdown, display
-from torch import nn
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 pd.set_option("display.max_colwidth", 120)
 
 # %%
 from lungnb import published
-from lungnb.metrics import fidelity
 from lungnb.metrics import listening
 from lungnb.book import plots
 from lungnb.metrics import ratings
@@ -79,10 +77,16 @@ from lungnb.data.prompted import load_clips
 from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
 from lungnb.data.prompted.table import counts
 from lungnb.data.prompts import SOUNDS, parse, prompt
-from lungnb.metrics.embedder import embed, load_vggish
+from lungnb.metrics.embedding import cell_means, embed, load_vggish, memorisation, memorised, nearest_training
 from lungnb.core import UserError
-from lungnb.metrics.fidelity_demo import flat_softmax_demo, same_gaussian_demo
-from lungnb.metrics.fidelity_labels import adherence
+from lungnb.metrics.generation import (
+    adherence,
+    diversity,
+    flat_softmax_demo,
+    frechet_distance,
+    kernel_distance,
+    same_gaussian_demo,
+)
 from lungnb.papers.lungldm import losses
 from lungnb.papers.lungldm.gates import Gate, SEGate
 from lungnb.papers.lungldm.interpolate import slerp
@@ -601,8 +605,8 @@ for by, embedding in embeddings.items():
     for name, xs in sets.items():
         there = embedding(xs[0])
         pair = {
-            "FAD": fidelity.frechet_distance(at, there),
-            "kernel distance": fidelity.kernel_distance(at, there).value,
+            "FAD": frechet_distance(at, there),
+            "kernel distance": kernel_distance(at, there).value,
         }
         lines += [{"row": f"{name} | {by}", "metric": m, "ours": v, "n_seeds": 1} for m, v in pair.items()]
 nothing = published.load("lungldm").head(0)
@@ -650,7 +654,7 @@ demo = flat_softmax_demo()
 demo.loc["published, LungLDM", ["IS", "KL"]] = [table_1.loc["LungLDM", "IS"], table_1.loc["LungLDM", "KL"]]
 report.table(
     "flat-softmax",
-    demo.rename(columns={"told_apart": "types told apart"}).reset_index(names="into the softmax"),
+    demo.rename(columns={"accuracy": "types told apart"}).reset_index(names="into the softmax"),
     corpus=SimpleNamespace(name="drawn numbers", fingerprint="", origin_text="simulated"),
     note="13 simulated types; their spreads were chosen to meet a published example",
 )
@@ -725,7 +729,7 @@ run_all([*guided.values(), *quick.values()], cluster or None)
 again = asked(given, n_few)
 target, kinds = heard(judge, given.log_mel[again].float()), given.table["sound"].iloc[again.numpy()]
 price = {w: heard(judge, run.log_mels) for w, run in guided.items()}
-varied = {w: fidelity.diversity(h.embedding, kinds, target.embedding, kinds) for w, h in price.items()}
+varied = {w: diversity(h.embedding, kinds, target.embedding, kinds) for w, h in price.items()}
 fig, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
 axes[0].plot(list(guided), [run.result()["adherence"] for run in guided.values()], "o-", label="adherence")
 axes[0].plot(
@@ -801,37 +805,34 @@ report.figure(
 # No experiment on privacy is reported. The least one can do: how near does each generated clip come to the nearest *training* clip, and is it nearer than real clips of patients who
 # were held out? Distances of log-mels, averaged over 4 x 4 cells, so that the grain of noise does not count.
 
-
 # %%
-def coarse(log_mel: torch.Tensor) -> np.ndarray:
-    return np.concatenate([nn.functional.avg_pool2d(part.float(), 4).numpy() for part in log_mel.split(256)])
-
-
 training = given.log_mel[given.rows("train")]
-near = fidelity.nearest_training(coarse(training), coarse(main.log_mels), coarse(real))
+near = nearest_training(cell_means(training), cell_means(real), {"generated": cell_means(main.log_mels)})
 fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 bins = np.linspace(0, near["distance"].max(), 40)
 for name, group in near.groupby("clips", sort=False):
     ax.hist(group["distance"], bins, alpha=0.6, label=f"{name}, median {group['distance'].median():.2f}")
 ax.set(xlabel="distance to the nearest training clip (nats, RMS)", ylabel="clips"), ax.legend(fontsize=8)
 report.figure("memorisation", fig, runs=[main], note=f"{len(training):,} training clips")
+print(memorised(memorisation(near), "generated"))
 
 # %%
-closest = near[near["clips"] == "generated"].nsmallest(min(6, len(near)), "distance")
+closest = near[near["clips"] == "generated"].nsmallest(6, "ratio")
 trained_on = given.table.iloc[given.rows("train").numpy()]
 named = {
-    "generated": main.log_mels[closest.index.to_numpy().copy()],
+    "generated": main.log_mels[closest["place"].to_numpy().copy()],
     "nearest in training": training[closest["nearest"].to_numpy().copy()].float(),
 }
 report.figure(
     "nearest",
     gallery(named, [trained_on["sound"].iloc[k] for k in closest["nearest"]]),
     runs=[main],
-    note="the six generated clips that come nearest to a training clip",
+    note="the six generated clips that stand out most: much nearer to one training clip than to the next",
 )
 
 # %% [markdown]
-# A model that copies comes *nearer* to the training clips than unseen patients do: its median would be the lower one. (The reverse is no proof of the contrary, and a blurred clip is near to many.) In the pairs above
+# A blurred clip is far from all sharp ones alike, or near to many, so the distance alone proves nothing either way. What a copy cannot hide is that it *stands out*: it lies much nearer to one training clip than to the next (notebook 91,
+# section 6, shows that this finds copies). In the pairs above
 # one sees whether onsets and clicks stand at the same places. A model of this size, trained this briefly, has little room to memorise; for 96 million weights the question is open, and "privacy-respecting" is a claim without
 # evidence.
 #

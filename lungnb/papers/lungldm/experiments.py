@@ -40,7 +40,7 @@ class Judge(nn.Module):
         return self.classifier(self.mel.standardise(log_mel.float()))
 
     def embed(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Embedding (B, dims), for the distances of `lungnb.metrics.fidelity`."""
+        """Embedding (B, dims), for the distances of `lungnb.metrics.generation`."""
         return self.classifier.embed(self.mel.standardise(log_mel.float()))
 
 

@@ -9,8 +9,7 @@ import pandas as pd
 import torch
 
 from lungnb.data.prompts import FIELDS, prompts
-from lungnb.metrics.fidelity import frechet_distance, kernel_distance
-from lungnb.metrics.fidelity_labels import inception_score, kl_paired
+from lungnb.metrics.generation import frechet_distance, inception_score, kernel_distance, kl_paired
 from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
 from lungnb.papers.lungldm.experiments import CLASSES, ClassifierRun, Judge, in_batches
 from lungnb.papers.lungldm.mels import LungRun, Mels, mels_of
@@ -114,7 +113,7 @@ def measures(reference: Heard, other: Heard, sound: pd.Series) -> dict[str, floa
     """Table 1's metrics of `other` against `reference`, clip by clip of the types `sound` (N,), and what the table lacks.
 
     FAD and kernel distance in the classifier's embedding, one vector a clip; KL paired and IS over the softmax of its
-    logits (`lungnb.metrics.fidelity_labels`); adherence: the share of clips that it takes for their type.
+    logits (`lungnb.metrics.generation`); adherence: the share of clips that it takes for their type.
     """
     kernel = kernel_distance(reference.embedding, other.embedding)
     answers = np.array(CLASSES["sound"], dtype=object)[other.logits.argmax(axis=1)]

@@ -15,8 +15,6 @@ from lungnb import UserError
 from lungnb.configs import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.data.prompts import prompts
 from lungnb.metrics.classification import evaluate
-from lungnb.metrics.finding import Interval, effect, finding
-from lungnb.metrics.memorisation import HELD_OUT, STANDS_OUT, coarse, near_training, nearer
 from lungnb.papers.lungldm import synthesis as augmentation
 from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, experiment_of
 from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
@@ -217,99 +215,7 @@ def test_parts_of_another_size_are_refused(tmp_path):
 # ---- scores -----------------------------------------------------------------------------------------------------------
 
 
-# ---- memorisation -----------------------------------------------------------------------------------------------------
-
-
-def test_copies_are_found_and_strangers_are_not():
-    rng = np.random.default_rng(0)
-    training, held_out, others = (rng.standard_normal((200, 16)) for _ in range(3))
-    sets = {"copies": training[:50] + 0.01, "others": others}
-    near = near_training(training, held_out, sets)
-    copies = near[near["clips"] == "copies"]
-    assert copies["nearest"].tolist() == copies["place"].tolist() == list(range(50))
-    assert copies["distance"].to_numpy() == pytest.approx(0.01)
-    assert near["clips"].value_counts().to_dict() == {"copies": 50, "others": 200, HELD_OUT: 200}
-    brute = np.sqrt(np.square(others[7] - training).mean(1))
-    assert near[near["clips"] == "others"]["distance"].iloc[7] == pytest.approx(brute.min())
-    shares = nearer(near).set_index(["row", "metric"])
-    at_5 = "nearer than 5 % of held-out"
-    assert shares.loc[("copies", at_5), "ours"] == 1
-    assert shares.loc[(HELD_OUT, at_5), "ours"] == 0.05
-    assert shares.loc[("others", at_5), "low"] < 0.05 < shares.loc[("others", at_5), "high"]
-    assert shares.loc[("copies", at_5), "low"] > 0.9
-    second = np.sort(brute)[1]
-    assert near[near["clips"] == "others"]["ratio"].iloc[7] == pytest.approx(brute.min() / second)
-    assert shares.loc[(HELD_OUT, "median distance"), "ours"] == near[near["clips"] == HELD_OUT]["distance"].median()
-
-
-def test_copies_that_are_moved_as_a_whole_still_stand_out():
-    """As by the blur of a decoder: they are farther from training than strangers, and yet found."""
-    rng = np.random.default_rng(0)
-    training, held_out = (np.pad(rng.standard_normal((300, 16)), ((0, 0), (0, 1))) for _ in range(2))
-    moved = training[:50] + np.eye(17)[16] * 4
-    shares = nearer(near_training(training, held_out, {"copies": moved})).set_index(["row", "metric"])["ours"]
-    assert shares["copies", "nearer than 5 % of held-out"] == 0
-    assert shares["copies", STANDS_OUT] > 0.5
-    assert shares[HELD_OUT, STANDS_OUT] == 0.05
-
-
-def test_a_clip_that_is_twice_in_training_counts_once():
-    rng = np.random.default_rng(0)
-    training = rng.standard_normal((20, 8))
-    near = near_training(np.concatenate([training, training]), training + 9, {"copies": training + 0.01})
-    copies = near[near["clips"] == "copies"]
-    assert copies["nearest"].tolist() == list(range(20))
-    assert (copies["ratio"] < 0.1).all()
-
-
-def test_training_clips_with_noise_come_home(given):
-    rows = given.rows("train")
-    training = coarse(given.log_mel[rows])
-    assert training.shape == (len(rows), 16 * 16)
-    assert training[3, 17] == pytest.approx(given.log_mel[rows[3], 0, 4:8, 4:8].float().mean().item(), abs=1e-3)
-    noisy = given.log_mel[rows[:20]].float() + 0.3 * torch.randn(
-        20, 1, 64, 64, generator=torch.Generator().manual_seed(0)
-    )
-    near = near_training(training, coarse(given.log_mel[given.rows("test")]), {"noisy": coarse(noisy)})
-    found = near[near["clips"] == "noisy"]
-    assert (found["nearest"] == found["place"]).all()
-
-
-# ---- the finding ------------------------------------------------------------------------------------------------------
-
-UP, FLAT, DOWN = Interval(0.05, 0.03, 0.07), Interval(0.01, -0.01, 0.02), Interval(-0.05, -0.08, -0.03)
-
-
-def said(generated, classic, **choices):
-    options = {"rare": UP, "alone": DOWN, "everything": Interval(0.1, 0.08, 0.12), "left": UP, "adherence": 0.9}
-    options |= {"leads": {"classic augmentation": UP}, "copied": Interval(0.04, 0.01, 0.08)} | choices
-    return finding("simulated", {"generated clips": generated, "classic augmentation": classic}, **options)
-
-
-def test_an_interval_is_read_as_it_stands():
-    assert [effect(x) for x in (UP, FLAT, DOWN)] == ["helps", "makes no difference that could be seen", "harms"]
-    assert str(UP) == "+0.050 [+0.030, +0.070]"
-
-
-def test_the_finding_says_what_the_intervals_say():
-    text = said(UP, FLAT)
-    assert "generated clips to few recorded ones helps (+0.050" in text
-    assert "classic augmentation makes no difference that could be seen" in text
-    assert "it is ahead of classic augmentation by more than chance" in text
-    assert "are worse than as many recorded ones" in text
-    assert "more than what the generator passes on" in text
-    assert "90%" in text
-    assert "no more of them than of strangers" in text
-    assert text.count(". ") == 1  # two sentences
-    leads = {"classic augmentation": DOWN}
-    other = said(DOWN, UP, alone=FLAT, left=FLAT, leads=leads, copied=Interval(0.4, 0.3, 0.5))
-    assert "recorded ones harms" in other
-    assert "it is behind classic augmentation by more than chance" in other
-    assert "cannot be told from as many recorded ones" in other
-    assert "not clearly more or less" in other
-    assert "and more of them than of strangers" in other
-    assert "by more than chance" not in said(UP, UP, leads={"classic augmentation": FLAT})
-    assert "less than what it makes of them" in said(UP, UP, left=DOWN, alone=UP)
+# ---- what stands on a generator
 
 
 def test_classes_are_those_of_the_generator():

@@ -1,21 +1,29 @@
-"""Embeddings of sound for the distances of `lungnb.metrics.fidelity`: what an embedder is, and VGGish, on which the published FAD rests.
+"""Embeddings of sound (any backbone; VGGish, on which the published FAD rests), and whether clips were learnt by heart.
 
 An embedder that is not here (PANNs, OPERA, HeAR, the project's own classifier) needs the two attributes and the one call of
 `Embedder`, no more.
 """
 
 import pickle
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from lungnb.core import UserError
+from lungnb.metrics.generation import wilson
+
+HELD_OUT = "held-out"
+PERCENTILES = (1, 5)
+STANDS_OUT = "stands out more than 5 % of held-out"
 
 
 class Embedder(Protocol):
@@ -65,7 +73,7 @@ class VGGish(nn.Module):
     """VGGish (Hershey et al., 2017) as FAD uses it: waveform (B, T) at 16 kHz -> (B, windows, 128), one window per 0.96 s.
 
     The mean of each clip is removed, clips under 2 s are padded with silence, no PCA follows and the last layer has no ReLU
-    (fact sheet of LungLDM, section 4). `width` and `hidden` are 64 and 4096 in the published net, 72.1 M parameters.
+    (docs/papers/lungldm.md, section 4). `width` and `hidden` are 64 and 4096 in the published net, 72.1 M parameters.
     """
 
     name, sample_rate = "VGGish", 16000
@@ -112,7 +120,14 @@ def load_vggish(folder: str | Path) -> VGGish:
             f"The folder {folder} holds {len(files)} files of weights (.safetensors, .pth or .pt), but VGGish needs one; put "
             "it there, or leave VGGish out and use the project's own classifier."
         )
-    state = {k: v for k, v in _read_tensors(files[0]).items() if not k.startswith("pproc.")}
+    try:
+        read = load_file if files[0].suffix == ".safetensors" else _load_tensors
+        state = {k: v for k, v in read(files[0]).items() if not k.startswith("pproc.")}
+    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = type(error).__name__
+        raise UserError(
+            f"{files[0]} is no file of tensors alone ({reason}); save the state dict as safetensors."
+        ) from error
     try:
         width, hidden = len(state["features.0.bias"]), len(state["embeddings.0.bias"])
         model = VGGish(width, hidden, len(state["embeddings.4.bias"]))
@@ -125,14 +140,77 @@ def load_vggish(folder: str | Path) -> VGGish:
     return model.eval().requires_grad_(False)
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values()):
-            return state
-        reason = "it is not a state dict"
-    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = type(error).__name__
-    raise UserError(f"{path} is no file of tensors alone ({reason}); save the state dict as safetensors.")
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"{path} is no file of tensors alone (it is not a state dict); save it as safetensors.")
+    return state
+
+
+# ---- memorisation
+
+
+def cell_means(log_mel: torch.Tensor) -> np.ndarray:
+    """Log-mels (N, 1, frames, 64) averaged over 4 x 4 cells, so that the grain of noise does not count: (N, frames * 4)."""
+    return np.concatenate([nn.functional.avg_pool2d(x.float(), 4).flatten(1).numpy() for x in log_mel.split(256)])
+
+
+def duplicates(embedding: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
+    """For each clip (n, dims) the index (n,) of the first that is the same within `tolerance` (RMS over dims), or its own."""
+    search = NearestNeighbors(radius=tolerance * np.sqrt(embedding.shape[1]), algorithm="brute").fit(embedding)
+    first = np.arange(len(embedding))
+    for start in range(0, len(embedding), 1024):
+        near = search.radius_neighbors(embedding[start : start + 1024], return_distance=False)
+        for i, same in enumerate(near, start):
+            first[i] = first[min(same.min(initial=i), i)]
+    return first
+
+
+def nearest_training(training: np.ndarray, held_out: np.ndarray, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """How near each clip of `sets` comes to the training clips, and each held-out clip, all embedded alike (n, dims).
+
+    Columns clips (the name of its set, or "held-out"), place (its row there), nearest (the row in training), distance (to
+    that, RMS over dims) and ratio, the distance over that to the next nearest. Whatever moves a clip as a whole away from all
+    others, such as blur, makes the distance of a copy large, but leaves it one clip to which it is much nearer than to any other.
+    Duplicates among the training clips are set aside; held_out shares no patient with training.
+    """
+    distinct = np.unique(duplicates(training))
+    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(training[distinct])
+    parts = []
+    for name, clips in {**sets, HELD_OUT: held_out}.items():
+        if clips.shape[1:] != training.shape[1:]:
+            raise UserError(
+                f"{name} clips have shape {clips.shape[1:]}, training {training.shape[1:]}; embed both alike."
+            )
+        distance, at = search.kneighbors(clips)
+        columns = {"distance": distance[:, 0] / np.sqrt(clips.shape[1]), "ratio": distance[:, 0] / distance[:, 1]}
+        part = {"clips": name, "place": np.arange(len(clips)), "nearest": distinct[at[:, 0]]} | columns
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def memorisation(near: pd.DataFrame) -> pd.DataFrame:
+    """Of each set of `nearest_training` the median distance, and which share lies nearer to training, or stands out more, than
+    held-out clips do: row (the set), metric, ours, low, high (Wilson's 95 % interval of a share).
+
+    Clips that are no copies have shares of about PERCENTILES (nearer: smaller distance; STANDS_OUT: smaller ratio than 5 % of
+    held-out clips have); copies have about 1. `memorised` reads the last.
+    """
+    held_out, rows = near[near["clips"] == HELD_OUT], []
+    tests = {f"nearer than {p} % of held-out": ("distance", p) for p in PERCENTILES} | {STANDS_OUT: ("ratio", 5)}
+    for name, group in near.groupby("clips", sort=False):
+        rows.append({"row": name, "metric": "median distance", "ours": group["distance"].median()})
+        for metric, (column, percentile) in tests.items():
+            share = wilson((group[column] < np.percentile(held_out[column], percentile)).to_numpy())
+            rows.append({"row": name, "metric": metric, "ours": share.value, "low": share.low, "high": share.high})
+    return pd.DataFrame(rows)
+
+
+def memorised(table: pd.DataFrame, row: str) -> str:
+    """The verdict on a set (row) of `memorisation`: it copies if surely more than 5 % stand out as 5 % of held-out clips do."""
+    share = table[(table["row"] == row) & (table["metric"] == STANDS_OUT)].iloc[0]
+    verdict = "more" if share["low"] > 0.05 else "no more"
+    return (
+        f"{verdict} of the {row.split(' | ')[-1]} clips than of strangers' look like a copy of one training clip "
+        f"({share['ours']:.0%} [{share['low']:.0%}, {share['high']:.0%}], and 5% of strangers)"
+    )

@@ -1,16 +1,31 @@
-"""VGGish's front end against its definition, its layout, and folders of weights that are fit and unfit."""
+"""VGGish against its definition, folders of weights that are fit and unfit, and copies of training clips that must be found."""
 
 import math
 import pickle
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.spatial.distance import cdist
 
 from lungnb.core import UserError
-from lungnb.metrics.embedder import VGGish, VGGishLogMel, embed, load_vggish
-from lungnb.metrics.fidelity import frechet_distance
+from lungnb.metrics.embedding import (
+    HELD_OUT,
+    STANDS_OUT,
+    VGGish,
+    VGGishLogMel,
+    cell_means,
+    duplicates,
+    embed,
+    load_vggish,
+    memorisation,
+    memorised,
+    nearest_training,
+)
+from lungnb.metrics.generation import frechet_distance
 
 RATE = 16000
 
@@ -180,3 +195,111 @@ def test_another_embedder_takes_the_same_way():
     assert quiet.shape == (40, 3, 4)
     distance = frechet_distance(quiet.reshape(-1, 4), loud.reshape(-1, 4))
     assert distance == pytest.approx(4 * math.log(2) ** 2, rel=0.05)
+
+
+# ---- memorisation
+
+
+def mels(seed, n, dims=48):
+    return np.random.default_rng(seed).normal(-5, 2, (n, dims)).astype(np.float32)
+
+
+def test_duplicates_point_to_the_first():
+    clips = mels(0, 30)
+    clips[[7, 12, 29]] = clips[3]
+    clips[20] = clips[5] + 5e-4  # nearly the same
+    clips[21] = clips[6] + 5e-2
+    expected = np.arange(30)
+    expected[[7, 12, 29]], expected[20] = 3, 5
+    assert duplicates(clips).tolist() == expected.tolist()
+    assert duplicates(clips, tolerance=0.1)[21] == 6
+    chain = clips[:1] + np.array([0, 8e-4, 16e-4])[:, None]  # each is the same as the next
+    assert duplicates(chain).tolist() == [0, 0, 0]
+    many = np.concatenate([mels(1, 1500), mels(1, 1500)])  # past one block
+    assert duplicates(many).tolist() == [*range(1500), *range(1500)]
+
+
+def test_nearest_training_is_the_naive_search():
+    training, generated, held_out = mels(0, 80), mels(1, 20), mels(2, 15)
+    training[60] = training[10]
+    generated[4] = training[60]
+    generated[5] = training[33] + 0.01
+    got = nearest_training(training, held_out, {"generated": generated})
+    far = np.sqrt(np.square(np.r_[generated, held_out][:, None] - training).mean(axis=2))
+    assert got["clips"].tolist() == ["generated"] * 20 + ["held-out"] * 15
+    assert np.allclose(got["distance"], far.min(axis=1), atol=1e-6)
+    assert got["nearest"].tolist() == far.argmin(axis=1).tolist()  # the first of equals
+    assert got.loc[4, ["distance", "nearest", "ratio"]].tolist() == [0, 10, 0]
+    assert got.loc[5, "distance"] == pytest.approx(0.01, rel=1e-3)
+    with pytest.raises(UserError, match=r"held-out clips have shape \(47,\), training \(48,\); embed both alike"):
+        nearest_training(training, held_out[:, 1:], {})
+
+
+def test_the_search_takes_memory_for_blocks_only():
+    """4,000 by 4,000 distances would be 128 MB."""
+    training, generated = mels(0, 4000, 16), mels(1, 4000, 16)
+    nearest_training(training[:50], generated[:50], {})  # libraries load
+    tracemalloc.start()
+    got = nearest_training(training, generated[:100], {"generated": generated})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+    assert np.allclose(got["distance"][:100], cdist(generated[:100], training).min(axis=1) / 4, atol=1e-5)
+
+
+def test_copies_are_found_and_strangers_are_not():
+    rng = np.random.default_rng(0)
+    training, held_out, others = (rng.standard_normal((200, 16)) for _ in range(3))
+    sets = {"copies": training[:50] + 0.01, "others": others}
+    near = nearest_training(training, held_out, sets)
+    copies = near[near["clips"] == "copies"]
+    assert copies["nearest"].tolist() == copies["place"].tolist() == list(range(50))
+    assert copies["distance"].to_numpy() == pytest.approx(0.01)
+    assert near["clips"].value_counts().to_dict() == {"copies": 50, "others": 200, HELD_OUT: 200}
+    brute = np.sqrt(np.square(others[7] - training).mean(1))
+    assert near[near["clips"] == "others"]["distance"].iloc[7] == pytest.approx(brute.min())
+    shares = memorisation(near).set_index(["row", "metric"])
+    at_5 = "nearer than 5 % of held-out"
+    assert shares.loc[("copies", at_5), "ours"] == 1
+    assert shares.loc[(HELD_OUT, at_5), "ours"] == 0.05
+    assert shares.loc[("others", at_5), "low"] < 0.05 < shares.loc[("others", at_5), "high"]
+    assert shares.loc[("copies", at_5), "low"] > 0.9
+    second = np.sort(brute)[1]
+    assert near[near["clips"] == "others"]["ratio"].iloc[7] == pytest.approx(brute.min() / second)
+    assert shares.loc[(HELD_OUT, "median distance"), "ours"] == near[near["clips"] == HELD_OUT]["distance"].median()
+
+
+def test_copies_that_are_moved_as_a_whole_still_stand_out():
+    """As by the blur of a decoder: they are farther from training than strangers, and yet found."""
+    rng = np.random.default_rng(0)
+    training, held_out = (np.pad(rng.standard_normal((300, 16)), ((0, 0), (0, 1))) for _ in range(2))
+    moved = training[:50] + np.eye(17)[16] * 4
+    shares = memorisation(nearest_training(training, held_out, {"copies": moved}))
+    shares = shares.set_index(["row", "metric"])["ours"]
+    assert shares["copies", "nearer than 5 % of held-out"] == 0
+    assert shares["copies", STANDS_OUT] > 0.5
+    assert shares[HELD_OUT, STANDS_OUT] == 0.05
+
+
+def test_a_clip_that_is_twice_in_training_counts_once():
+    rng = np.random.default_rng(0)
+    training = rng.standard_normal((20, 8))
+    near = nearest_training(np.concatenate([training, training]), training + 9, {"copies": training + 0.01})
+    copies = near[near["clips"] == "copies"]
+    assert copies["nearest"].tolist() == list(range(20))
+    assert (copies["ratio"] < 0.1).all()
+
+
+def test_one_verdict():
+    share = {"row": ["a | copies", "a | new"], "metric": STANDS_OUT, "ours": [0.4, 0.08], "low": [0.3, 0.04]}
+    table = pd.DataFrame(share | {"high": [0.5, 0.14]})
+    start = "of the {} clips than of strangers' look like a copy of one training clip "
+    assert memorised(table, "a | copies") == "more " + start.format("copies") + "(40% [30%, 50%], and 5% of strangers)"
+    assert memorised(table, "a | new").startswith("no more " + start.format("new"))
+
+
+def test_cell_means_are_of_four_bands_and_four_frames():
+    log_mel = torch.randn(300, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    cells = cell_means(log_mel)
+    assert cells.shape == (300, 16 * 16)
+    assert cells[270, 17] == pytest.approx(log_mel[270, 0, 4:8, 4:8].mean().item(), abs=1e-6)
