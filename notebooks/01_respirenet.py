@@ -54,15 +54,18 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Audio, Code, Markdown, display
+from torch import nn
 
 from lungnb import published
 
-from lungnb.metrics import explain
+from lungnb.metrics.attribution import class_maps, unstretch
+from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
 
 from lungnb.book import plots
 from lungnb.published.audit import disagreements
 from lungnb.data.clips import CBA_RECIPES, cut, plan_clips
 from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import read_truth
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data.load import load_corpus
 from lungnb.data.splits import make_split
@@ -355,7 +358,7 @@ for form in ("paper", "code"):
 plan = plan_clips(bank, events, clip_s=7, padding="repeat")
 clips = torch.from_numpy(cut(bank.samples, plan))
 cut_rows = torch.cat([blank_rows(front.levels(part / 32767), "paper") for part in clips.split(256)])
-rows_above = int((explain.mel_edges() > 1500).sum())
+rows_above = int((mel_centers() > 1500).sum())
 missing = pd.Series((cut_rows >= rows_above).numpy()).groupby(events["device"].to_numpy()[plan.event]).mean() * 100
 claimed = published.load("respirenet", "text").query("row == 'blank 1.5-2 kHz'").set_index("metric")["value"]
 bands = pd.DataFrame({"published %": claimed.reindex(DEVICES), "ours %": missing.reindex(DEVICES)})
@@ -632,14 +635,16 @@ shown = test.iloc[plan.event[rows]]
 
 def maps_of(one):
     model = one.trained()
-    maps = explain.grad_cam_plus_plus(model, model.net.trunk.layer4[-1], levels, label)
-    return explain.unstretch(maps, blank.tolist()) if one.clipping != "none" else maps
+    images = model.front.image(levels).detach()
+    maps = class_maps(model.net, model.net.trunk.layer4[-1], images, label, "Grad-CAM++")
+    maps = nn.functional.interpolate(torch.from_numpy(maps)[:, None], levels.shape[1:], mode="bilinear")[:, 0].numpy()
+    return unstretch(maps, blank.tolist()) if one.clipping != "none" else maps
 
 
 maps = {name: maps_of(one) for name, one in models.items()}
 
 # %%
-truth = explain.read_truth(corpus.audio_root) if corpus.origin == "simulated" else None
+truth = read_truth(corpus.audio_root) if corpus.origin == "simulated" else None
 k = int(np.flatnonzero((blank.numpy() >= rows_above) & (shown["end_s"] - shown["start_s"]).between(1.5, 4))[0])
 event = shown.iloc[k]
 end = int((event["end_s"] - event["start_s"]) / 0.032) + 1
@@ -664,19 +669,16 @@ above = np.arange(64)[:, None] < blank.numpy()[:, None, None]
 has_blank = blank.numpy() >= rows_above
 regions = {"blank region": (above & within)[has_blank]}
 if truth is not None:
-    masks = [
-        explain.truth_mask(
-            truth[(truth["recording"] == e.recording) & (truth["end_s"] > e.start_s) & (truth["start_s"] < e.end_s)],
-            e.start_s,
-            (64, levels.shape[2]),
-        )
-        for e in shown.itertuples()
-    ]
+    masks = []
+    for e in shown.itertuples():
+        here = truth[(truth["recording"] == e.recording) & (truth["end_s"] > e.start_s) & (truth["start_s"] < e.end_s)]
+        here = here.assign(start_s=here["start_s"] - e.start_s, end_s=here["end_s"] - e.start_s)
+        masks.append(box_mask(here, *feature_axes("levels", 64, levels.shape[2])))
     regions["true sounds"] = (np.array(masks) & within)[has_blank]
 attention = []
 for region, mask in regions.items():
     area = 100 * (mask.sum((1, 2)) / (64 * frames[has_blank])).mean()
-    share = {n: 100 * np.nanmean(explain.energy_inside((m * within)[has_blank], mask)) for n, m in maps.items()}
+    share = {n: 100 * np.nanmean(energy_inside((m * within)[has_blank], mask)) for n, m in maps.items()}
     attention.append(
         {"region": region, "share of the image %": area, **{f"{n}: share of the map %": v for n, v in share.items()}}
     )

@@ -68,7 +68,7 @@ from lungnb.data.load import load_corpus
 from lungnb.data.clips import CROP_S, crops
 from lungnb.simulate.multisite_plan import SITES as PLACES
 from lungnb.core import UserError
-from lungnb.metrics.explain import grad_cam
+from lungnb.metrics.attribution import class_maps
 from lungnb.features import CropSpectrogram
 from lungnb.metrics.classification import confusion, patient_scores
 from lungnb.papers.pediatric_model import SiteCNN
@@ -718,7 +718,7 @@ for column, patient in zip(axes.T, typical):
     about = f"a {kinds[int(heard.loc[patient, 'label'])]}, p(case) = {heard.loc[patient, 'p']:.2f}"
     plots.hertz(column[0], stack.mean((0, 1)).numpy(), CROP_S, about + "\nmean over crops and sites")
     for ax, k in zip(column[1:], (0, 1)):
-        seen = grad_cam(network, network.convolutions[-1], stack, k).mean(0)
+        seen = class_maps(network, network.convolutions[-1], stack, [k] * len(stack), "Grad-CAM").mean(0)
         plots.hertz(ax, seen, CROP_S, f"speaks for {kinds[k]}")
 report.figure("figure-7", fig, runs=[poa], note="one map serves all sites, since they are fused at the input")
 

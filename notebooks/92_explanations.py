@@ -49,14 +49,40 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Code, Markdown, display
+from scipy.stats import entropy
 
-from lungnb.metrics import doubt
-
-from lungnb.metrics import explain
-
-from lungnb.metrics import looking
-
-from lungnb.metrics import pointing
+from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import read_truth
+from lungnb.data.tasks import parts_of
+from lungnb.metrics.attribution import (
+    METHODS,
+    UNCERTAINTIES,
+    area_under,
+    attribution_maps,
+    class_maps,
+    deletion,
+    error_detection,
+    mc_dropout,
+    mutual_information,
+    randomise_weights,
+    risk_coverage,
+    uncertainty,
+)
+from lungnb.metrics.classification import mean_over_patients
+from lungnb.metrics.localisation import (
+    BAND_HZ,
+    Examples,
+    box_mask,
+    choose_events,
+    clip_boxes,
+    energy_inside,
+    feature_axes,
+    grid,
+    over_time,
+    pointing_chance,
+    pointing_game,
+    rank_correlation,
+)
 from lungnb.core import UserError
 from lungnb.classification.harness import harness_of
 from lungnb.classification.networks import FRONT_OF
@@ -64,12 +90,13 @@ from lungnb.configs import EXPLAIN
 from lungnb.book.report import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.classification.compare import data_of
+from lungnb.classification.compare_inputs import BANK, about_of, maps_of, plan_task
 
 # %%
 size = EXPLAIN[profile]
 harness = harness_of(profile, seeds=seeds, epochs=epochs, device=device)
 corpus = harness.view("icbhi")
-truth = explain.read_truth(corpus.audio_root)
+truth = read_truth(corpus.audio_root)
 report = Report("92_explanations", profile=profile, out=out, corpus=corpus)
 Markdown(f"**Data of sections 1 to 8:** {harness.data}, whatever `data` is. **Seed:** {harness.seeds[0]}.")
 
@@ -81,17 +108,46 @@ def runs_of(harness) -> dict:
     return {model: harness.run("icbhi", model, **both) for model in size["models"]}
 
 
-def hear(run, truth, sounds=None) -> SimpleNamespace:
+def examples_of(run, data, sounds, truth) -> Examples:
+    """The first clip of each of `sounds` (rows of events) as `run` is given it, with its true places."""
+    front, task = FRONT_OF[run.model], data.task
+    audio = audio_bank(data.corpus, *BANK[front])
+    plan = plan_task(audio, sounds, task.classes, run.clip_s)
+    features = maps_of(data.corpus, plan, front, tuple(run.pooling))
+    first = np.unique(plan.event, return_index=True)[1]
+    begin, boxes = audio.locate(sounds)[0], []
+    for i, k in enumerate(first if truth is not None else ()):
+        segments = [((start - begin[i]) / audio.sample_rate, n / audio.sample_rate) for start, n, _ in plan.segments[k]]
+        boxes.append(clip_boxes(sounds.iloc[i], segments, truth))
+    label = torch.tensor(sounds["label"].map(task.classes.index).to_numpy(int))
+    axes = feature_axes(front, *features.shape[2:], run.pooling)
+    return Examples(features[first], about_of(task, sounds, data.sites), label, *axes, run.clip_s, boxes)
+
+
+def test_events(run, data) -> pd.DataFrame:
+    """The events of the run's test patients."""
+    part, _ = parts_of(data.task, data.corpus, run.fold, run.split)
+    return data.corpus.events[part == "test"]
+
+
+def look(run, truth, sounds=None) -> SimpleNamespace:
     """A finished run with its data, its network, and its clips of the sounds that are looked at."""
     data, network = data_of(run), run.trained()
-    sounds = looking.sounds_of(run, data, truth, size["sounds"]) if sounds is None else sounds
-    clips = looking.clips_of(run, data, sounds, truth)
+    if sounds is None:
+        sounds = choose_events(test_events(run, data), truth, size["sounds"], ["crackle", "wheeze"])
+    clips = examples_of(run, data, sounds, truth)
     return SimpleNamespace(run=run, data=data, network=network, sounds=sounds, clips=clips)
+
+
+def maps_for(e, method, stage=-1, network=None) -> tuple[np.ndarray, tuple[int, int]]:
+    """Attribution maps of a network (the model's own if not said) for the clips of `e`, and their detail."""
+    clips = e.clips
+    return attribution_maps(network or e.network, clips.features, clips.metadata, clips.label, method, stage)
 
 
 runs, sites = runs_of(harness), harness.run("cohorts", "MPA")
 run_all([*runs.values(), sites], cluster or None)
-heard = {model: hear(run, truth) for model, run in runs.items()}
+heard = {model: look(run, truth) for model, run in runs.items()}
 
 # %% [markdown]
 # ## 1. What a map is
@@ -104,7 +160,7 @@ heard = {model: hear(run, truth) for model, run in runs.items()}
 # that raise $y^c$. Both are of the library `grad-cam`; this is all that is ours:
 
 # %%
-Code(inspect.getsource(explain.class_maps), language="python")
+Code(inspect.getsource(class_maps), language="python")
 
 # %% [markdown]
 # **Who is asked.** Each model is shown its own picture of the sound, and looked at in its last layer that still has rows and frames, as is usual. The last column is what one pixel of that layer covers: nothing finer can be pointed at.
@@ -112,8 +168,8 @@ Code(inspect.getsource(explain.class_maps), language="python")
 # %%
 rows = []
 for model, ear in heard.items():
-    (maps, detail), picture = looking.maps_for(ear.network, ear.clips, "Grad-CAM"), ear.clips.maps.shape
-    covers = f"{np.ptp(ear.clips.hertz) / detail[0]:.0f} Hz x {ear.clips.seconds / detail[1]:.2f} s"
+    (maps, detail), picture = maps_for(ear, "Grad-CAM"), ear.clips.features.shape
+    covers = f"{np.ptp(ear.clips.hertz) / detail[0]:.0f} Hz x {ear.clips.clip_s / detail[1]:.2f} s"
     rows.append({"model": model, "front end": FRONT_OF[model], "picture": f"{picture[2]} x {picture[3]}"})
     rows[-1] |= {"last layer": f"{detail[0]} x {detail[1]}", "a pixel covers about": covers}
 report.table("pictures", pd.DataFrame(rows), runs=runs.values(), note="rows x frames of a clip")
@@ -129,7 +185,7 @@ report.table("pictures", pd.DataFrame(rows), runs=runs.values(), note="rows x fr
 # score the *moment* apart.
 
 # %%
-Code(inspect.getsource(looking.axes_of), language="python")
+Code(inspect.getsource(feature_axes), language="python")
 
 # %% [markdown]
 # **Which sounds.** Crackles and wheezes of test patients, in turn. A short sound is repeated until the clip is full; then its true boxes are repeated with it.
@@ -151,19 +207,19 @@ report.table("sounds", pd.DataFrame(rows), note="the same sounds for all models"
 # energy, so a wheeze with overtones has its fundamental on the lower edge). Which models would you believe?
 
 # %%
-maps = {m: {k: looking.maps_for(e.network, e.clips, k)[0] for k in explain.METHODS} for m, e in heard.items()}
-on_grid = {m: {k: heard[m].clips.common(x) for k, x in each.items()} for m, each in maps.items()}
+maps = {m: {k: maps_for(e, k)[0] for k in METHODS} for m, e in heard.items()}
+on_grid = {m: {k: heard[m].clips.on_grid(x) for k, x in each.items()} for m, each in maps.items()}
 masks = {m: e.clips.masks for m, e in heard.items()}
 label, patient = ear.sounds["label"].to_numpy(object), ear.sounds["patient"].to_numpy(str)
 
 
 def panel(ax, picture, clips, k, **style) -> None:
     """A picture on the common grid, with the true boxes of clip `k`."""
-    ax.imshow(picture, origin="lower", aspect="auto", extent=(0, clips.seconds, *looking.BAND_HZ), **style)
+    ax.imshow(picture, origin="lower", aspect="auto", extent=(0, clips.clip_s, *BAND_HZ), **style)
     for box in clips.boxes[k].itertuples() if clips.boxes else ():
         size = max(box.end_s - box.start_s, 0.02), box.high_hz - box.low_hz
         ax.add_patch(plt.Rectangle((box.start_s, box.low_hz), *size, fill=False, edgecolor="white", linewidth=0.7))
-    ax.set(yticks=[500, 1000, 1500], ylim=looking.BAND_HZ, xlim=(0, clips.seconds))
+    ax.set(yticks=[500, 1000, 1500], ylim=BAND_HZ, xlim=(0, clips.clip_s))
     ax.grid(False)
 
 
@@ -184,11 +240,11 @@ fig, axes = plt.subplots(
 dark = {"facecolor": "0.1", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
 for first, kind in ((0, "crackle"), (2, "wheeze")):
     k = shown(kind)
-    for column, method in zip(axes.T[first:], explain.METHODS):
-        panel(column[0], ear.clips.common(ear.clips.maps[[k], 0].float().numpy())[0], ear.clips, k)
+    for column, method in zip(axes.T[first:], METHODS):
+        panel(column[0], ear.clips.on_grid(ear.clips.features[[k], 0].float().numpy())[0], ear.clips, k)
         column[0].set_title(f"{kind}: {method}", fontsize=9)
         for ax, (model, e) in zip(column[1:], heard.items()):
-            p = e.network(e.clips.maps[[k]], e.clips.about[[k]]).softmax(1)[0, e.clips.label[k]].item()
+            p = e.network(e.clips.features[[k]], e.clips.metadata[[k]]).softmax(1)[0, e.clips.label[k]].item()
             panel(ax, on_grid[model][method][k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
             ax.text(0.02, 0.8, f"p({kind}) = {p:.2f}", transform=ax.transAxes, color="white", fontsize=7, bbox=dark)
 for ax, name in zip(axes[:, 0], ["sound (Hz)", *heard]):
@@ -207,7 +263,7 @@ report.figure("examples", fig, runs=runs.values(), note="yellow speaks for the s
 # None of them means anything alone. A clip full of crackles is hit by a blindfolded player. So each has a *floor*: the share of cells that count as a hit, and the share that the boxes cover.
 
 # %%
-Code(inspect.getsource(pointing.pointing_game) + "\n\n" + inspect.getsource(pointing.energy), language="python")
+Code(inspect.getsource(pointing_game) + "\n\n" + inspect.getsource(energy_inside), language="python")
 
 # %% [markdown]
 # Check it by hand: a picture of 4 x 5 cells, one box of two cells, three quarters of the map's energy inside it.
@@ -216,33 +272,33 @@ Code(inspect.getsource(pointing.pointing_game) + "\n\n" + inspect.getsource(poin
 box, small = np.zeros((1, 4, 5), dtype=bool), np.zeros((1, 4, 5))
 box[0, 1, 1:3] = True
 small[0, 1, 1], small[0, 3, 4] = 3, 1
-print("energy", pointing.energy(small, box)[0], "of which by area alone", box.mean())
-print("a map that is the same everywhere:", pointing.energy(np.ones_like(small), box)[0])
+print("energy", energy_inside(small, box)[0], "of which by area alone", box.mean())
+print("a map that is the same everywhere:", energy_inside(np.ones_like(small), box)[0])
 
 
 # %%
 def scores_of(map_, mask) -> dict[str, np.ndarray]:
     """The three scores of each map (N, 62, frames)."""
-    moment = pointing.pointing_game(pointing.in_time(map_), pointing.in_time(mask))
+    moment = pointing_game(over_time(map_), over_time(mask))
     return {
-        "pointing": pointing.pointing_game(map_, mask),
+        "pointing": pointing_game(map_, mask),
         "right moment": moment,
-        "energy": pointing.energy(map_, mask),
+        "energy": energy_inside(map_, mask),
     }
 
 
 def floor_of(mask) -> dict[str, np.ndarray]:
     """What a map without any opinion scores."""
     return {
-        "pointing": pointing.chance(mask),
-        "right moment": pointing.chance(pointing.in_time(mask)),
+        "pointing": pointing_chance(mask),
+        "right moment": pointing_chance(over_time(mask)),
         "energy": mask.mean((1, 2)),
     }
 
 
 def rows_of(row: str, values: dict[str, np.ndarray], patient=patient, **more) -> pd.DataFrame:
     """Means over sounds, with intervals over patients."""
-    found = [{"row": row, "metric": m, "n_seeds": 1} | pointing.over_patients(v, patient) for m, v in values.items()]
+    found = [{"row": row, "metric": m, "n_seeds": 1} | mean_over_patients(v, patient) for m, v in values.items()]
     return pd.DataFrame(found).assign(**more)
 
 
@@ -304,16 +360,14 @@ for metric, here in gains.groupby("metric", sort=False):
 # %%
 rows, bare = [], {}
 for model, e in heard.items():
-    loud = e.clips.maps[:, 0].float()
-    loud = e.clips.common((loud - loud.mean(2, keepdim=True)).clamp(min=0).numpy())
-    other = looking.maps_for(looking.untrained(e.network), e.clips, "Grad-CAM++")[0]
-    bare[model] = e.clips.common(other)
-    values = {
-        name: pointing.energy(x, masks[model]) for name, x in (("drawn anew", bare[model]), ("loud pixels", loud))
-    }
+    loud = e.clips.features[:, 0].float()
+    loud = e.clips.on_grid((loud - loud.mean(2, keepdim=True)).clamp(min=0).numpy())
+    other = maps_for(e, "Grad-CAM++", network=randomise_weights(e.network))[0]
+    bare[model] = e.clips.on_grid(other)
+    values = {name: energy_inside(x, masks[model]) for name, x in (("drawn anew", bare[model]), ("loud pixels", loud))}
     own = scored[model, "Grad-CAM++"]["energy"]
     values = {"trained": own} | values | {"trained - drawn anew": own - values["drawn anew"]}
-    rows.append(rows_of(model, values | {"likeness": pointing.likeness(on_grid[model]["Grad-CAM++"], bare[model])}))
+    rows.append(rows_of(model, values | {"likeness": rank_correlation(on_grid[model]["Grad-CAM++"], bare[model])}))
 controls = pd.concat(rows)
 report.table(
     "controls",
@@ -340,11 +394,11 @@ print("better than loud pixels:", ", ".join(both.index[both["trained"] > both["l
 earlier = {"last": -1, "one earlier": -2, "two earlier": -3}
 rows = []
 for model, e in heard.items():
-    lines = [(method, e.network, method) for method in explain.METHODS]
-    lines.append(("drawn anew", looking.untrained(e.network), "Grad-CAM++"))
+    lines = [(method, e.network, method) for method in METHODS]
+    lines.append(("drawn anew", randomise_weights(e.network), "Grad-CAM++"))
     for (name, stage), (line, network, method) in itertools.product(earlier.items(), lines):
-        found, detail = looking.maps_for(network, e.clips, method, stage)
-        points = pointing.pointing_game(e.clips.common(found), masks[model])
+        found, detail = maps_for(e, method, stage, network)
+        points = pointing_game(e.clips.on_grid(found), masks[model])
         rows.append(rows_of(model, {name: points}, line=line, detail=f"{detail[0]}x{detail[1]}"))
 stages = pd.concat(rows)
 report.table(
@@ -391,22 +445,28 @@ print("the stage that points best:", ", ".join(f"{model}: {stage}" for model, st
 # was there.
 
 # %%
-Code(inspect.getsource(pointing.deletion), language="python")
+Code(inspect.getsource(deletion), language="python")
 
 
 # %%
+def deletion_of(e, order) -> np.ndarray:
+    """Deletion curves of the clips of `e` by an order of their pixels."""
+    clips = e.clips
+    return deletion(e.network, clips.features, clips.metadata, clips.label, order, size["steps"])
+
+
 def curves_of(e, maps) -> dict[str, np.ndarray]:
     """Deletion curves by what says which pixels are important."""
     flat = np.zeros_like(maps["Grad-CAM"])
-    bare = looking.maps_for(looking.untrained(e.network), e.clips, "Grad-CAM++")[0]
+    bare = maps_for(e, "Grad-CAM++", network=randomise_weights(e.network))[0]
     orders = maps | {"random order": flat, "drawn anew": bare}
     orders |= {"true places": e.clips.own_masks.astype(float)} if e.clips.boxes else {}
-    return {name: pointing.deletion(e.network, e.clips, order, size["steps"]) for name, order in orders.items()}
+    return {name: deletion_of(e, order) for name, order in orders.items()}
 
 
 def deletion_rows(curves, patient) -> pd.DataFrame:
     """AUC of each order, one row a model."""
-    return pd.concat(rows_of(m, {n: pointing.auc(c) for n, c in each.items()}, patient) for m, each in curves.items())
+    return pd.concat(rows_of(m, {n: area_under(c) for n, c in each.items()}, patient) for m, each in curves.items())
 
 
 curves = {model: curves_of(e, maps[model]) for model, e in heard.items()}
@@ -429,9 +489,9 @@ for ax in axes[-1]:
 report.figure("deletion-curves", fig, runs=runs.values(), note="means over sounds")
 
 # %%
-areas = {m: {name: pointing.auc(c) for name, c in each.items()} for m, each in curves.items()}
-for method, rival in itertools.product(explain.METHODS, ("random order", "drawn anew")):
-    gain = {m: pointing.over_patients(a[rival] - a[method], patient) for m, a in areas.items()}
+areas = {m: {name: area_under(c) for name, c in each.items()} for m, each in curves.items()}
+for method, rival in itertools.product(METHODS, ("random order", "drawn anew")):
+    gain = {m: mean_over_patients(a[rival] - a[method], patient) for m, a in areas.items()}
     sure = [m for m, g in gain.items() if g["low"] > 0]
     print(f"{method:10} faster than {rival}, for sure, in {len(sure)} of {len(gain)}: {', '.join(sure) or 'none'}")
 
@@ -448,37 +508,46 @@ for method, rival in itertools.product(explain.METHODS, ("random order", "drawn 
 # $I$, the *mutual information*, is what only several passes can give. The entropy of one ordinary pass costs nothing, and is what dropout has to beat.
 
 # %%
-Code(inspect.getsource(doubt.mutual_information), language="python")
+Code(inspect.getsource(mutual_information), language="python")
 
 # %% tags=["nbval-check-output"]
 torn = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])  # two passes, each sure, of opposite opinion
 dull = np.full((2, 1, 2), 0.5)  # two passes that agree on 50:50
 for name, p in {"sure, but torn": torn, "dull": dull}.items():
     print(
-        f"{name:14} predictive entropy {doubt.entropy(p.mean(0))[0]:.3f}, mutual information {doubt.mutual_information(p)[0]:.3f}"
+        f"{name:14} predictive entropy {entropy(p.mean(0), axis=-1)[0]:.3f}, mutual information {mutual_information(p)[0]:.3f}"
     )
 
 
 # %%
-def doubts_of(e) -> pd.DataFrame:
-    """Doubts of all test sounds of a model's run."""
-    return doubt.doubts(*doubt.passes(e.network, e.data.inputs[e.run.task], size["passes"], e.run.seed))
+def passes_of(e, n, seed=0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The test units of a model's run, and their probabilities without and with dropout."""
+    given = e.data.inputs[e.run.task]
+    samples = given.samples("test")
+    unit = given.unit[samples.numpy()]
+    p = mc_dropout(e.network, given.batch(samples), given.about[samples], unit, n, seed)
+    return given.units.loc[np.unique(unit)], *p
 
 
-def doubt_rows(doubts) -> pd.DataFrame:
-    """AUROC of each doubt for errors, and errors among all and among the surest half; one row a model."""
+def uncertainty_of(e) -> pd.DataFrame:
+    """Uncertainties of all test sounds of a model's run."""
+    return uncertainty(*passes_of(e, size["passes"], e.run.seed))
+
+
+def uncertainty_rows(doubts) -> pd.DataFrame:
+    """AUROC of each uncertainty for errors, and errors among all and among the surest half; one row a model."""
     rows = []
     for model, frame in doubts.items():
-        rows += [{"row": model, "metric": f"AUROC, {d}"} | doubt.finds_errors(frame, d) for d in doubt.DOUBTS]
+        rows += [{"row": model, "metric": f"AUROC, {d}"} | error_detection(frame, d) for d in UNCERTAINTIES]
         sure = frame["mutual information"] <= frame["mutual information"].median()
         for name, part in (("errors", frame), ("errors, surest half", frame[sure])):
-            value = pointing.over_patients(part["wrong"].to_numpy(float), part["patient"])
+            value = mean_over_patients(part["wrong"].to_numpy(float), part["patient"])
             rows.append({"row": model, "metric": name} | value)
     return pd.DataFrame(rows).assign(n_seeds=1)
 
 
-doubts = {model: doubts_of(e) for model, e in heard.items()}
-found = doubt_rows(doubts)
+doubts = {model: uncertainty_of(e) for model, e in heard.items()}
+found = uncertainty_rows(doubts)
 tidy = comparison(nothing, found, recorded("explanations-real-uncertainty"))
 n = len(doubts[next(iter(doubts))])
 report.table(
@@ -490,9 +559,9 @@ report.table(
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
-for ax, which in zip(axes, doubt.DOUBTS):
+for ax, which in zip(axes, UNCERTAINTIES):
     for colour, (model, frame) in enumerate(doubts.items()):
-        coverage, risk = doubt.risk_coverage(frame["wrong"], frame[which])
+        coverage, risk = risk_coverage(frame["wrong"], frame[which])
         ax.plot(coverage[9:], risk[9:], color=f"C{colour}", linewidth=1.2, label=model)
     ax.set(title=which, xlabel="share that is answered, surest first", ylim=(0, None))
 axes[0].set_ylabel("errors among them")
@@ -502,7 +571,7 @@ report.figure("risk-coverage", fig, runs=runs.values(), note="a doubt that is wo
 # %%
 each = found.pivot(index="row", columns="metric", values="ours")
 low = found.pivot(index="row", columns="metric", values="low")
-for which in doubt.DOUBTS:
+for which in UNCERTAINTIES:
     better = low.index[low[f"AUROC, {which}"] > 0.5]
     print(
         f"{which:20} mean AUROC {each[f'AUROC, {which}'].mean():.2f}; above chance for sure: {', '.join(better) or 'none'}"
@@ -520,22 +589,24 @@ print(f"dropout's own part beats the free one in {int((gain > 0).sum())} of {len
 # its floor is high accordingly. Its doubts are about patients.
 
 # %%
-where = explain.read_truth(harness.corpora["multisite"].audio_root)
-everyone = looking.sounds_of(sites, data_of(sites), None, 10**6, ["abnormal"]).sort_values(["patient", "position"])
+where = read_truth(harness.corpora["multisite"].audio_root)
+everyone = choose_events(test_events(sites, data_of(sites)), None, 10**6, ["abnormal"]).sort_values(
+    ["patient", "position"]
+)
 n_sites = len(data_of(sites).sites)
 whole = everyone[everyone.groupby("patient")["position"].transform("nunique") == n_sites]
-mpa = hear(sites, where, whole.drop_duplicates(["patient", "position"]))
-mpa.clips, people = looking.fused(mpa.clips, n_sites), mpa.sounds["patient"].to_numpy(str)[::n_sites]
+mpa = look(sites, where, whole.drop_duplicates(["patient", "position"]))
+mpa.clips, people = mpa.clips.stacked(n_sites), mpa.sounds["patient"].to_numpy(str)[::n_sites]
 
 # %%
-found = {k: looking.maps_for(mpa.network, mpa.clips, k)[0] for k in explain.METHODS}
+found = {k: maps_for(mpa, k)[0] for k in METHODS}
 rows = [rows_of("floor: a map without opinion", floor_of(mpa.clips.masks), people)]
 for method, each in found.items():
-    auc = pointing.auc(pointing.deletion(mpa.network, mpa.clips, each, size["steps"]))
-    values = scores_of(mpa.clips.common(each), mpa.clips.masks) | {"deletion": auc}
+    auc = area_under(deletion_of(mpa, each))
+    values = scores_of(mpa.clips.on_grid(each), mpa.clips.masks) | {"deletion": auc}
     rows.append(rows_of(f"MPA, {method}", values, people))
-flat = pointing.deletion(mpa.network, mpa.clips, np.zeros_like(each), size["steps"])
-rows[0] = pd.concat([rows[0], rows_of("floor: a map without opinion", {"deletion": pointing.auc(flat)}, people)])
+flat = deletion_of(mpa, np.zeros_like(each))
+rows[0] = pd.concat([rows[0], rows_of("floor: a map without opinion", {"deletion": area_under(flat)}, people)])
 report.table(
     "all-sites",
     comparison(nothing, pd.concat(rows)),
@@ -545,9 +616,9 @@ report.table(
 )
 
 # %%
-frame = doubts_of(mpa)
+frame = uncertainty_of(mpa)
 print(f"{int(frame['wrong'].sum())} of {len(frame)} test patients wrong;", end=" ")
-print({d: round(doubt.finds_errors(frame, d)["ours"], 2) for d in doubt.DOUBTS}, "AUROC of doubt for error")
+print({d: round(error_detection(frame, d)["ours"], 2) for d in UNCERTAINTIES}, "AUROC of doubt for error")
 
 # %% [markdown]
 # ## 9. Real examples
@@ -565,13 +636,13 @@ else:
     clinic = harness_of(profile, data, seeds=seeds, epochs=epochs, device=device, names=("icbhi", "sprsound"))
     real_runs = runs_of(clinic)
     run_all(real_runs.values(), cluster or None)
-    real = {model: hear(run, None) for model, run in real_runs.items()}
+    real = {model: look(run, None) for model, run in real_runs.items()}
     here = {"corpus": clinic.view("icbhi"), "runs": real_runs.values()}
-    seen = {m: {k: looking.maps_for(e.network, e.clips, k)[0] for k in explain.METHODS} for m, e in real.items()}
+    seen = {m: {k: maps_for(e, k)[0] for k in METHODS} for m, e in real.items()}
     who = next(iter(real.values())).sounds["patient"].to_numpy(str)
     tidy = deletion_rows({m: curves_of(e, seen[m]) for m, e in real.items()}, who)
     report.table("real-deletion", comparison(nothing, tidy), **here, note="area under p(sound); smaller is better")
-    tidy = doubt_rows({m: doubts_of(e) for m, e in real.items()})
+    tidy = uncertainty_rows({m: uncertainty_of(e) for m, e in real.items()})
     report.table("real-uncertainty", comparison(nothing, tidy), **here, note="surest by mutual information")
 
 # %%
@@ -582,13 +653,13 @@ if data != "simulated":
         k = int(np.flatnonzero(names == kind)[0])
         panel(
             column[0],
-            ear.clips.common(real["small CNN"].clips.maps[[k], 0].float().numpy())[0],
+            ear.clips.on_grid(real["small CNN"].clips.features[[k], 0].float().numpy())[0],
             real["small CNN"].clips,
             k,
         )
         column[0].set_title(f"labelled {kind}", fontsize=9)
         for ax, (model, e) in zip(column[1:], real.items()):
-            panel(ax, e.clips.common(seen[model]["Grad-CAM++"])[k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
+            panel(ax, e.clips.on_grid(seen[model]["Grad-CAM++"])[k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
     for ax, name in zip(axes[:, 0], ["sound (Hz)", *real]):
         ax.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
     report.figure("real-examples", fig, **here, note="Grad-CAM++; where the sounds truly are is not known")
@@ -616,8 +687,8 @@ Markdown(recorded_from("explanations-real-deletion"))
 
 # %% tags=["solution", "nbval-check-output"]
 boxes = pd.DataFrame({"start_s": [1.51], "end_s": [1.525], "low_hz": [310.0], "high_hz": [610.0]})
-one = looking.mask_of(boxes, *looking.grid(3))[None]
-print(f"pointing {pointing.chance(one)[0]:.4f}, energy {one.mean():.4f}")
+one = box_mask(boxes, *grid(3))[None]
+print(f"pointing {pointing_chance(one)[0]:.4f}, energy {one.mean():.4f}")
 
 # %% [markdown]
 # **2.** Ask the networks what speaks for the *other* sound: crackle maps of wheezes, and wheeze maps of crackles. If the pointing game hardly changes, a map shows where there is something, and not where there is that sound. What do you find for the small CNN?
@@ -626,15 +697,16 @@ print(f"pointing {pointing.chance(one)[0]:.4f}, energy {one.mean():.4f}")
 e = heard["small CNN"]
 swap = torch.where(e.clips.label == e.clips.label.min(), e.clips.label.max(), e.clips.label.min())
 for name, clips in {"own class": e.clips, "other class": replace(e.clips, label=swap)}.items():
-    other = clips.common(looking.maps_for(e.network, clips, "Grad-CAM")[0])
-    print(f"{name}: pointing {pointing.pointing_game(other, masks['small CNN']).mean():.2f}")
+    shown = SimpleNamespace(network=e.network, clips=clips)
+    other = clips.on_grid(maps_for(shown, "Grad-CAM")[0])
+    print(f"{name}: pointing {pointing_game(other, masks['small CNN']).mean():.2f}")
 
 # %% [markdown]
 # **3.** A cheat knows the floor and returns a map with a single pixel, at the loudest place of the picture. In which of the three scores can it be good, and what would expose it?
 
 # %% tags=["solution"]
-loud = e.clips.maps[:, 0].float()
-loud = e.clips.common((loud - loud.mean(2, keepdim=True)).numpy())
+loud = e.clips.features[:, 0].float()
+loud = e.clips.on_grid((loud - loud.mean(2, keepdim=True)).numpy())
 single = (loud == loud.max(axis=(1, 2), keepdims=True)).astype(float)
 print({k: round(float(v.mean()), 2) for k, v in scores_of(single, masks["small CNN"]).items()})
 print("One pixel taken away changes next to nothing: the deletion curve exposes it.")
@@ -643,17 +715,17 @@ print("One pixel taken away changes next to nothing: the deletion curve exposes 
 # **4.** How many passes does dropout need? Compare the mutual information of 2, 5 and all passes for RespireNet: does more of them find more errors?
 
 # %% tags=["solution"]
-plain, drawn = doubt.passes(heard["RespireNet"].network, heard["RespireNet"].data.inputs["icbhi"], size["passes"])
+units, plain, samples = passes_of(heard["RespireNet"], size["passes"])
 for n in (2, 5, size["passes"]):
-    print(n, round(doubt.finds_errors(doubt.doubts(plain, drawn[:n]), "mutual information")["ours"], 2))
+    print(n, round(error_detection(uncertainty(units, plain, samples[:n]), "mutual information")["ours"], 2))
 
 # %% [markdown]
 # **5.** A network without dropout is asked a hundred times. What is its mutual information, and why is that not a sign of quality? And what does the book say if you ask only once?
 
 # %% tags=["solution", "nbval-check-output"]
 same = np.repeat([[[0.7, 0.3]]], 100, axis=0)
-print(f"without dropout: {abs(doubt.mutual_information(same)[0]):.6f}")
+print(f"without dropout: {abs(mutual_information(same)[0]):.6f}")
 try:
-    doubt.passes(heard["RespireNet"].network, heard["RespireNet"].data.inputs["icbhi"], 1)
+    passes_of(heard["RespireNet"], 1)
 except UserError as error:
     print(error)

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lungnb.metrics.explain import mel_edges
+from lungnb.metrics.localisation import mel_centers
 
 _TICKS_HZ = (100, 250, 500, 1000, 1500, 2000)
 
 
 def mel_axis(axes: Axes, n_mels: int = 64) -> None:
     """Label the rows of a mel spectrogram, highest frequency on top, in Hz."""
-    centre = mel_edges(n_mels)[::-1]
+    centre = mel_centers(n_mels)[::-1]
     axes.set_yticks(np.interp(_TICKS_HZ, centre[::-1], np.arange(n_mels)[::-1]), [str(hz) for hz in _TICKS_HZ])
     axes.set_ylabel("frequency (Hz)")
     axes.grid(False)
@@ -52,7 +52,7 @@ def hertz(axes: Axes, picture: np.ndarray, seconds: float, title: str = "", f_ma
 
 def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -> None:
     """Draw the true place of simulated sounds (columns start_s, end_s, low_hz, high_hz) over a spectrogram from `start_s`."""
-    centre = mel_edges(n_mels)
+    centre = mel_centers(n_mels)
     for box in boxes.itertuples():
         low, high = (n_mels - 1 - np.interp(hz, centre, np.arange(n_mels)) for hz in (box.low_hz, box.high_hz))
         width = max(box.end_s - box.start_s, 0.032)

@@ -142,3 +142,8 @@ def fingerprint_files(paths: Iterable[Path], root: Path) -> str:
 def origin_of(folder: Path) -> Literal["simulated", "real"]:
     """`simulated` if the simulator's marker lies in `folder`, else `real`."""
     return "simulated" if (folder / SIMULATED_MARKER).exists() else "real"
+
+
+def read_truth(folder: Path) -> pd.DataFrame:
+    """The simulator's record of every adventitious sound beside the data set in `folder` (recording, kind, start_s, ...)."""
+    return pd.read_csv(folder.with_name(folder.name + "_truth") / "events.csv")

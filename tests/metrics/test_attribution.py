@@ -1,4 +1,4 @@
-"""What a classifier looks at: maps on one grid, their scores against hand-computed values, and doubt by dropout."""
+"""What a classifier looks at: maps on one grid, their scores against hand-computed values, and uncertainty by dropout."""
 
 import math
 
@@ -7,14 +7,44 @@ import pandas as pd
 import pytest
 import torch
 from corpora import simulated
+from scipy.stats import entropy
 from torch import nn
 
 from lungnb.classification.baselines import SmallCNN
 from lungnb.classification.compare import CompareRun, data_of
-from lungnb.classification.compare_inputs import BANK, Inputs, front_end
+from lungnb.classification.compare_inputs import BANK, about_of, front_end, maps_of, plan_task
 from lungnb.classification.networks import FRONT_OF, Classifier, MapsOnly, Painted, Sizes, build
 from lungnb.core import UserError
-from lungnb.metrics import doubt, explain, looking, pointing
+from lungnb.data.audio import audio_bank
+from lungnb.data.corpus import read_truth
+from lungnb.metrics.attribution import (
+    METHODS,
+    area_under,
+    attribution_maps,
+    class_maps,
+    deletion,
+    error_detection,
+    mc_dropout,
+    mutual_information,
+    randomise_weights,
+    risk_coverage,
+    stages,
+    uncertainty,
+)
+from lungnb.metrics.localisation import (
+    Examples,
+    box_mask,
+    choose_events,
+    clip_boxes,
+    energy_inside,
+    feature_axes,
+    grid,
+    over_time,
+    pointing_chance,
+    pointing_game,
+    rank_correlation,
+)
+from lungnb.papers.convlstm_model import INPUTS
 
 POOLING = (3, 4)
 SIZES = Sizes(4, 3, backbone="resnet10-narrow", zoom=1, hidden=8)
@@ -36,8 +66,16 @@ def clips(front="levels", n=5, seed=0, boxes=()):
     noise = 0.1 * torch.randn(n, 3 * BANK[front][0], generator=generator)
     maps = front_end(front, POOLING)(noise)
     about = torch.stack([torch.zeros(n), torch.zeros(n), torch.arange(n) % 3], dim=1).long()
-    axes = looking.axes_of(front, *maps.shape[2:], POOLING)
-    return looking.Clips(maps, about, torch.arange(n) % 4, *axes, 3.0, list(boxes))
+    axes = feature_axes(front, *maps.shape[2:], POOLING)
+    return Examples(maps, about, torch.arange(n) % 4, *axes, 3.0, list(boxes))
+
+
+def map_of(network, shown, method, stage=-1):
+    return attribution_maps(network, shown.features, shown.metadata, shown.label, method, stage)
+
+
+def to_grid(maps, hertz, second, clip_s):
+    return Examples(torch.zeros(1), torch.zeros(1), torch.zeros(1), hertz, second, clip_s, []).on_grid(maps)
 
 
 # ---- the common grid
@@ -55,37 +93,43 @@ def test_a_tone_is_in_its_box_whatever_the_front_end(front, hz, start_s):
         ),
     )
     picture = maps[:, 0].float().numpy()
-    on_grid = looking.to_grid(picture, *looking.axes_of(front, *maps.shape[2:], POOLING), 3.0)
+    on_grid = to_grid(picture, *feature_axes(front, *maps.shape[2:], POOLING), 3.0)
     loud = on_grid > on_grid.min() + 0.9 * np.ptp(on_grid)
-    mask = looking.mask_of(box(start_s - 0.1, start_s + 0.7, hz - 90, hz + 90), *looking.grid(3.0))
+    mask = box_mask(box(start_s - 0.1, start_s + 0.7, hz - 90, hz + 90), *grid(3.0))
     assert on_grid.shape == (1, 62, 60)
-    assert pointing.pointing_game(on_grid, mask[None]) == 1
+    assert pointing_game(on_grid, mask[None]) == 1
     assert (loud[0] & mask).sum() / loud.sum() > 0.95
-    hertz, second = looking.grid(3.0)
+    hertz, second = grid(3.0)
     assert abs(hertz[loud[0].any(1)].mean() - hz) < 45
     assert abs(second[loud[0].any(0)].mean() - start_s - 0.3) < 0.08
 
 
 def test_the_grid_is_linear_between_centres_and_keeps_the_ends():
-    hertz, second = looking.grid(0.2)
+    hertz, second = grid(0.2)
     assert (len(hertz), len(second)) == (62, 4)
     assert (hertz[0], hertz[-1]) == (62.5, 1587.5)
     assert second == pytest.approx([0.025, 0.075, 0.125, 0.175])
     maps = np.array([[[0.0, 1.0], [2.0, 3.0]]])
-    on_grid = looking.to_grid(maps, np.array([825.0, 62.5]), np.array([0.075, 0.125]), 0.2)[0]  # rows from high to low
+    on_grid = to_grid(maps, np.array([825.0, 62.5]), np.array([0.075, 0.125]), 0.2)[0]  # rows from high to low
     assert on_grid[0] == pytest.approx([2, 2, 3, 3])
     assert on_grid[hertz > 825] == pytest.approx(np.tile([0, 0, 1, 1], (31, 1)))
     middle = np.interp(hertz[10], [62.5, 825], [2, 0])
     assert on_grid[10, 0] == pytest.approx(middle)
 
 
+def test_axes_are_those_of_the_front_ends():
+    size = INPUTS["A"]
+    assert feature_axes("stacked", size.n_rows, 2)[1][1] == size.hop_length / BANK["stacked"][0]
+    assert feature_axes("levels", 64, 2)[1][1] == 128 / BANK["levels"][0]
+
+
 def test_boxes_cover_the_cells_that_they_touch():
-    mask = looking.mask_of(box(0.06, 0.11, 80, 101), *looking.grid(0.2))
+    mask = box_mask(box(0.06, 0.11, 80, 101), *grid(0.2))
     assert np.argwhere(mask).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    thin = looking.mask_of(box(0.01, 0.011, 60, 60.1), *looking.grid(0.2))
+    thin = box_mask(box(0.01, 0.011, 60, 60.1), *grid(0.2))
     assert np.argwhere(thin).tolist() == [[0, 0]]
-    assert not looking.mask_of(box(0.3, 0.4, 60, 100), *looking.grid(0.2)).any()
-    falling = looking.mask_of(box(0.0, 0.1, 240, 260), np.array([400.0, 300, 200, 100]), np.array([0.05, 0.15]))
+    assert not box_mask(box(0.3, 0.4, 60, 100), *grid(0.2)).any()
+    falling = box_mask(box(0.0, 0.1, 240, 260), np.array([400.0, 300, 200, 100]), np.array([0.05, 0.15]))
     assert np.argwhere(falling).tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]  # 250 Hz is the edge of two rows
 
 
@@ -96,13 +140,29 @@ def test_boxes_cover_the_cells_that_they_touch():
 def given():
     corpus = simulated()
     run = CompareRun(corpus=corpus.fingerprint, task="icbhi", model="small CNN", n_patients=24)
-    return run, data_of(run), explain.read_truth(corpus.audio_root)
+    data = data_of(run)
+    test = data.corpus.events[(data.inputs["icbhi"].units["part"] == "test").to_numpy()]
+    return run, data, test, read_truth(corpus.audio_root)
+
+
+def examples_of(run, data, events, truth):
+    front, task = FRONT_OF[run.model], data.task
+    audio = audio_bank(data.corpus, *BANK[front])
+    plan = plan_task(audio, events, task.classes, run.clip_s)
+    features = maps_of(data.corpus, plan, front, tuple(run.pooling))
+    first = np.unique(plan.event, return_index=True)[1]
+    begin, boxes = audio.locate(events)[0], []
+    for i, k in enumerate(first):
+        segments = [((start - begin[i]) / audio.sample_rate, n / audio.sample_rate) for start, n, _ in plan.segments[k]]
+        boxes.append(clip_boxes(events.iloc[i], segments, truth))
+    axes = feature_axes(front, *features.shape[2:], run.pooling)
+    label = torch.tensor(events["label"].map(task.classes.index).to_numpy(int))
+    return Examples(features[first], about_of(task, events, data.sites), label, *axes, run.clip_s, boxes)
 
 
 def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
-    run, data, truth = given
-    sounds = looking.sounds_of(run, data, truth, 4)
-    test = data.inputs["icbhi"].units.query("part == 'test'")
+    run, data, test, truth = given
+    sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
     assert set(sounds["patient"]) <= set(test["patient"])
     first = sounds[sounds["label"] == "crackle"]
     possible = data.corpus.events[data.corpus.events["patient"].isin(test["patient"])].query("label == 'crackle'")
@@ -113,19 +173,19 @@ def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
 
 
 def test_a_kind_that_no_test_patient_has_is_refused(given):
-    run, data, truth = given
-    with pytest.raises(UserError, match="No test patient of 'icbhi' has a squawk to look at; use more patients"):
-        looking.sounds_of(run, data, truth, 4, ["squawk"])
+    _, _, test, truth = given
+    with pytest.raises(UserError, match="No test patient has a squawk to look at; use more patients"):
+        choose_events(test, truth, 4, ["squawk"])
 
 
 def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(given):
-    run, data, truth = given
-    sounds = looking.sounds_of(run, data, truth, 4)
-    found, own = looking.clips_of(run, data, sounds, truth), data.inputs["icbhi"]
+    run, data, test, truth = given
+    sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
+    found, own = examples_of(run, data, sounds, truth), data.inputs["icbhi"]
     for k, row in enumerate(sounds.index):
         sample = np.flatnonzero(own.unit == data.corpus.events.index.get_loc(row))[0]
-        assert (own.batch(torch.tensor([sample]))[0] == found.maps[k]).all()
-        assert (own.about[sample] == found.about[k]).all()
+        assert (own.batch(torch.tensor([sample]))[0] == found.features[k]).all()
+        assert (own.about[sample] == found.metadata[k]).all()
         assert own.label[sample] == found.label[k]
     length = (sounds["end_s"] - sounds["start_s"]).to_numpy()
     for event, lasts, boxes in zip(sounds.itertuples(), length, found.boxes, strict=True):
@@ -141,7 +201,7 @@ def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(g
             abs(len(boxes) - repeated) <= 2
         )  # one that begins in the last sample, or lies across the end of the event
     assert found.masks.shape == (len(sounds), 62, 60)
-    assert found.own_masks.shape == (len(sounds), *found.maps.shape[2:])
+    assert found.own_masks.shape == (len(sounds), *found.features.shape[2:])
     assert found.masks.any(axis=(1, 2)).all()
 
 
@@ -149,19 +209,19 @@ def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(g
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("method", list(explain.METHODS))
+@pytest.mark.parametrize("method", list(METHODS))
 def test_every_network_has_a_map_of_the_size_of_its_picture(model, method):
     torch.manual_seed(0)
     shown = clips(FRONT_OF[model])
-    network = build(model, SIZES, *shown.maps.shape[1:3])
-    maps, detail = looking.maps_for(network, shown, method)
-    assert maps.shape == (5, *shown.maps.shape[2:])
+    network = build(model, SIZES, *shown.features.shape[1:3])
+    maps, detail = map_of(network, shown, method)
+    assert maps.shape == (5, *shown.features.shape[2:])
     assert 0 <= maps.min() <= maps.max() <= 1
     assert maps.max(axis=(1, 2)).min() >= 0
     assert maps.max() > 0.5
     assert detail[0] < maps.shape[1]
     assert detail[1] < maps.shape[2]
-    earlier = looking.maps_for(network, shown, method, -3)[1]
+    earlier = map_of(network, shown, method, -3)[1]
     assert earlier >= detail
 
 
@@ -169,42 +229,42 @@ def test_maps_are_those_of_the_library_one_clip_at_a_time():
     """In MPO every clip is seen by the network of its own position, and batches do not mix clips."""
     torch.manual_seed(0)
     shown = clips("crop", n=40)
-    network = build("MPO", SIZES, *shown.maps.shape[1:3])
-    network.fit_statistics([shown.maps])
-    maps, _ = looking.maps_for(network, shown, "Grad-CAM")
+    network = build("MPO", SIZES, *shown.features.shape[1:3])
+    network.fit_statistics([shown.features])
+    maps, _ = map_of(network, shown, "Grad-CAM")
     for k in (0, 1, 2, 34):
-        own = network.network.networks[int(shown.about[k, 2])]
-        image = (shown.maps[[k]] - network.mean) / network.sd
-        expected = explain.grad_cam(own, own.convolutions[-1], image, int(shown.label[k]))
+        own = network.network.networks[int(shown.metadata[k, 2])]
+        image = (shown.features[[k]] - network.mean) / network.sd
+        expected = class_maps(own, own.convolutions[-1], image, [int(shown.label[k])], "Grad-CAM")
         assert maps[k] == pytest.approx(expected[0], abs=1e-4)
 
 
 def test_unknown_places_and_unknown_networks_are_refused():
     shown = clips("crop")
-    shown.about[1, 2] = 3
+    shown.metadata[1, 2] = 3
     with pytest.raises(
         UserError, match="MPO has no network for a sound from an unknown position; leave that sound out"
     ):
-        looking.maps_for(build("MPO", SIZES, *shown.maps.shape[1:3]), shown, "Grad-CAM")
-    with pytest.raises(UserError, match="It is not known where Linear looks; add its layers"):
-        looking.stages_of(nn.Linear(2, 2))
+        map_of(build("MPO", SIZES, *shown.features.shape[1:3]), shown, "Grad-CAM")
+    with pytest.raises(UserError, match="It is not known where Linear looks; name its layers"):
+        stages(nn.Linear(2, 2))
 
 
 def test_grad_cam_is_its_equation():
     """Grad-CAM of the small CNN by hand: mean gradients weigh the channels, the sum is cut at 0 and scaled to 0..1."""
     torch.manual_seed(1)
     shown, found = clips(n=1), {}
-    network = build("small CNN", SIZES, *shown.maps.shape[1:3]).eval()
+    network = build("small CNN", SIZES, *shown.features.shape[1:3]).eval()
     inside = network.network.network
     layer = inside.convolutions[-2]
     layer.register_forward_hook(lambda _, __, y: found.update(a=y) or y.retain_grad())
-    network(shown.maps, shown.about)[0, int(shown.label[0])].backward()
+    network(shown.features, shown.metadata)[0, int(shown.label[0])].backward()
     a, weight = found["a"][0], found["a"].grad[0].mean(dim=(1, 2))
     by_hand = (weight[:, None, None] * a).sum(0).relu().detach()
-    by_hand = nn.functional.interpolate(by_hand[None, None], shown.maps.shape[2:], mode="bilinear")[0, 0].numpy()
+    by_hand = nn.functional.interpolate(by_hand[None, None], shown.features.shape[2:], mode="bilinear")[0, 0].numpy()
     expected = (by_hand - by_hand.min()) / np.ptp(by_hand)
     layer._forward_hooks.clear()
-    maps, detail = looking.maps_for(network, shown, "Grad-CAM")
+    maps, detail = map_of(network, shown, "Grad-CAM")
     assert detail == (8, 11)
     assert maps[0] == pytest.approx(expected, abs=1e-4)
 
@@ -213,7 +273,7 @@ def test_weights_drawn_anew_keep_only_the_scale():
     torch.manual_seed(0)
     network = build("ConvLstm", SIZES, 3, 64)
     network.mean.fill_(2)
-    other, again = looking.untrained(network, 1), looking.untrained(network, 1)
+    other, again = randomise_weights(network, 1), randomise_weights(network, 1)
     before, after = network.state_dict(), other.state_dict()
     assert (after["mean"] == 2).all()
     same = [k for k in before if torch.equal(before[k], after[k]) and not k.endswith(("mean", "sd"))]
@@ -223,13 +283,13 @@ def test_weights_drawn_anew_keep_only_the_scale():
 
 def test_fused_sites_are_channels_and_their_boxes_lie_over_one_another():
     shown = clips("crop", n=4, boxes=[box(k, k + 0.5, 100, 200) for k in (0, 1, 2, 0)])
-    both = looking.fused(shown, 2)
-    assert both.maps.shape == (2, 2, *shown.maps.shape[2:])
-    assert (both.maps[1, 0] == shown.maps[2, 0]).all()
+    both = shown.stacked(2)
+    assert both.features.shape == (2, 2, *shown.features.shape[2:])
+    assert (both.features[1, 0] == shown.features[2, 0]).all()
     assert both.label.tolist() == shown.label[::2].tolist()
     assert (both.masks[0] == shown.masks[0] | shown.masks[1]).all()
-    network = build("MPA", SIZES, *both.maps.shape[1:3])
-    assert looking.maps_for(network, both, "Grad-CAM++")[0].shape == (2, *shown.maps.shape[2:])
+    network = build("MPA", SIZES, *both.features.shape[1:3])
+    assert map_of(network, both, "Grad-CAM++")[0].shape == (2, *shown.features.shape[2:])
 
 
 # ---- scores of a map
@@ -249,36 +309,36 @@ def golden():
 def test_pointing_game_tolerates_50_hz_and_a_tenth_of_a_second(row, frame, hit):
     maps = np.full((1, 62, 60), 0.1)
     maps[0, row, frame] = 1
-    assert pointing.pointing_game(maps, golden()) == hit
-    in_time = pointing.pointing_game(pointing.in_time(maps), pointing.in_time(golden()))
+    assert pointing_game(maps, golden()) == hit
+    in_time = pointing_game(over_time(maps), over_time(golden()))
     assert in_time == (18 <= frame <= 24)
 
 
 def test_chance_and_energy_by_hand():
     masks = golden()
-    assert pointing.chance(masks) == pytest.approx([6 * 7 / 3720])
-    assert pointing.chance(pointing.in_time(masks)) == pytest.approx([7 / 60])
+    assert pointing_chance(masks) == pytest.approx([6 * 7 / 3720])
+    assert pointing_chance(over_time(masks)) == pytest.approx([7 / 60])
     flat = np.ones((1, 62, 60))
-    assert pointing.pointing_game(flat, masks) == pytest.approx(pointing.chance(masks))
-    assert pointing.energy(flat, masks) == pytest.approx([6 / 3720])
-    assert pointing.energy(0 * flat, masks) == pytest.approx([6 / 3720])
+    assert pointing_game(flat, masks) == pytest.approx(pointing_chance(masks))
+    assert energy_inside(flat, masks) == pytest.approx([6 / 3720])
+    assert energy_inside(0 * flat, masks) == pytest.approx([6 / 3720])
     maps = 0 * flat
     maps[0, 10, 20], maps[0, 11, 22], maps[0, 40, 0] = 1, 2, 5
-    assert pointing.energy(maps, masks) == pytest.approx([3 / 8])
+    assert energy_inside(maps, masks) == pytest.approx([3 / 8])
     two = 0 * flat
     two[0, 10, 20], two[0, 40, 0] = 1, 1
-    assert pointing.pointing_game(two, masks) == 0.5
+    assert pointing_game(two, masks) == 0.5
 
 
-def test_likeness_is_spearmans():
+def test_rank_correlation_is_spearmans():
     from scipy.stats import spearmanr
 
     a, b = np.random.default_rng(0).random((2, 3, 6, 7)).round(1)
     b[2] = 1
     expected = [spearmanr(a[k].ravel(), b[k].ravel()).statistic for k in (0, 1)]
-    assert pointing.likeness(a, b)[:2] == pytest.approx(expected)
-    assert np.isnan(pointing.likeness(a, b)[2])
-    assert pointing.likeness(a, -(a**3)) == pytest.approx([-1] * 3)
+    assert rank_correlation(a, b)[:2] == pytest.approx(expected)
+    assert np.isnan(rank_correlation(a, b)[2])
+    assert rank_correlation(a, -(a**3)) == pytest.approx([-1] * 3)
 
 
 def corner(maps, about):
@@ -291,19 +351,19 @@ def corner_clip():
     maps = torch.zeros(1, 1, 4, 5)
     maps[0, 0, :2, :2] = 0.1
     nothing = torch.zeros(1, 3, dtype=torch.long)
-    return looking.Clips(maps, nothing, torch.tensor([1]), np.arange(4.0), np.arange(5.0), 5.0, [])
+    return Examples(maps, nothing, torch.tensor([1]), np.arange(4.0), np.arange(5.0), 5.0, [])
 
 
 def test_deletion_curve_by_hand():
     shown = corner_clip()
     right = np.zeros((1, 4, 5))
     right[0, :2, :2] = [[4, 3], [2, 1]]
-    curve = pointing.deletion(corner, shown, right, 5)[0]
+    curve = deletion(corner, shown.features, shown.metadata, shown.label, right, 5)[0]
     full, blank = 1 / (1 + math.exp(-4)), 1 / (1 + math.exp(-40 * 0.04))  # a row's mean is 0.2 / 5
     assert curve[0] == pytest.approx(full)
     assert curve[1:] == pytest.approx([blank] * 5)  # after 4 of 20 pixels nothing is left
-    assert pointing.auc(curve[None]) == pytest.approx([(full + blank) / 10 + 0.8 * blank])
-    wrong = pointing.deletion(corner, shown, -right, 5)[0]
+    assert area_under(curve[None]) == pytest.approx([(full + blank) / 10 + 0.8 * blank])
+    wrong = deletion(corner, shown.features, shown.metadata, shown.label, -right, 5)[0]
     assert wrong[:5] == pytest.approx([full] * 5)
     assert wrong[5] == pytest.approx(blank)
 
@@ -311,7 +371,7 @@ def test_deletion_curve_by_hand():
 def test_pixels_of_one_importance_go_in_random_order_by_the_seed():
     shown = corner_clip()
     flat = np.zeros((1, 4, 5))
-    curves = [pointing.deletion(corner, shown, flat, 20, seed)[0] for seed in (0, 0, 1)]
+    curves = [deletion(corner, shown.features, shown.metadata, shown.label, flat, 20, seed)[0] for seed in (0, 0, 1)]
     assert (curves[0] == curves[1]).all()
     assert (curves[0] != curves[2]).any()
     assert (np.diff(curves[0]) <= 1e-7).all()
@@ -323,36 +383,28 @@ def test_deleted_grey_levels_stay_grey_levels():
     shown = clips(n=2)
     network = build("RespireNet", SIZES, 1, 64).eval()
     assert isinstance(network, Painted)
-    curves = pointing.deletion(network, shown, np.random.default_rng(0).random((2, *shown.maps.shape[2:])), 2)
-    blank = shown.maps.float().mean(3, keepdim=True).round().to(torch.uint8).expand_as(shown.maps)
+    curves = deletion(
+        network,
+        shown.features,
+        shown.metadata,
+        shown.label,
+        np.random.default_rng(0).random((2, *shown.features.shape[2:])),
+        2,
+    )
+    blank = shown.features.float().mean(3, keepdim=True).round().to(torch.uint8).expand_as(shown.features)
     with torch.no_grad():
-        p = network(blank, shown.about).softmax(1).gather(1, shown.label[:, None])[:, 0]
+        p = network(blank, shown.metadata).softmax(1).gather(1, shown.label[:, None])[:, 0]
     assert curves[:, -1] == pytest.approx(p.numpy(), abs=1e-5)
 
 
-def test_intervals_are_over_patients():
-    values = np.array([1.0] * 50 + [0.0] * 50 + [np.nan])
-    patient = np.array(["a"] * 50 + ["b"] * 50 + ["c"])
-    found = pointing.over_patients(values, patient)
-    assert found == {"ours": 0.5, "low": 0.0, "high": 1.0}
-    alone = pointing.over_patients(values, np.arange(101).astype(str))
-    assert 0.08 < 0.5 - alone["low"] < 0.12
-    weighted = pointing.over_patients(np.array([1.0, 1, 1, 0]), np.array(["a", "a", "a", "b"]))
-    assert weighted["ours"] == 0.75
-
-
-# ---- doubt
+# ---- uncertainty
 
 
 def units(n=24):
-    """Inputs of n test sounds of two clips each, of 6 patients, as levels."""
+    """Levels, metadata and unit of n test sounds of two clips each."""
     generator = torch.Generator().manual_seed(0)
-    maps = torch.randint(0, 256, (2 * n, 1, 64, 30), dtype=torch.uint8, generator=generator)
-    table = pd.DataFrame(
-        {"recording": "r", "patient": [f"p{k % 6}" for k in range(n)], "part": "test", "label": np.arange(n) % 4}
-    )
-    about = torch.zeros(2 * n, 3, dtype=torch.long)
-    return Inputs(maps, torch.arange(2 * n)[:, None], np.repeat(np.arange(n), 2), about, table, 0)
+    features = torch.randint(0, 256, (2 * n, 1, 64, 30), dtype=torch.uint8, generator=generator)
+    return features, torch.zeros(2 * n, 3, dtype=torch.long), np.repeat(np.arange(n), 2)
 
 
 def small(dropout):
@@ -361,61 +413,61 @@ def small(dropout):
 
 
 def test_a_network_without_dropout_never_contradicts_itself():
-    plain, drawn = doubt.passes(small(0.0), units(), 3)
+    plain, drawn = mc_dropout(small(0.0), *units(), 3)
     assert drawn.shape == (3, 24, 4)
-    assert doubt.mutual_information(drawn) == pytest.approx(np.zeros(24), abs=1e-7)
-    assert drawn[0] == pytest.approx(doubt.probabilities_of(plain), abs=1e-6)
+    assert mutual_information(drawn) == pytest.approx(np.zeros(24), abs=1e-7)
+    assert drawn[0] == pytest.approx(plain, abs=1e-6)
 
 
 def test_dropout_is_on_and_batch_norm_is_not():
     network, state = small(0.5), torch.random.get_rng_state()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    plain, drawn = doubt.passes(network, units(), 8)
-    assert (doubt.mutual_information(drawn) > 0).all()
+    plain, drawn = mc_dropout(network, *units(), 8)
+    assert (mutual_information(drawn) > 0).all()
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert not any(module.training for module in network.modules())
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert np.array_equal(doubt.passes(network, units(), 8)[1], drawn)
-    assert not np.array_equal(doubt.passes(network, units(), 8, seed=1)[1], drawn)
+    assert np.array_equal(mc_dropout(network, *units(), 8)[1], drawn)
+    assert not np.array_equal(mc_dropout(network, *units(), 8, seed=1)[1], drawn)
     with torch.no_grad():
-        p = network(units().maps[:2], units().about[:2]).softmax(1).mean(0).numpy()
-    assert doubt.probabilities_of(plain)[0] == pytest.approx(p, abs=1e-6)
+        p = network(units()[0][:2], units()[1][:2]).softmax(1).mean(0).numpy()
+    assert plain[0] == pytest.approx(p, abs=1e-6)
 
 
 def test_entropies_by_hand():
-    assert doubt.entropy(np.array([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]])) == pytest.approx(
+    assert entropy(np.array([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]]), axis=-1) == pytest.approx(
         [math.log(2), 0, -0.25 * math.log(0.25) - 0.75 * math.log(0.75)]
     )
     torn = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
-    assert doubt.mutual_information(torn) == pytest.approx([math.log(2)])
-    assert doubt.mutual_information(np.full((4, 1, 2), 0.5)) == pytest.approx([0])
+    assert mutual_information(torn) == pytest.approx([math.log(2)])
+    assert mutual_information(np.full((4, 1, 2), 0.5)) == pytest.approx([0])
     half = np.array([[[0.5, 0.5]], [[1.0, 0.0]]])
-    assert doubt.mutual_information(half) == pytest.approx([doubt.entropy(np.array([0.75, 0.25])) - math.log(2) / 2])
+    assert mutual_information(half) == pytest.approx([entropy(np.array([0.75, 0.25])) - math.log(2) / 2])
 
 
-def test_doubt_that_finds_the_errors():
+def test_uncertainty_that_finds_the_errors():
     frame = pd.DataFrame(
         {"patient": list("aabbcc"), "wrong": [True, False] * 3, "good": [0.9, 0.1, 0.8, 0.2, 0.7, 0.3]}
     )
     frame["bad"], frame["none"], frame["some"] = -frame["good"], 1.0, [0.9, 0.1, 0.15, 0.2, 0.7, 0.3]
-    assert [doubt.finds_errors(frame, d)["ours"] for d in ("good", "bad", "none")] == [1, 0, 0.5]
-    assert doubt.finds_errors(frame, "some")["ours"] == pytest.approx(7 / 9)
-    right = doubt.finds_errors(frame.assign(wrong=False), "good")
+    assert [error_detection(frame, d)["ours"] for d in ("good", "bad", "none")] == [1, 0, 0.5]
+    assert error_detection(frame, "some")["ours"] == pytest.approx(7 / 9)
+    right = error_detection(frame.assign(wrong=False), "good")
     assert np.isnan([right["ours"], right["low"]]).all()
-    coverage, risk = doubt.risk_coverage(frame["wrong"], frame["some"])
+    coverage, risk = risk_coverage(frame["wrong"], frame["some"])
     assert coverage == pytest.approx(np.arange(1, 7) / 6)
     assert risk == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4, 2 / 5, 3 / 6])
 
 
-def test_doubts_are_about_the_mean_of_the_passes():
-    plain = pd.DataFrame({"patient": ["a", "b"], "label": [0, 1], "p0": [0.9, 0.9], "p1": [0.1, 0.1]})
+def test_uncertainties_are_about_the_mean_of_the_passes():
+    known, plain = pd.DataFrame({"patient": ["a", "b"], "label": [0, 1]}), np.array([[0.9, 0.1], [0.9, 0.1]])
     drawn = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.4, 0.6]]])
-    frame = doubt.doubts(plain, drawn)
+    frame = uncertainty(known, plain, drawn)
     assert frame["wrong"].tolist() == [False, False]
-    assert frame["entropy of one pass"].to_numpy() == pytest.approx(doubt.entropy(np.array([[0.9, 0.1]] * 2)))
-    assert frame["predictive entropy"].to_numpy() == pytest.approx(doubt.entropy(np.array([[0.9, 0.1], [0.3, 0.7]])))
+    assert frame["entropy of one pass"].to_numpy() == pytest.approx(entropy(np.array([[0.9, 0.1]] * 2), axis=-1))
+    assert frame["predictive entropy"].to_numpy() == pytest.approx(entropy(np.array([[0.9, 0.1], [0.3, 0.7]]), axis=-1))
 
 
 def test_one_pass_cannot_disagree():
     with pytest.raises(UserError, match="Passes can disagree only if there are two or more, not 1; ask for 20"):
-        doubt.passes(small(0.5), units(), 1)
+        mc_dropout(small(0.5), *units(), 1)
