@@ -161,7 +161,7 @@ def examples_of(run, data, events, truth):
 
 
 def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
-    run, data, test, truth = given
+    _, data, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
     assert set(sounds["patient"]) <= set(test["patient"])
     first = sounds[sounds["label"] == "crackle"]
