@@ -46,6 +46,7 @@ steps = 0  # most steps of every training; 0: the profile's own
 text = ""  # folder or hub name of a Flan-T5 encoder, frozen; "": what belongs to the profile
 audioldm = ""  # folder or hub name of the released AudioLDM, to stand beside ours; "": left out
 vggish = ""  # folder with VGGish's weights, for FAD as it is published; "": left out
+ratings = ""  # folder of what people saved on the listening page, with its key; "": simulated listeners
 device = "auto"  # auto, cpu or cuda
 cluster = ""  # "": train here; "local" or "slurm": as a job array
 out = ""  # folder of the reports; "": reports/ of the repository
@@ -71,7 +72,6 @@ pd.set_option("display.max_colwidth", 120)
 from lungnb import published
 from lungnb.metrics import listening
 from lungnb.book import plots
-from lungnb.metrics import ratings
 from lungnb.published.audit import disagreements
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
@@ -930,30 +930,29 @@ print(
 )
 
 # %% [markdown]
-# Nobody has taken this test. To show the analysis, 34 listeners are *simulated*: numbers drawn around means that we chose, which know nothing of the sounds. The intervals are what matters: once over other
-# listeners only, as is often done, and once over other listeners *and* other sounds.
+# Whoever has let people take it gives their saved files, with the key of that test beside them, as the parameter `ratings`. For the stored build nobody has: to show the analysis, 34 listeners are *simulated*, numbers drawn around means
+# that we chose, which know nothing of the sounds. The intervals are what matters: once over other listeners only, as is often done, and once over other listeners *and* other sounds.
 
 # %%
-key = ratings.read_key(key_path)
-drawn_by = ratings.ratings_table(ratings.simulate_ratings(key, 34), key)
+key = listening.read_key(key_path)
+rated = listening.read_ratings(ratings, key) if ratings else listening.simulate_ratings(key, 34)
 about_them = SimpleNamespace(
-    name="listeners", fingerprint=key["test"], origin_text=f"simulated ({ratings.origin_text(drawn_by)})"
+    name="listeners",
+    fingerprint=key["test"],
+    origin_text=f"{rated['origin'].iloc[0]} ({listening.origin_text(rated)})",
 )
-asked_both = (
-    pd.concat([ratings.system_rows(drawn_by), ratings.difference_rows(drawn_by)])
-    .drop(columns="origin")
-    .assign(n_seeds=1)
-)
+asked_both = pd.concat([listening.rating_rows(rated, difference) for difference in (False, True)]).assign(n_seeds=1)
+print(listening.origin_text(rated))
 report.table(
     "listening",
     comparison(published.load("lungldm", "listening"), asked_both),
     corpus=about_them,
-    note="ours are drawn numbers, not opinions; intervals over listeners and sounds",
+    note=("" if ratings else "ours are drawn numbers, not opinions; ") + "intervals over listeners and sounds",
 )
 
 # %%
-narrow = ratings.difference_rows(drawn_by, over="listeners").set_index(["row", "metric"])
-wide = ratings.difference_rows(drawn_by).set_index(["row", "metric"])
+narrow = listening.rating_rows(rated, difference=True, over="listeners").set_index(["row", "metric"])
+wide = listening.rating_rows(rated, difference=True).set_index(["row", "metric"])
 width = pd.DataFrame(
     {"over listeners": narrow["high"] - narrow["low"], "over listeners and sounds": wide["high"] - wide["low"]}
 )
@@ -968,7 +967,7 @@ report.table(
 )
 
 # %% [markdown]
-# With such listeners the printed gain in quality (OVL) would be smaller than its interval over both, and the one in relevance would not. Thirteen files a system are few, and no number of listeners makes them more. Ratings
+# With listeners such as the simulated ones the printed gain in quality (OVL) would be smaller than its interval over both, and the one in relevance would not. Thirteen files a system are few, and no number of listeners makes them more. Ratings
 # of the ground truth, which would say what 65 means, are not printed.
 #
 # ### Try it

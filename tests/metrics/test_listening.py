@@ -17,12 +17,21 @@ import pytest
 import soundfile
 
 from lungnb.core import UserError
-from lungnb.metrics.listening import spoilt, write_listening
-from lungnb.metrics.ratings import order, read_key, read_ratings
+from lungnb.metrics.listening import read_key, read_ratings, spoilt, write_listening
 
 RATE = 16000
 SYSTEMS = ["ground truth", "AudioLDM", "LungLDM"]
 TYPES = [f"sound no {i}" for i in range(13)]
+
+
+def order(files, seed):
+    """Fisher and Yates's shuffle, as the page does it for a listener with this seed."""
+    names = sorted(files)
+    for i in range(len(names) - 1, 0, -1):
+        seed = (1664525 * seed + 1013904223) % 2**32
+        j = seed * (i + 1) // 2**32
+        names[i], names[j] = names[j], names[i]
+    return names
 
 
 def clips_of(seconds=0.03, types=TYPES):
@@ -310,7 +319,7 @@ def test_a_listener_walks_through_by_keyboard(browser, written):
     saved = wait(
         lambda: [p for p in browser.saved.glob("ratings-*.json") if p.stat().st_size] if browser.saved.exists() else 0
     )
-    table = read_ratings(saved, key)
+    table = read_ratings(browser.saved, key)
     result = json.loads(saved[0].read_text())
     assert len(table) == 39
     assert set(table["origin"]) == {"real"}
