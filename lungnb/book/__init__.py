@@ -1,1 +1,6 @@
-"""book."""
+"""The book: reports of the notebooks, recorded results, the builder, the site. It reads what the other rooms make."""
+
+from lungnb.book.recorded import recorded, recorded_from
+from lungnb.book.report import Report, comparison
+
+__all__ = ["Report", "comparison", "recorded", "recorded_from"]

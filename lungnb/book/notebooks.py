@@ -57,6 +57,21 @@ def heading(book: NotebookNode) -> str:
     return next((match[1].strip() for match in found if match), "")
 
 
+def artefact(output: NotebookNode) -> str:
+    """The name of the table or figure that an output of a cell shows, empty if it is none."""
+    data = output.get("data", {})
+    if found := re.search(r'<table id="T_([a-z\d-]+)">', data.get("text/html", "")):
+        return found[1]
+    alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+    return re.split("[:,]", alt)[0].strip().lower().replace(" ", "-")
+
+
+def artefacts(path: Path) -> list[str]:
+    """The tables and figures that the stored or built notebook at `path` shows, in their order; none if it is not there."""
+    cells = nbformat.read(path, as_version=4).cells if path.exists() else []
+    return list(filter(None, (artefact(output) for cell in cells for output in cell.get("outputs", []))))
+
+
 def write_student_copies(target: Path) -> list[Path]:
     """Write each notebook into `target` without its solutions and outputs. A file that is there is never overwritten."""
     written = []

@@ -1,12 +1,12 @@
 """Tables and figures with their provenance: what a notebook shows is also a file, and says where it comes from.
 
-    report = Report("01_respirenet", profile=profile, out=out)
-    report.table("table-1", comparison(published, ours), corpus=corpus, runs=runs, note="...")
-    report.figure("figure-2", fig, corpus=corpus, runs=runs)
+    report = Report("01_respirenet", profile=profile, out=out, corpus=corpus)
+    report.table("table-1", comparison(published, ours), title="scores by split", runs=runs, note="...")
+    report.figure("figure-2", fig, title="concatenation of two cycles of a class")
 
 writes `<out>/<profile>/01_respirenet/tables/table-1.csv`, `figures/figure-2.png` and `.svg`, and `manifest.json` beside
 them. The manifest holds once what all artefacts of one notebook share (package versions, git commit) and for each one
-its kind, origin, corpus fingerprint, the ids of the runs behind it, seeds, devices, notes and seconds since the start.
+its kind, title, origin, corpus fingerprint, the ids of the runs behind it, seeds, devices, notes and seconds since the start.
 """
 
 import html
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -26,32 +26,27 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from lungnb.book.comparison import comparison, is_comparison, number, pivot
 from lungnb.core import UserError, atomic_file, git_state, package_versions, repository
 
-if TYPE_CHECKING:
-    from lungnb.data.corpus import Corpus
-
-__all__ = ["PROFILES", "Report", "comparison", "pivot", "recorded", "recorded_from"]
-
 PROFILES = ("smoke", "laptop", "paper")
+KEYS = ["row", "metric"]
 NAME = re.compile(r"(table|figure)-[1-9]\d*|(?!(table|figure)-\d)[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-
-class RunLike(Protocol):
-    """What a report needs to know of a run."""
-
-    uid: str
-    seed: int
-    device_name: str
-    notes: list[str]
-    config: dict[str, Any]
+CSS = [
+    {"selector": "caption", "props": "caption-side: bottom; text-align: left; font-size: 0.9em; padding: 0.5em 0"},
+    {"selector": "th", "props": "text-align: left"},
+    {"selector": "td", "props": "text-align: left; font-variant-numeric: tabular-nums"},
+]
 
 
 class Report:
-    """The artefacts of one notebook, displayed where they are made and written to `<out>/<profile>/<notebook>/`."""
+    """The artefacts of one notebook, displayed where they are made and written to `<out>/<profile>/<notebook>/`.
 
-    def __init__(self, notebook: str, profile: str, out: str | Path = "", corpus: "Corpus | None" = None):
+    `table` and `figure` take a name (`table-1`, `figure-2`, or lower-case words with hyphens) and, by keyword: title, what
+    it shows, as the caption begins; corpus, whose origin the data have (by default the report's), or else origin,
+    "published" or "diagram"; runs, the experiments behind it; note, one more sentence of the caption.
+    """
+
+    def __init__(self, notebook: str, profile: str, out: str | Path = "", corpus: Any = None):
         if profile not in PROFILES:
             raise UserError(f"There is no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
         self.notebook, self.profile, self.corpus = notebook, profile, corpus
@@ -63,56 +58,47 @@ class Report:
         plt.style.use("lungnb.book.style")  # one look for all figures of the book
         self._write_manifest()  # at once: what an earlier run left is no longer announced
 
-    def table(
-        self,
-        name: str,
-        frame: pd.DataFrame,
-        corpus: "Corpus | None" = None,
-        runs: Iterable[RunLike] = (),
-        note: str = "",
-        origin: Literal["", "published", "diagram"] = "",
-    ) -> None:
+    def table(self, name: str, frame: pd.DataFrame, **provenance: Any) -> None:
         """Show `frame` and write it as CSV. A comparison is written tidy, with its origin, and shown side by side."""
-        record = self._record("table", name, corpus, runs, note, origin)
+        record, shown = self._record("table", name, **provenance), frame
         if frame.attrs.get("recorded"):
             record["notes"].append(f"column recorded: {frame.attrs['recorded']}")
-        shown = pivot(frame) if is_comparison(frame) else frame
         if is_comparison(frame):
-            place = frame.columns.get_loc("n_seeds") + 1
-            frame = frame.copy()
-            frame.insert(place, "origin", frame["ours"].notna().map({True: record["origin"], False: "published"}))
+            shown, frame = pivot(frame), frame.copy()
+            origins = frame["ours"].notna().map({True: record["origin"], False: "published"})
+            frame.insert(frame.columns.get_loc("n_seeds") + 1, "origin", origins)
         indexed = not isinstance(frame.index, pd.RangeIndex)
         self._add(name, record, {f"tables/{name}.csv": frame.to_csv(index=indexed).encode()})
         if get_ipython() is not None:
-            caption = ". ".join([f"{title(name)}: {_of_what(record)}", *(n.rstrip(".") for n in record["notes"])]) + "."
-            display({"text/html": as_html(shown, name, caption), "text/plain": f"{shown}\n{caption}"}, raw=True)
+            text = caption(name, record)
+            display({"text/html": as_html(shown, name, text), "text/plain": f"{shown}\n{text}"}, raw=True)
 
-    def figure(
-        self,
-        name: str,
-        figure: Figure,
-        corpus: "Corpus | None" = None,
-        runs: Iterable[RunLike] = (),
-        note: str = "",
-        origin: Literal["", "published", "diagram"] = "",
-    ) -> None:
+    def figure(self, name: str, figure: Figure, **provenance: Any) -> None:
         """Show `figure`, with its origin in the lower right corner, and write it as PNG and SVG."""
-        record = self._record("figure", name, corpus, runs, note, origin)
-        label = "; ".join([_of_what(record), *(n.rstrip(".") for n in record["notes"])])
+        record = self._record("figure", name, **provenance)
         # Below the lower edge, where no axis can be; the tight box grows to hold it.
-        figure.text(1, -0.01, label, ha="right", va="top", fontsize=7, color="0.4", wrap=True)
-        png, svg = BytesIO(), BytesIO()
+        figure.text(1, -0.01, "; ".join(_facts(record)), ha="right", va="top", fontsize=7, color="0.4", wrap=True)
+        png, svg, small = BytesIO(), BytesIO(), BytesIO()
         figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
         with plt.rc_context({"svg.hashsalt": name}):  # else the ids in it differ from run to run
             figure.savefig(svg, format="svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)  # else the notebook shows it a second time
-        picture = _palette(png)
-        self._add(name, record, {f"figures/{name}.png": picture, f"figures/{name}.svg": svg.getvalue()})
+        # In 128 colours spectrograms take a fifth of the bytes, and a stored notebook stays small.
+        picture = PIL.Image.open(png).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE)
+        picture.save(small, format="png", optimize=True)
+        self._add(name, record, {f"figures/{name}.png": small.getvalue(), f"figures/{name}.svg": svg.getvalue()})
         if get_ipython() is not None:
-            display(Image(picture, alt=f"{title(name)}, {label}"))
+            display(Image(small.getvalue(), alt=caption(name, record)))
 
     def _record(
-        self, kind: str, name: str, corpus: "Corpus | None", runs: Iterable[RunLike], note: str, origin: str
+        self,
+        kind: str,
+        name: str,
+        title: str = "",
+        corpus: Any = None,
+        runs: Iterable[Any] = (),
+        note: str = "",
+        origin: str = "",
     ) -> dict:
         runs, corpus = list(runs), None if origin else corpus or self.corpus
         if not NAME.fullmatch(name):
@@ -124,6 +110,7 @@ class Report:
         self._configs |= {run.uid: run.config for run in runs}
         return {
             "kind": kind,
+            "title": title,
             "origin": origin or corpus.origin_text,
             "corpus": None if origin else {"name": corpus.name, "fingerprint": corpus.fingerprint},
             "runs": _unique(run.uid for run in runs),
@@ -141,27 +128,80 @@ class Report:
         self._write_manifest()
 
     def _write_manifest(self) -> None:
-        manifest = {
-            "notebook": self.notebook,
-            "profile": self.profile,
-            **self._environment,
-            "artefacts": self.artefacts,
-            "configs": self._configs,
-        }
+        manifest = {"notebook": self.notebook, "profile": self.profile, **self._environment}
+        manifest |= {"artefacts": self.artefacts, "configs": self._configs}
         with atomic_file(self.folder / "manifest.json") as path:
             path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
-def _palette(png: BytesIO) -> bytes:
-    """The picture in 128 colours: spectrograms take a fifth of the bytes, and a stored notebook stays small."""
-    small = BytesIO()
-    PIL.Image.open(png).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(
-        small, format="png", optimize=True
-    )
-    return small.getvalue()
+def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Published numbers beside ours, tidy: joined by `row`, `metric` and, if `ours` has one, `subset`.
+
+    published: row, metric, value. ours: row, metric, ours, and as known sd, n_seeds, low, high. recorded: row, metric,
+    ours; it becomes the column `recorded`. The published order is kept; what only we have comes after.
+    """
+    keys = [*KEYS, "subset"] if "subset" in ours else KEYS
+    parts = [published[[*keys, "value"]].rename(columns={"value": "published"})]
+    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "low", "high"]))
+    if recorded is not None:
+        parts.append(recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"}))
+    tidy = pd.concat([part[keys] for part in parts]).drop_duplicates()  # an outer join of pandas would sort by the keys
+    for part in parts:
+        tidy = tidy.merge(part, on=keys, how="left", validate="1:1")
+    if recorded is not None:
+        tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
+    return tidy.astype({"n_seeds": "Int64"})
 
 
-def title(name: str) -> str:
+def is_comparison(frame: pd.DataFrame) -> bool:
+    return {*KEYS, "published", "ours", "n_seeds"} <= set(frame.columns)
+
+
+def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
+    """A comparison for reading: one line a row, for each metric published beside ours (`54.2 ± 1.10 [50.0, 58.0]`).
+
+    With more than three metrics what is published, ours and recorded stand below each other. Several subsets are told apart
+    in front of the row.
+    """
+    sources = [s for s in ("published", "ours", "recorded") if s in tidy and (s == "ours" or tidy[s].notna().any())]
+    cells = tidy.assign(**{c: tidy[c].map(number) for c in sources if c != "ours"})
+    cells["ours"] = [measured(line["ours"], line) for line in tidy.to_dict("records")]
+    lines = ["subset", "row"] if "subset" in tidy and tidy["subset"].nunique() > 1 else ["row"]
+    long = cells.melt([*lines, "metric"], sources, "source").assign(value=lambda x: x["value"].astype(object))
+    order = {c: list(dict.fromkeys(long[c])) for c in [*lines, "metric", "source"]}
+    for c, values in order.items():
+        long[c] = pd.Categorical(long[c], values)
+    many = len(order["metric"]) > 3
+    index, columns = ([*lines, "source"], ["metric"]) if many else (lines, ["metric", "source"])
+    wide = long.pivot(index=index, columns=columns, values="value").sort_index().sort_index(axis=1).fillna("")
+    if many:
+        wide = wide[(wide != "").any(axis=1)]
+        wide.columns = wide.columns.astype(str)
+    names = [None] * wide.index.nlevels
+    return wide.rename_axis(index=names if len(names) > 1 else None, columns=[None] * wide.columns.nlevels)
+
+
+def measured(value: object, line: dict) -> str:
+    """A value with its spread over seeds (`sd`) and its interval (`low`, `high`), as far as the line knows them."""
+    text = number(value)
+    if text and pd.notna(line.get("sd")):
+        text += f" ± {number(line['sd'])}"
+    if text and pd.notna(line.get("low")) and pd.notna(line.get("high")):
+        text += f" [{number(line['low'])}, {number(line['high'])}]"
+    return text
+
+
+def number(value: object) -> str:
+    """Three digits or so: 66.2, 5.72, 0.572, 0.0012; whole numbers, words and yes/no as they are; nothing for NA."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if not pd.api.types.is_float(value):
+        return str(value)
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 or value == 0 else 3
+    return f"{value:.{digits}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+def label(name: str) -> str:
     """`table-1` -> `Table 1`, `device-gains` -> `Device gains`, `icbhi` -> `ICBHI`."""
     text = name.replace("-", " ").capitalize()
     for own in ("ICBHI", "SPRSound"):
@@ -169,10 +209,18 @@ def title(name: str) -> str:
     return text
 
 
-def _of_what(record: dict) -> str:
-    """`simulated data`, `real data, partial (192 of 920 recordings)`, `published numbers`, `diagram`."""
+def caption(name: str, record: dict) -> str:
+    """`Table 1: scores by split. Simulated data. A note.`"""
+    sentences = [part.rstrip(".") for part in (record["title"], *_facts(record)) if part]
+    return f"{label(name)}: {'. '.join([sentences[0], *(s[:1].upper() + s[1:] for s in sentences[1:])])}."
+
+
+def _facts(record: dict) -> list[str]:
+    """What the data are (`simulated data`, `real data, partial (192 of 920 recordings)`, `diagram`), then the notes."""
     kind = {"simulated": "simulated data", "real": "real data", "published": "published numbers"}
-    return re.sub(r"^\w+", lambda word: kind.get(word[0], word[0]), record["origin"])
+    return [re.sub(r"^\w+", lambda word: kind.get(word[0], word[0]), record["origin"])] + [
+        note.rstrip(".") for note in record["notes"]
+    ]
 
 
 def _unique(values: Iterable[Any]) -> list:
@@ -182,53 +230,12 @@ def _unique(values: Iterable[Any]) -> list:
 def as_html(frame: pd.DataFrame, name: str, caption: str) -> str:
     """`frame` as an HTML table with a caption, its numbers to three digits or so, free to scroll in its own box."""
     style = frame.style.format(number, escape="html").set_uuid(name).set_caption(html.escape(caption))
-    style.set_table_styles(
-        [
-            {
-                "selector": "caption",
-                "props": "caption-side: bottom; text-align: left; font-size: 0.9em; padding: 0.5em 0",
-            },
-            {"selector": "th", "props": "text-align: left"},
-            {"selector": "td", "props": "text-align: left; font-variant-numeric: tabular-nums"},
-        ]
-    )
+    style.set_table_styles(CSS)
     if isinstance(frame.index, pd.RangeIndex):
         style.hide(axis="index")
     return f'<div style="overflow-x: auto">{style.to_html()}</div>'
 
 
 def default_out() -> Path:
-    """`LUNGNB_REPORTS`, else the `reports` folder of the repository around the working directory, else one in the latter."""
-    return (
-        Path(os.environ["LUNGNB_REPORTS"])
-        if os.environ.get("LUNGNB_REPORTS")
-        else (repository(Path.cwd()) or Path.cwd()) / "reports"
-    )
-
-
-def recorded(name: str) -> pd.DataFrame | None:
-    """A full run on real data kept in `reports/recorded/<name>.csv`, or None if there is none on file.
-
-    Its provenance, the JSON beside it, is in `.attrs["provenance"]`.
-    """
-    root = repository(Path.cwd()) or repository(Path(__file__))
-    path = root / "reports" / "recorded" / f"{name}.csv" if root else None
-    if path is None or not path.is_file():
-        return None
-    if not path.with_suffix(".json").is_file():
-        raise UserError(f"{path.with_suffix('.json')} is missing: a recorded result needs its provenance; restore it.")
-    frame = pd.read_csv(path)
-    frame.attrs["provenance"] = json.loads(path.with_suffix(".json").read_text())
-    return frame
-
-
-def recorded_from(name: str) -> str:
-    """Where the recorded run `name` comes from, as a line of Markdown."""
-    frame = recorded(name)
-    if frame is None:
-        return "*No recorded run is on file.*"
-    kept = frame.attrs["provenance"]
-    return (
-        f"**Recorded:** {kept['origin']}, fingerprint `{kept['fingerprint']}`, commit `{kept['commit'][:10]}`, "
-        f"{kept['device']}, seeds {kept['seeds']}. {kept['cut']}"
-    )
+    """`LUNGNB_REPORTS`, else `reports` of the repository around the working directory, else of the latter."""
+    return Path(os.environ.get("LUNGNB_REPORTS") or (repository(Path.cwd()) or Path.cwd()) / "reports")
