@@ -20,30 +20,32 @@ class _OneSentence(TyperGroup):
             raise typer.Exit(2) from None
 
 
-app = typer.Typer(
-    cls=_OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+plain = {"no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(cls=_OneSentence, add_completion=False, pretty_exceptions_enable=False, **plain)
+data_app = typer.Typer(**plain)
 app.add_typer(data_app, name="data", help="Write, count or download a data set.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
-DataSet = Annotated[str, typer.Argument(metavar="NAME", help="The data set: icbhi, sprsound or multisite.")]
+DataSet = Annotated[
+    str, typer.Argument(metavar="NAME", help="The data set; an unknown name lists those that are known.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds, or will hold, NAME/.")]
+Out = Annotated[
+    str, typer.Option(metavar="DIR", help="Where reports lie: reports/ of the repository, or of this folder.")
+]
 
 
 @app.command()
 def report(
     names: Names = None,
     profile: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "smoke",
-    data: Annotated[
-        str, typer.Option(metavar="DIR", help="Folder that holds icbhi/, sprsound/ and the like, or simulated.")
-    ] = "",
+    data: Annotated[str, typer.Option(metavar="DIR", help="Folder of icbhi/ and the like, or simulated.")] = "",
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebooks.")
     ] = None,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where the report goes; reports/ of the repository.")] = "",
+    out: Out = "",
 ) -> None:
-    """Build notebooks into OUT/PROFILE/: executed, as HTML, with tables, figures and an index."""
+    """Build notebooks into OUT/PROFILE/: executed, with tables, figures and a manifest; status 1 if any is missing."""
     from lungnb.book.build import build, parse_value
 
     pairs = [text.partition("=") for text in parameter or []]
@@ -63,11 +65,14 @@ def store(names: Names = None) -> None:
 
 
 @app.command()
-def site() -> None:
-    """Build the book as a site into reports/site/: the stored notebooks, guides, the leaderboard of what was built."""
+def site(
+    profile: Annotated[str, typer.Option(help="Show the notebooks of this build, not the stored ones.")] = "",
+) -> None:
+    """Build the book as a site into reports/site/: the notebooks, guides, the leaderboard of what was built."""
+    from lungnb.book.report import default_out
     from lungnb.book.site import build
 
-    typer.echo(build())
+    typer.echo(build(books=sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None))
 
 
 @app.command()
@@ -75,13 +80,12 @@ def record(
     name: Annotated[str, typer.Argument(help="The notebook, as 01_respirenet.")],
     profile: Annotated[str, typer.Option(help="The profile it was built on.")] = "paper",
     cut: Annotated[str, typer.Option(help="One sentence: what of the paper's size was cut.")] = "Nothing was cut.",
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where the report lies; reports/ of the repository.")] = "",
+    out: Out = "",
 ) -> None:
     """Keep the comparisons of a report on real data in reports/recorded/, with their provenance."""
-    from lungnb.book.record import record
+    from lungnb.book.recorded import record
 
-    for path in record(name, profile, cut, out):
-        typer.echo(path)
+    typer.echo("\n".join(map(str, record(name, profile, cut, out))))
 
 
 @app.command()
@@ -89,8 +93,7 @@ def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
     from lungnb.book.notebooks import write_student_copies
 
-    for path in write_student_copies(folder):
-        typer.echo(path)
+    typer.echo("\n".join(map(str, write_student_copies(folder))))
 
 
 @data_app.command()
@@ -110,9 +113,6 @@ def simulate(
 @data_app.command()
 def check(name: DataSet, folder: Folder) -> None:
     """Count the data set in DIR/NAME against the published counts; status 1 if anything differs."""
-    from rich.console import Console
-    from rich.table import Table
-
     from lungnb.data.check import check
 
     counts = check(name, folder)
@@ -120,12 +120,8 @@ def check(name: DataSet, folder: Folder) -> None:
     if differences.empty:
         typer.echo(f"All {len(counts)} counts agree with the published ones.")
         return
-    table = Table(
-        "what", "published", "here", title=f"{len(differences)} of {len(counts)} counts differ", title_justify="left"
-    )
-    for _, line in differences.iterrows():
-        table.add_row(*(str(line[column]) for column in ("what", "published", "here")))
-    Console().print(table)
+    typer.echo(f"{len(differences)} of {len(counts)} counts differ:")
+    typer.echo(differences[["what", "published", "here"]].to_string(index=False))
     raise typer.Exit(1)
 
 

@@ -73,7 +73,7 @@ from lungnb.features import MelImage, blank_rows, stretch_below
 from lungnb.metrics.classification import score_rows, scores
 from lungnb.papers.respirenet_model import RespireNet
 from lungnb.configs import RESPIRENET
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.respirenet import DeviceFineTuning, RespireNetRun, predictions_with
 
@@ -108,7 +108,7 @@ ours |= counts.to_dict()
 data_set = pd.DataFrame({"published": known.reindex(list(ours)).astype("Int64"), "ours": pd.Series(ours)}).rename_axis(
     "count"
 )
-report.table("data-set", data_set.reset_index())
+report.table("data-set", data_set.reset_index(), title="the data set, counted beside what is published")
 
 # %% [markdown]
 # If your data are simulated, the simulator has written a small data set in the official layout, with the real one's imbalance, its
@@ -142,7 +142,7 @@ for ax, (_, event) in zip(axes, examples.iterrows()):
         ax, front.levels(wave[None])[0].numpy(), len(wave) / 4000, f"{event['label']} ({event['device']})"
     )
     ax.label_outer()
-report.figure("classes", fig)
+report.figure("classes", fig, title="a cycle of each class")
 
 # %%
 for _, event in examples.iterrows():
@@ -177,7 +177,12 @@ for name in ("official", "respirenet", "stratified"):
             **test["device"].value_counts().reindex(DEVICES, fill_value=0),
         }
     )
-report.table("splits", pd.DataFrame(rows), note="columns named by device count test cycles")
+report.table(
+    "splits",
+    pd.DataFrame(rows),
+    title="cycles and patients of each split",
+    note="columns named by device count test cycles",
+)
 
 # %% [markdown]
 # Two things to notice. Hardly any Littmann Classic (LittC2SE) stands in the official test side, so a model tuned to that device cannot change
@@ -254,7 +259,9 @@ stages = [
 ]
 fig = plt.figure(figsize=(10, 3.2))
 plots.pipeline(fig, stages)
-report.figure("figure-1", fig, origin="diagram", note=f"profile {profile}")
+report.figure(
+    "figure-1", fig, title="the network and its two training stages", origin="diagram", note=f"profile {profile}"
+)
 
 # %% [markdown]
 # ## II-A. Concatenation-based augmentation (CBA)
@@ -272,7 +279,13 @@ recipe = [
     for new, parts in CBA_RECIPES.items()
     for a, b, p in parts
 ]
-report.table("cba-recipes", pd.DataFrame(recipe), origin="published", note="released code")
+report.table(
+    "cba-recipes",
+    pd.DataFrame(recipe),
+    title="which classes are joined to which",
+    origin="published",
+    note="released code",
+)
 
 # %%
 train = events[make_split(corpus, "respirenet").side == "train"].reset_index(drop=True)
@@ -304,7 +317,7 @@ for column, (name, wave) in zip(axes.T, waves.items()):
     column[0].set(title=name, xlim=(0, t[-1]), ylim=(-1, 1), xticks=[])
     plots.spectrogram(column[1], front.levels(wave[None])[0].numpy(), t[-1])
     column[0].label_outer(), column[1].label_outer()
-report.figure("figure-2", fig, note="wheeze + wheeze = wheeze")
+report.figure("figure-2", fig, title="concatenation of two cycles of a class", note="wheeze + wheeze = wheeze")
 
 # %% [markdown]
 # ## II-A. Smart padding
@@ -326,7 +339,7 @@ for ax, padding in zip(axes, ("zero", "reflect", "repeat", "smart")):
     at = np.cumsum([s[1] for s in plan.segments[n]])[:-1] / 4000
     ax.vlines(at, -0.5, 63.5, color="white", linestyle="--", linewidth=0.8)
     ax.label_outer()
-report.figure("padding", fig, note="dashed: where one segment ends")
+report.figure("padding", fig, title="one cycle padded in four ways", note="dashed: where one segment ends")
 
 # %% [markdown]
 # **A question to ask of every such trick: what does it do to a test clip?** Smart padding decides by the *label* of the cycle it
@@ -362,7 +375,7 @@ rows_above = int((mel_centers() > 1500).sum())
 missing = pd.Series((cut_rows >= rows_above).numpy()).groupby(events["device"].to_numpy()[plan.event]).mean() * 100
 claimed = published.load("respirenet", "text").query("row == 'blank 1.5-2 kHz'").set_index("metric")["value"]
 bands = pd.DataFrame({"published %": claimed.reindex(DEVICES), "ours %": missing.reindex(DEVICES)})
-report.table("blank-bands", bands.rename_axis("device").reset_index())
+report.table("blank-bands", bands.rename_axis("device").reset_index(), title="rows that are blank, by device")
 
 # %% [markdown]
 # ## III. Experiments
@@ -435,6 +448,7 @@ weights = all_runs[0].result()["weights"]
 report.table(
     "table-1",
     comparison(published.load("respirenet", "table-1"), ours, recorded("respirenet-table-1")),
+    title="scores, published beside ours",
     runs=all_runs,
     note=f"percent; ours: validation-selected epoch, 95 % interval over patients, weights {weights}",
 )
@@ -465,7 +479,11 @@ selection = pd.DataFrame(
 )
 selection["ours, gain over last"] = selection["ours"] - selection["ours"].iloc[0]
 report.table(
-    "selection", selection, runs=[leaky], note="Score in percent; the log's first row is the mean of its last 20 epochs"
+    "selection",
+    selection,
+    title="what choosing the epoch on the test set is worth",
+    runs=[leaky],
+    note="Score in percent; the log's first row is the mean of its last 20 epochs",
 )
 
 # %%
@@ -476,7 +494,13 @@ for part, name in (("val", "validation patients"), ("test", "test patients")):
 ax.axhline(50, color="0.6", linestyle=":", label="always normal")
 ax.set(xlabel="epoch", ylabel="Score (%)")
 ax.legend()
-report.figure("history", fig, runs=[leaky], note="one run, 80-20 4-class, CNN")
+report.figure(
+    "history",
+    fig,
+    title="scores by epoch, on validation and on test patients",
+    runs=[leaky],
+    note="one run, 80-20 4-class, CNN",
+)
 
 # %% [markdown]
 # The score jumps by several points from epoch to epoch. Whoever may choose the epoch by looking at the test score picks up the
@@ -496,6 +520,7 @@ ours = pd.concat([score_rows(row, [chosen(r) for r in group]) for row, group in 
 report.table(
     "table-2",
     comparison(published.load("respirenet", "table-2"), ours, recorded("respirenet-table-2")),
+    title="score by clip length",
     runs=[r for group in table_2.values() for r in group],
     note="percent, 80-20 4-class, base CNN",
 )
@@ -514,7 +539,7 @@ ax.errorbar(
 )
 ax.set(xlabel="clip length (s)", ylabel="Score (%)", xticks=seconds)
 ax.legend()
-report.figure("clip-length", fig, runs=[r for group in table_2.values() for r in group])
+report.figure("clip-length", fig, title="score by clip length", runs=[r for group in table_2.values() for r in group])
 
 # %% [markdown]
 # Short clips cut long cycles into windows that vote, and many a window of a crackling cycle holds no crackle; long clips repeat short
@@ -553,7 +578,11 @@ ours = pd.concat([score_rows(row, [chosen(r) for r in group]) for row, group in 
 )
 ablation = comparison(text, ours, recorded("respirenet-ablation"))
 report.table(
-    "ablation", ablation, runs=[r for group in steps.values() for r in group], note="Score in percent, 80-20 4-class"
+    "ablation",
+    ablation,
+    title="what each step of the method adds",
+    runs=[r for group in steps.values() for r in group],
+    note="Score in percent, 80-20 4-class",
 )
 
 # %% [markdown]
@@ -575,7 +604,13 @@ whisper = {
 }
 leak = pd.concat([score_rows(row, frames) for row, frames in whisper.items()])
 leak = leak.pivot(index="row", columns="metric", values="ours").loc[list(whisper), ["Sp", "Se", "Score"]]
-report.table("padding-leak", leak.reset_index(), runs=network, note="percent, 80-20 4-class, base CNN")
+report.table(
+    "padding-leak",
+    leak.reset_index(),
+    title="how much the length of a cycle tells, by padding",
+    runs=network,
+    note="percent, 80-20 4-class, base CNN",
+)
 
 # %% [markdown]
 # A suspicion is not a finding. A difference of a few points, well inside the intervals of Table I, means that this network makes little of
@@ -605,6 +640,7 @@ few = [g["row"] for g in gains if g["metric"] == "test cycles" and g["ours"] < 5
 report.table(
     "table-3",
     table_3,
+    title="gain from tuning to each device",
     runs=table_1["80-20 4-class | CNN+CBA+BRC+FT"],
     note="percent and points" + (f"; fewer than 50 test cycles, so mostly noise: {', '.join(few)}" if few else ""),
 )
@@ -659,7 +695,13 @@ for ax, (name, heat) in zip(axes, {"spectrogram": None, **{n: m[k] for n, m in m
         ]
         plots.outline(ax, here, event["start_s"])
     ax.label_outer()
-report.figure("figure-3", fig, runs=models.values(), note=f"Grad-CAM++ for '{event['label']}', {event['device']}")
+report.figure(
+    "figure-3",
+    fig,
+    title="blank region clipping, with Grad-CAM++ before and after",
+    runs=models.values(),
+    note=f"Grad-CAM++ for '{event['label']}', {event['device']}",
+)
 
 # %%
 seconds = (shown["end_s"] - shown["start_s"]).to_numpy()
@@ -685,6 +727,7 @@ for region, mask in regions.items():
 report.table(
     "attention",
     pd.DataFrame(attention),
+    title="where Grad-CAM++ looks, in and out of the blank region",
     runs=models.values(),
     note=f"{has_blank.sum()} abnormal test cycles with a blank region",
 )
@@ -732,6 +775,7 @@ nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
 report.table(
     "baseline",
     comparison(nothing, ours, recorded("respirenet-baseline")),
+    title="features and a random forest",
     note="percent, 4-class, random forest on log-mel statistics; two rows are leaky: official (patients on both sides) and the last",
 )
 
@@ -747,7 +791,7 @@ report.table(
 
 # %%
 failed, note = disagreements("respirenet")
-report.table("audit", failed, origin="published", note=note)
+report.table("audit", failed, title="what of the published numbers does not add up", origin="published", note=note)
 
 # %% [markdown]
 # ## Results of a longer run on real recordings

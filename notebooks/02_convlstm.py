@@ -68,7 +68,7 @@ from lungnb.features import StackedMaps, decibels
 from lungnb.metrics.classification import biocas_scores, score_rows
 from lungnb.papers.convlstm_model import INPUTS, Convolutions, ConvLSTM, Metadata
 from lungnb.configs import CONVLSTM, CONVLSTM_SETTINGS
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.convlstm import MODELS, PROBABILITIES, ConvLSTMRun, inputs_of, predict, subsets_of
 from lungnb.papers.convlstm_maps import clips_of, metadata_of
@@ -101,6 +101,7 @@ counted = pd.DataFrame({"row": SHORT, "metric": "events", "ours": [(train["label
 report.table(
     "table-1",
     comparison(published.load("convlstm", "table-1").astype({"value": "Int64"}), counted),
+    title="training events by class, counted again",
     note="training part",
 )
 
@@ -118,7 +119,7 @@ for name, part in parts.items():
     if name == "train":
         most = by_class.agg(lambda p: p.value_counts().iloc[0]).reindex(LABELS, fill_value=0)
         behind["train: most in one patient"] = most.to_numpy()
-report.table("patients", behind)
+report.table("patients", behind, title="how many patients stand behind each class")
 
 # %% [markdown]
 # Rhonchi, stridor, coarse crackles and wheeze + crackle rest on a handful of children. In the real data 14 of the 15 stridor events are one
@@ -147,7 +148,7 @@ for ax, (_, event) in zip(axes.flat, examples.iterrows()):
     plots.mel(ax, mel, event["end_s"] - event["start_s"], event["label"])
 for ax in axes.flat[len(examples) :]:
     ax.axis("off")
-report.figure("classes", fig)
+report.figure("classes", fig, title="an event of each class")
 
 # %%
 for _, event in examples.iterrows():
@@ -176,7 +177,12 @@ for form in ("events (leaky)", "patients"):
             "abnormal": int((here["label"] != "normal").sum()),
             "events of children trained on, %": known_share,
         }
-report.table("splits", pd.DataFrame(rows), note="training events are the rest; by events: a leaky split")
+report.table(
+    "splits",
+    pd.DataFrame(rows),
+    title="events and patients of each split",
+    note="training events are the rest; by events: a leaky split",
+)
 
 # %% [markdown]
 # ## 3.2 Three pictures of one sound
@@ -202,7 +208,12 @@ for ax, picture, name in zip(axes, maps, ("log-mel (dB)", "MFCC", "LFCC")):
     ax.set(title=name, xlabel="time (s)", ylabel="band" if name.startswith("log") else "coefficient")
     ax.grid(False)
     fig.colorbar(shown, ax=ax)
-report.figure("three-maps", fig, note=f"one {event['label']}, padded with silence to 3 s")
+report.figure(
+    "three-maps",
+    fig,
+    title="log-mel spectrogram, MFCC and LFCC of one event",
+    note=f"one {event['label']}, padded with silence to 3 s",
+)
 
 # %% [markdown]
 # The two cepstra must agree with what everyone else calls by that name; one `allclose` each settles that.
@@ -338,7 +349,7 @@ stages = [
 ]
 fig = plt.figure(figsize=(10, 3.2))
 plots.pipeline(fig, stages)
-report.figure("figure-1", fig, origin="diagram", note=f"profile {profile}")
+report.figure("figure-1", fig, title="the network with its traced shapes", origin="diagram", note=f"profile {profile}")
 
 # %% [markdown]
 # ## 4.2 Metrics
@@ -364,7 +375,13 @@ for name, column in (("TS", "(Se + Sp + AS + HS) / 4"), ("Score", "(AS + HS) / 2
 formulas["printed follows"] = np.where(
     (formulas["printed TS"] - formulas["(AS + HS) / 2"]).abs() < 2e-4, "the challenge's Score", "Eq. (1)"
 )
-report.table("two-formulas", formulas.rename_axis("model").reset_index(), origin="published", note="test set")
+report.table(
+    "two-formulas",
+    formulas.rename_axis("model").reset_index(),
+    title="the published scores by two formulas",
+    origin="published",
+    note="test set",
+)
 
 # %% [markdown]
 # The three baselines are scored by one formula, the proposed model by the other, more generous one. On a single formula its lead over the
@@ -386,7 +403,7 @@ count = train["label"].value_counts().reindex(LABELS, fill_value=0)
 inverse = len(train) / (7 * count.where(count > 0))
 weights = pd.DataFrame({"class": LABELS, "events": count.to_numpy(), "inverse frequency": inverse.to_numpy()})
 weights["inverse square root"] = np.sqrt(inverse.to_numpy())
-report.table("class-weights", weights, note="training part")
+report.table("class-weights", weights, title="weights of the classes, by the paper's formula", note="training part")
 
 # %% [markdown]
 # One stridor event weighs as much as hundreds of normal ones. A batch that holds one is about little else, and the next batch holds none.
@@ -416,6 +433,7 @@ for rate in (1e-3, 1e-4, 1e-5):
 report.table(
     "one-step",
     pd.DataFrame(rows),
+    title="what one step of training changes, by learning rate",
     note="full model at full size, first linear layer, a batch of noisy copies of one event",
 )
 
@@ -454,6 +472,7 @@ report.table(
         rows_of(paper, "validation", "validation"),
         recorded("convlstm-table-2"),
     ),
+    title="validation scores of the four models, published beside ours",
     runs=paper_runs,
     note="validation patients, on whom the epoch was chosen: too good by that much; printed TS by two formulas, published Score from Se and Sp",
 )
@@ -472,6 +491,7 @@ report.table(
         rows_of(paper, "combined", "inter", "intra"),
         recorded("convlstm-table-3"),
     ),
+    title="test scores of the four models, published beside ours",
     runs=paper_runs,
     note="combined test set; printed TS by two formulas, ours by Eq. (1); published Score from Se and Sp",
 )
@@ -479,7 +499,12 @@ report.table(
 # %%
 apart = pd.concat([rows_of(paper, s, *SUBSETS[s]) for s in ("inter", "intra")]).query("metric in ['Se', 'Sp', 'Score']")
 nothing = pd.DataFrame({"row": [], "metric": [], "value": [], "subset": []})
-report.table("inter-and-intra", comparison(nothing, apart, recorded("convlstm-inter-and-intra")), runs=paper_runs)
+report.table(
+    "inter-and-intra",
+    comparison(nothing, apart, recorded("convlstm-inter-and-intra")),
+    title="the two parts of the test set apart",
+    runs=paper_runs,
+)
 
 # %% [markdown]
 # **How to read it.** Is there a staircase, as the paper has it: each part better than the one before? Compare the steps with the intervals
@@ -504,7 +529,13 @@ for (i, j), n in np.ndenumerate(matrix.to_numpy()):
 ax.set(xticks=range(7), yticks=range(7), xlabel="predicted", ylabel="true", title="full model, combined test set")
 ax.set_xticklabels(SHORT), ax.set_yticklabels([f"{s} ({n})" for s, n in zip(SHORT, matrix.sum(axis=1))])
 ax.grid(False)
-report.figure("confusion", fig, runs=paper["full"][:1], note="colour: share of the true class; in brackets its events")
+report.figure(
+    "confusion",
+    fig,
+    title="which class is taken for which",
+    runs=paper["full"][:1],
+    note="colour: share of the true class; in brackets its events",
+)
 
 # %%
 tested = events[events["split"] != "train"]
@@ -518,6 +549,7 @@ for model in MODELS:
 report.table(
     "recall",
     comparison(nothing.drop(columns="subset"), pd.DataFrame(rows).dropna(), recorded("convlstm-recall")),
+    title="what is found of each class, with its events and patients",
     runs=paper_runs,
     note="share of the class that is found, combined test set, mean over seeds",
 )
@@ -555,7 +587,12 @@ for name, known in (("age in whole years, as the model", tags), ("age to 0.1 yea
         rows.append(score_rows(name, [frame], biocas_scores, 1).assign(subset=subset))
 alone = pd.concat(rows).query("metric == 'Score'")
 note = f"random forest without sound; always normal: 0.25; children who share all tags, median: {' and '.join(sharing)}"
-report.table("metadata-alone", comparison(nothing, alone, recorded("convlstm-metadata-alone")), note=note)
+report.table(
+    "metadata-alone",
+    comparison(nothing, alone, recorded("convlstm-metadata-alone")),
+    title="what age, sex and position tell without a sound",
+    note=note,
+)
 
 # %% [markdown]
 # Now the full model. We leave its weights as they are and change what it is told at the test: the truth, the metadata of another event, or
@@ -574,7 +611,11 @@ rows = [
 ]
 ours = pd.concat(rows).query("metric in ['Se', 'Sp', 'Score']")
 report.table(
-    "metadata", comparison(nothing, ours, recorded("convlstm-metadata")), runs=paper["full"], note="full model"
+    "metadata",
+    comparison(nothing, ours, recorded("convlstm-metadata")),
+    title="the full model with real, shuffled and no metadata",
+    runs=paper["full"],
+    note="full model",
 )
 
 # %% [markdown]
@@ -592,7 +633,13 @@ ax.scatter(*plane.T, c=seen, cmap="viridis")
 for point, age in zip(plane, seen):
     ax.annotate(f"{age}", point, xytext=(4, 3), textcoords="offset points", fontsize=8)
 ax.set(title="embedding of the age (years)", xlabel="first direction", ylabel="second direction")
-report.figure("embedding", fig, runs=paper["full"][:1], note="principal components; only ages of training events")
+report.figure(
+    "embedding",
+    fig,
+    title="where the age embedding puts the ages",
+    runs=paper["full"][:1],
+    note="principal components; only ages of training events",
+)
 
 # %% [markdown]
 # Neighbouring ages would lie side by side if the network had learnt *age*. A cloud without order means that each age is a tag of its own,
@@ -630,7 +677,13 @@ for subset, parts in SUBSETS.items():
     for row, frame in together.items():
         rows.append(score_rows(row, [frame[frame["subset"].isin(parts)]], biocas_scores, 1).assign(subset=subset))
 ours = pd.concat(rows).query("metric in ['Se', 'Sp', 'Score']")
-report.table("best", comparison(nothing, ours, recorded("convlstm-best")), runs=best_runs, note="setting best")
+report.table(
+    "best",
+    comparison(nothing, ours, recorded("convlstm-best")),
+    title="the same networks, trained as well as we can",
+    runs=best_runs,
+    note="setting best",
+)
 
 
 # %%
@@ -674,6 +727,7 @@ ours = pd.concat([rows_of(varied, s, *SUBSETS[s]) for s in SUBSETS]).query("metr
 report.table(
     "variations",
     comparison(nothing, ours, recorded("convlstm-variations")),
+    title="what each reading of an unclear sentence is worth",
     runs=[r for group in varied.values() for r in group],
     note="Score, CNN; the last row's epoch is chosen by a leaky split",
 )
@@ -714,7 +768,7 @@ for _, miss in worst.head(5).iterrows():
 
 # %%
 failed, note = disagreements("convlstm")
-report.table("audit", failed, origin="published", note=note)
+report.table("audit", failed, title="what of the published numbers does not add up", origin="published", note=note)
 
 # %% [markdown]
 # ## Results of a longer run on real recordings

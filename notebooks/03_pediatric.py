@@ -73,7 +73,7 @@ from lungnb.features import CropSpectrogram
 from lungnb.metrics.classification import confusion, patient_scores
 from lungnb.papers.pediatric_model import SiteCNN
 from lungnb.configs import PEDIATRIC
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.pediatric_crops import SAMPLE_RATE, cropped, images_of, samples_of
 from lungnb.papers.pediatric import SCALE, PediatricRun, corpus_of, dropout_passes, inputs_of, predict
@@ -115,7 +115,9 @@ for (clinic, case), group in people.groupby(["clinic", "case"]):
     row, total = f"{clinic} {'cases' if case else 'controls'}", group["minutes"].sum()
     values = {"patients": len(group), "minutes": total, "minutes per patient": total / len(group)}
     rows += [{"row": row, "metric": k, "ours": v} for k, v in values.items()]
-report.table("table-1", comparison(published.load("pediatric", "table-1"), pd.DataFrame(rows)))
+report.table(
+    "table-1", comparison(published.load("pediatric", "table-1"), pd.DataFrame(rows)), title="patients and minutes"
+)
 
 # %% [markdown]
 # Look at the minutes per patient: in Geneva a *healthy* child was recorded twice as long as an ill one, in Porto Alegre half as long. A model
@@ -127,7 +129,11 @@ rows = [
     for name in ("bacterial pneumonia", "viral pneumonia", "bronchiolitis", "asthma")
 ]
 known = published.load("pediatric", "data").query("metric == 'patients'")
-report.table("diagnoses", comparison(known[known["row"].isin([r["row"] for r in rows])], pd.DataFrame(rows)))
+report.table(
+    "diagnoses",
+    comparison(known[known["row"].isin([r["row"] for r in rows])], pd.DataFrame(rows)),
+    title="patients by diagnosis",
+)
 
 # %% tags=["nbval-check-output"]
 counts = published.load("pediatric", "data").set_index(["row", "metric"])["value"]
@@ -166,7 +172,7 @@ def torso(axes: plt.Axes, title: str, front: bool) -> None:
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.8), layout="constrained")
 torso(axes[0], "front", True), torso(axes[1], "back", False)
-report.figure("figure-1", fig, note="places as in the simulator")
+report.figure("figure-1", fig, title="the eight sites", note="places as in the simulator")
 
 # %% [markdown]
 # ### Two hospitals, two sounds
@@ -197,7 +203,7 @@ for ax, (_, crop) in zip(axes.T.flat, examples.sort_values(["clinic", "case"]).i
     db = picture(torch.from_numpy(sound(crop)).float()[None])[0]
     shown = plots.hertz(ax, db.numpy(), CROP_S, f"{crop['clinic']}, {crop['label']}")
 fig.colorbar(shown, ax=axes, label="dB")
-report.figure("figure-2", fig)
+report.figure("figure-2", fig, title="one control and one case of each clinic")
 
 # %%
 for _, crop in examples.sort_values(["clinic", "case"]).iterrows():
@@ -220,7 +226,9 @@ for ax, site in zip(axes.flat, sites):
     ax.set_title(f"site {site}")
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("frequency (Hz)"), fig.supylabel("mean level (dB)")
-report.figure("mean-spectrum", fig, note="mean over time, crops and patients")
+report.figure(
+    "mean-spectrum", fig, title="mean spectrum by clinic, group and site", note="mean over time, crops and patients"
+)
 
 # %%
 low = spectrum[:, hertz > 800].mean(1)
@@ -284,7 +292,7 @@ steps = [
     ("two means", "over the crops of a site,\nthen over the sites there are"),
 ]
 plots.pipeline(fig, steps)
-report.figure("figure-3", fig, origin="diagram")
+report.figure("figure-3", fig, title="model by position", origin="diagram")
 
 # %%
 Code("\n\n".join(inspect.getsource(rule) for rule in (simple_mean, maximum, inverse_loss)), language="python")
@@ -318,7 +326,13 @@ steps += [
 ]
 fig = plt.figure(figsize=(10, 4.2))
 plots.pipeline(fig, steps)
-report.figure("figure-4", fig, origin="diagram", note="our reading of an unreadable figure")
+report.figure(
+    "figure-4",
+    fig,
+    title="the network with its traced shapes",
+    origin="diagram",
+    note="our reading of an unreadable figure",
+)
 
 # %%
 Code(inspect.getsource(SiteCNN), language="python")
@@ -341,7 +355,7 @@ steps = [
     ("one network", f"{sum(p.numel() for p in network.parameters()):,} weights;\nmean over the N samples"),
 ]
 plots.pipeline(fig, steps)
-report.figure("figure-5", fig, origin="diagram")
+report.figure("figure-5", fig, title="model by patient", origin="diagram")
 
 # %%
 Code(inspect.getsource(samples_of), language="python")
@@ -412,6 +426,7 @@ ours = pd.concat([crop_rows(row, group) for row, group in pictures.items()])
 report.table(
     "table-2",
     comparison(published.load("pediatric", "table-2"), ours),
+    title="three pictures and two normalisations",
     runs=sum(pictures.values(), []),
     note="GVA, crops of the validation patients",
 )
@@ -436,7 +451,13 @@ folds = [mpo(cohort="GVA", fold=k, n_folds=n_folds) for k in range(n_folds)]
 run_all(sum(folds, []), cluster or None)
 ours = pd.concat([crop_rows(f"position {site}", [fold[k] for fold in folds]) for k, site in enumerate(sites)])
 note = f"GVA, {n_folds} folds by patient; crops of the patients who select the epoch"
-report.table("table-3", comparison(published.load("pediatric", "table-3"), ours), runs=sum(folds, []), note=note)
+report.table(
+    "table-3",
+    comparison(published.load("pediatric", "table-3"), ours),
+    title="cross-validation by site",
+    runs=sum(folds, []),
+    note=note,
+)
 
 
 # %%
@@ -455,7 +476,11 @@ right = pd.DataFrame(
     }
 )
 report.table(
-    "honest-folds", right.rename_axis("site").reset_index(), runs=sum(folds, []), note="accuracy of crops, GVA"
+    "honest-folds",
+    right.rename_axis("site").reset_index(),
+    title="cross-validation on patients, and on crops",
+    runs=sum(folds, []),
+    note="accuracy of crops, GVA",
 )
 print("mean over sites:", right.mean().round(3).to_dict())
 
@@ -504,6 +529,7 @@ note = "GVA: in-sample, its patients were trained on, but for the row of unseen 
 report.table(
     "table-4",
     comparison(published.load("pediatric", "table-4"), pd.concat(rows)),
+    title="model by position, patients",
     runs=sum((sum(g, []) for g in positions.values()), []),
     note=note,
 )
@@ -540,6 +566,7 @@ note = "GVA: unseen folds; POA: trained on batch 1, tested on 2 and 3"
 report.table(
     "table-9",
     comparison(published.load("pediatric", "table-9"), pd.concat(rows)),
+    title="model by position, crops by site",
     runs=sum(folds, []) + sum(positions["POA1"], []),
     note=note,
 )
@@ -576,6 +603,7 @@ ours = pd.concat([crop_rows(row, group) for row, group in models.items()])
 report.table(
     "table-8",
     comparison(published.load("pediatric", "table-8"), ours),
+    title="model by patient, crops",
     runs=sum(models.values(), []),
     note="crops of the validation patients",
 )
@@ -609,10 +637,10 @@ for form, name in (("zero", "GVA, unseen folds"), ("mean", "GVA, unseen folds, m
 extra += [always_case(c, of_cohorts(best(plain[c]), sets[c])) for c in sets]
 note = "rows that end in GVA: in-sample, its patients were trained on, but for unseen folds"
 used = [best(g) for g in (*models.values(), *filled.values())] + sum(unseen.values(), [])
-for artefact in ("table-5", "table-7"):
+for artefact, title in (("table-5", "model by patient, patients"), ("table-7", "model by patient, all sets")):
     known = published.load("pediatric", artefact)
     shown = [tables[row] for row in known["row"].unique()] + (extra if artefact == "table-7" else [])
-    report.table(artefact, comparison(known, pd.concat(shown)), runs=used, note=note)
+    report.table(artefact, comparison(known, pd.concat(shown)), title=title, runs=used, note=note)
 
 # %% [markdown]
 # The first row of the paper, 1.00, is a network asked about children it had learnt by heart; its unseen folds are the honest number. Transfer *to* Porto
@@ -631,7 +659,13 @@ for ax, (form, groups) in zip(axes, {"0 dB": plain, "the mean": filled}.items())
         ax.plot(history["epoch"], history["val_loss"], color="C1", label="validation patients")
     ax.set(title=f"missing site filled with {form}", xlabel="epoch", ylim=(0, 3))
 axes[0].set_ylabel("loss"), axes[0].legend(*[x[:2] for x in axes[0].get_legend_handles_labels()])
-report.figure("filling", fig, runs=plain["POA1"] + filled["POA1"], note="MPA of POA1; curves may leave the picture")
+report.figure(
+    "filling",
+    fig,
+    title="what stands in for a missing site",
+    runs=plain["POA1"] + filled["POA1"],
+    note="MPA of POA1; curves may leave the picture",
+)
 
 # %%
 for form, groups in {"0": plain, "the mean": filled}.items():
@@ -663,7 +697,11 @@ for c in ("GVA", "POA1"):
 nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
 used = positions["GVA"][0] + positions["POA1"][0] + [filled["GVA"][0], filled["POA1"][0]]
 report.table(
-    "across-clinics", comparison(nothing, pd.concat(rows)), runs=used, note="patients of whom none was trained on"
+    "across-clinics",
+    comparison(nothing, pd.concat(rows)),
+    title="trained in one clinic, tested in the other",
+    runs=used,
+    note="patients of whom none was trained on",
 )
 
 # %% [markdown]
@@ -696,7 +734,7 @@ for ax, (column, name) in zip(axes, names.items()):
     ax.axhline(0, color="0.3", linewidth=0.8)
     ax.set(xlabel="site removed", ylabel=f"change of {name}")
 note = f"GVA, validation patients; {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-report.figure("figure-6", fig, runs=sum(without.values(), []), note=note)
+report.figure("figure-6", fig, title="what each site adds", runs=sum(without.values(), []), note=note)
 
 # %% [markdown]
 # The paper read the order 1, 5, 2 from these bars, off a handful of validation patients. In the simulator site 1 truly is the clearest, then 5, then 2.
@@ -720,7 +758,13 @@ for column, patient in zip(axes.T, typical):
     for ax, k in zip(column[1:], (0, 1)):
         seen = class_maps(network, network.convolutions[-1], stack, [k] * len(stack), "Grad-CAM").mean(0)
         plots.hertz(ax, seen, CROP_S, f"speaks for {kinds[k]}")
-report.figure("figure-7", fig, runs=[poa], note="one map serves all sites, since they are fused at the input")
+report.figure(
+    "figure-7",
+    fig,
+    title="Grad-CAM for control and for case",
+    runs=[poa],
+    note="one map serves all sites, since they are fused at the input",
+)
 
 # %% [markdown]
 # One map for all eight sites: with early fusion the network itself cannot say *where on the chest* it heard something, only when and how high. Averaged
@@ -740,7 +784,9 @@ for ax, k in zip(axes, (1, 0)):
     ax.axvline(0.5, color="0.5", linewidth=0.8)
     ax.set(title=f"{kinds[k]}s", xlabel="mean p(case)", ylabel="sd over passes")
 axes[0].legend(fontsize=8)
-report.figure("figure-8", fig, runs=[poa], note="dropout 0.2, 20 passes, crops averaged first")
+report.figure(
+    "figure-8", fig, title="Monte Carlo dropout", runs=[poa], note="dropout 0.2, 20 passes, crops averaged first"
+)
 
 # %%
 doubt["wrong"] = (doubt["mean"] > 0.5) != (doubt["label"] == 1)
@@ -781,7 +827,13 @@ def highest(runs: list[PediatricRun], roles: tuple[str, ...]) -> pd.DataFrame:
 rows = [counted(name, highest(runs, ("train", "validation")), 1) for name, runs in two.items()]
 rows.append(counted("MPA, unseen folds", highest(two_unseen, ("test",)), 1))
 note = "pneumonia is positive; max over crops; in-sample but for unseen folds; missing sites as mean"
-report.table("table-6", comparison(published.load("pediatric", "table-6"), pd.concat(rows)), runs=everyone, note=note)
+report.table(
+    "table-6",
+    comparison(published.load("pediatric", "table-6"), pd.concat(rows)),
+    title="pneumonia against bronchiolitis",
+    runs=everyone,
+    note=note,
+)
 
 # %% [markdown]
 # The maximum over dozens of crops leans to the positive class: one loud crop is enough. That is why false positives may outnumber false negatives even
@@ -808,7 +860,7 @@ ax.set(
     title="trained on POA1, tested on POA2 + POA3",
 )
 ax.legend(fontsize=8)
-report.figure("calibration", fig, runs=[*positions["POA1"][0], poa])
+report.figure("calibration", fig, title="whether probabilities are frequencies", runs=[*positions["POA1"][0], poa])
 
 # %% [markdown]
 # On the diagonal a 0.7 means 7 in 10. Above it the model is too timid, below too bold. A mean over eight sites is timid by construction: it is 0.9 only if all
@@ -831,7 +883,11 @@ for c, cohorts in {"GVA": ("POA1", "POA2", "POA3"), "POA1": sets["POA1"]}.items(
         rows.append(ranked(f"{c} | {name}", averaged(frame[frame["cohort"].isin(cohorts)])))
 used = [*background.values(), filled["GVA"][0], filled["POA1"][0]]
 report.table(
-    "controls", comparison(nothing, pd.concat(rows)), runs=used, note="MPA of POA1 on POA2 + POA3; MPA of GVA on POA"
+    "controls",
+    comparison(nothing, pd.concat(rows)),
+    title="background alone, and sites in another order",
+    runs=used,
+    note="MPA of POA1 on POA2 + POA3; MPA of GVA on POA",
 )
 
 # %% [markdown]
@@ -860,7 +916,11 @@ for form, run in {"0": plain["POA1"][0], "mean": filled["POA1"][0], "0, and a ma
 rows = [ranked(name, patients) for name, patients in tested.items()]
 used = [*positions["POA1"][0], plain["POA1"][0], filled["POA1"][0], masked]
 report.table(
-    "aggregation", comparison(nothing, pd.concat(rows)), runs=used, note="trained on POA1, tested on POA2 + POA3"
+    "aggregation",
+    comparison(nothing, pd.concat(rows)),
+    title="from crops to patients, by mean and by vote",
+    runs=used,
+    note="trained on POA1, tested on POA2 + POA3",
 )
 
 # %% [markdown]
@@ -888,6 +948,7 @@ used = [r for row in remedies.values() for r in row.values()] + list(back.values
 report.table(
     "remedies",
     comparison(nothing, pd.concat(rows)),
+    title="dropout, transfer, the mean of the recording",
     runs=used,
     note="MPA, missing sites as mean; trained in one clinic, tested in the other",
 )
@@ -935,7 +996,7 @@ about = pd.DataFrame(
 )
 about["recordings"] = real.events.groupby("split").size()
 about["patients with all four sites"] = (children["patient"].map(per_child) == 4).groupby(children["split"]).sum()
-report.table("view", about.rename_axis("part").reset_index(), corpus=source)
+report.table("view", about.rename_axis("part").reset_index(), title="the view of SPRSound by site", corpus=source)
 
 # %%
 settings = {
@@ -969,6 +1030,7 @@ rows.append(over_seeds("always adventitious", [tested_on.assign(p=1.0)]))
 report.table(
     "sprsound",
     comparison(nothing, pd.concat(rows), recorded("pediatric-sprsound")),
+    title="both models on the sites of SPRSound",
     corpus=source,
     runs=every,
     note="patients of the inter part; a real view, but another question than the paper's",
@@ -1002,6 +1064,7 @@ ours = pd.concat(rows).query("metric in ['loss mean', 'accuracy mean', 'F1 mean'
 report.table(
     "sprsound-sites",
     comparison(nothing, ours, recorded("pediatric-sprsound-sites")),
+    title="sites of SPRSound, one at a time",
     corpus=source,
     runs=every,
     note="crops of the inter part",
@@ -1017,7 +1080,7 @@ Markdown(recorded_from("pediatric-sprsound"))
 
 # %%
 failed, note = disagreements("pediatric")
-report.table("audit", failed, origin="published", note=note)
+report.table("audit", failed, title="what of the published numbers does not add up", origin="published", note=note)
 
 # %% [markdown]
 # The sentence of the abstract, "both models achieved an accuracy of 94 %", is true of the MPO with weights. The best MPA on children it had not seen is 93.3 % (after

@@ -98,7 +98,7 @@ from lungnb.papers.lungldm.vae import LungVAE
 from lungnb.papers.lungldm.vocoder import GriffinLim, hifigan, to_waveform
 from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
 from lungnb.papers.lungldm.prompt_box import PromptBox
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.lungldm.experiments import CLASSES, AutoencoderRun, ClassifierRun, in_batches
 from lungnb.papers.lungldm.mels import mels_of
@@ -137,6 +137,7 @@ Markdown(
 report.table(
     "corpora",
     LICENCES.rename(columns={"in_paper": "in the paper"}).fillna("").reset_index(),
+    title="who may have which corpus",
     origin="published",
     note=REBUILDABLE,
 )
@@ -145,7 +146,7 @@ report.table(
 # The list of 13 types is therefore *ours*. One row of the clip table below is one clip: a whole phone recording, or one labelled event of a stethoscope's.
 
 # %%
-report.table("clips", counts(clips.table).reset_index())
+report.table("clips", counts(clips.table).reset_index(), title="clips by sound type and corpus")
 if clips.skipped:
     print("left out:", *(f"{n:,} {reason};" for reason, n in clips.skipped.items()))
 
@@ -224,8 +225,13 @@ def gallery(named: dict[str, torch.Tensor], titles: list[str]) -> plt.Figure:
     return fig
 
 
+# %%
 heads = [wanted["sound"][k].replace(" ", "\n", 1) for k in firsts]
-report.figure("types", gallery({"real" if clips.origin == "real" else "simulated": real[firsts]}, heads))
+report.figure(
+    "types",
+    gallery({"real" if clips.origin == "real" else "simulated": real[firsts]}, heads),
+    title="a clip of each sound type",
+)
 
 # %%
 about = judges["sound"].result()
@@ -267,7 +273,7 @@ stages = [
 ]
 fig = plt.figure(figsize=(10, 4.2))
 plots.pipeline(fig, stages)
-report.figure("figure-1", fig, origin="diagram")
+report.figure("figure-1", fig, title="the system, drawn from its configuration", origin="diagram")
 
 # %% [markdown]
 # > **Paper, section 3.** The final model consists of 96M parameters.
@@ -279,7 +285,9 @@ report.figure("figure-1", fig, origin="diagram")
 table = pd.DataFrame({f"{name} preset": sizes(p) for name, p in PRESETS.items()}).T.map("{:,}".format)
 printed = published.load("lungldm", "text").set_index(["row", "metric"])["value"]["model", "parameters"]
 table.loc["printed, but not of what", "U-Net"] = f"{printed:,.0f}?"
-report.table("parameters", table.fillna("").reset_index(names=""), origin="diagram")
+report.table(
+    "parameters", table.fillna("").reset_index(names=""), title="what has 96 million weights", origin="diagram"
+)
 
 # %% tags=["nbval-check-output"]
 full = PRESETS["paper"]["unet"]
@@ -327,7 +335,7 @@ axes[0].set(xlabel="deviation of a cell", ylabel="cost"), axes[0].legend(fontsiz
 axes[1].plot(d, torch.ones_like(d)), axes[1].plot(d, 0.1 * torch.exp(d.clamp(max=losses.CAP)))
 axes[1].set(xlabel="deviation of a cell", ylabel="gradient"), axes[1].axvline(math.log(10), color="0.6", linewidth=0.8)
 axes[1].text(0.1, 11, "right of the line the penalty\npulls harder than L1", fontsize=7)
-report.figure("penalty", fig, origin="diagram")
+report.figure("penalty", fig, title="what the exponential penalty costs and pulls", origin="diagram")
 
 # %% [markdown]
 # On standardised mels nearly every deviation is below 1: there the penalty is a tenth of L1 again, and no more. Keep that in mind for the ablation.
@@ -414,7 +422,13 @@ for (penalty, se), run in vaes.items():
     )
 reconstruction = pd.DataFrame(lines)
 note = f"deviation from test clips; LPIPS by the features of {next(iter(vaes.values())).result()['perceptual']}"
-report.table("reconstruction", reconstruction, runs=vaes.values(), note=note)
+report.table(
+    "reconstruction",
+    reconstruction,
+    title="what the VAE loses, with and without penalty and SE",
+    runs=vaes.values(),
+    note=note,
+)
 
 # %% [markdown]
 # ### Training, part two: the U-Net
@@ -444,7 +458,12 @@ for k, (name, runs) in enumerate(systems.items()):
             ax.plot(done, history[column], color=f"C{k}", label=name if run.seed == seeds[0] else None)
 axes[0].set(title="VAE", xlabel="step", ylabel="L1 on validation patients"), axes[0].legend()
 axes[1].set(title="U-Net", xlabel="step", ylabel="squared error of the prediction")
-report.figure("training", fig, runs=[r for _, *rs in sum(systems.values(), []) for r in rs])
+report.figure(
+    "training",
+    fig,
+    title="losses of the VAE and the U-Net",
+    runs=[r for _, *rs in sum(systems.values(), []) for r in rs],
+)
 
 # %% [markdown]
 # The loss of a diffusion model says little about the sound: most of it is noise that nobody could predict. So let it make some. For each test clip that was drawn above, its
@@ -477,6 +496,7 @@ named = {
 report.figure(
     "samples",
     gallery(named, heads),
+    title="real, reconstructed and generated clips of each type",
     runs=[main, made["AudioLDM"][0]],
     note="generated from the sentence of the first row's clip; again: the next clip",
 )
@@ -508,6 +528,7 @@ with torch.inference_mode():
 report.table(
     "vocoder",
     pd.DataFrame({"vocoder": list(away), "mean deviation of the log-mel (nats)": list(away.values())}),
+    title="what a vocoder loses",
     runs=[vocoder] * bool(vocoder),
 )
 
@@ -576,6 +597,7 @@ table = ours[ours["metric"].isin(["FAD", "KL", "IS"])]
 report.table(
     "table-1",
     comparison(published.load("lungldm", "table-1"), table, recorded("lungldm-table-1")),
+    title="FAD, KL and IS, published beside ours",
     runs=every,
     note=note,
 )
@@ -613,6 +635,7 @@ nothing = published.load("lungldm").head(0)
 report.table(
     "fidelity",
     comparison(nothing, pd.DataFrame(lines), recorded("lungldm-fidelity")),
+    title="FAD and kernel distance in several embeddings, with floors",
     runs=every,
     note=f"N = {len(rows)} clips each",
 )
@@ -637,6 +660,7 @@ ax.set(xlabel="clips or windows", ylabel="FAD of two equal sounds"), ax.legend(f
 report.figure(
     "fad-bias",
     fig,
+    title="FAD of two equal sounds, by their number",
     corpus=SimpleNamespace(name="drawn numbers", fingerprint="", origin_text="simulated"),
     note="a Gaussian, no sound",
 )
@@ -655,6 +679,7 @@ demo.loc["published, LungLDM", ["IS", "KL"]] = [table_1.loc["LungLDM", "IS"], ta
 report.table(
     "flat-softmax",
     demo.rename(columns={"accuracy": "types told apart"}).reset_index(names="into the softmax"),
+    title="how IS 1.01 and KL 0.01 come about",
     corpus=SimpleNamespace(name="drawn numbers", fingerprint="", origin_text="simulated"),
     note="13 simulated types; their spreads were chosen to meet a published example",
 )
@@ -686,6 +711,7 @@ lines = heard_as.rename(columns={"accuracy": "ours"}).assign(metric="accuracy", 
 report.table(
     "adherence",
     comparison(nothing, lines, recorded("lungldm-adherence")),
+    title="whether the sound is what the prompt asked for",
     runs=[main, *judges.values()],
     note="intervals: Wilson's, over patients for real clips, over orders for shuffled prompts",
 )
@@ -700,7 +726,7 @@ shown = ax.imshow(share.div(share.sum(axis=1).clip(lower=1), axis=0), cmap="Blue
 )
 ax.set(xlabel="heard by the classifier", ylabel="asked for"), ax.grid(False)
 fig.colorbar(shown, label="share of the clips")
-report.figure("confusion", fig, runs=[main])
+report.figure("confusion", fig, title="which type is heard for which", runs=[main])
 
 # %% tags=["nbval-check-output"]
 asked_for = main.result()["adherence"]
@@ -747,7 +773,13 @@ for name in ("DPM-Solver++", "DDIM"):
         )
         ticks = sorted({n for _, n in quick})
         ax.set_xticks(ticks, [str(n) for n in ticks]), ax.minorticks_off(), ax.legend(fontsize=8)
-report.figure("trade-off", fig, runs=[*guided.values(), *quick.values()], note=f"{len(again)} clips a point, one seed")
+report.figure(
+    "trade-off",
+    fig,
+    title="guidance and steps",
+    runs=[*guided.values(), *quick.values()],
+    note=f"{len(again)} clips a point, one seed",
+)
 
 # %% [markdown]
 # *Diversity* is the mean distance between two clips of one type, over that of real clips: it falls with guidance. What is bought with it is adherence, if there is any left to buy; simulated types are so far apart that little is. Where
@@ -764,7 +796,13 @@ lines = [
     }
     for (name, n), run in quick.items()
 ]
-report.table("steps", pd.DataFrame(lines), runs=quick.values(), note="two passes a step: with the sentence and without")
+report.table(
+    "steps",
+    pd.DataFrame(lines),
+    title="samplers and their numbers of steps",
+    runs=quick.values(),
+    note="two passes a step: with the sentence and without",
+)
 
 # %% [markdown]
 # ### Between two sounds
@@ -790,6 +828,7 @@ paths["latents of\nthe VAE"] = network.mel.unstandardise(way)
 report.figure(
     "interpolation",
     gallery(paths, [f"{t:.2f}" for t in shares]),
+    title="between two noises, between two latents",
     runs=lung[1:],
     note=f"noise: {sentence}; latents: {clips.origin} {' to '.join(wanted['sound'][ends])}",
 )
@@ -813,7 +852,13 @@ bins = np.linspace(0, near["distance"].max(), 40)
 for name, group in near.groupby("clips", sort=False):
     ax.hist(group["distance"], bins, alpha=0.6, label=f"{name}, median {group['distance'].median():.2f}")
 ax.set(xlabel="distance to the nearest training clip (nats, RMS)", ylabel="clips"), ax.legend(fontsize=8)
-report.figure("memorisation", fig, runs=[main], note=f"{len(training):,} training clips")
+report.figure(
+    "memorisation",
+    fig,
+    title="distance to the nearest training clip",
+    runs=[main],
+    note=f"{len(training):,} training clips",
+)
 print(memorised(memorisation(near), "generated"))
 
 # %%
@@ -826,6 +871,7 @@ named = {
 report.figure(
     "nearest",
     gallery(named, [trained_on["sound"].iloc[k] for k in closest["nearest"]]),
+    title="generated clips and their nearest training clips",
     runs=[main],
     note="the six generated clips that stand out most: much nearer to one training clip than to the next",
 )
@@ -865,6 +911,7 @@ for (penalty, se, gate), run in short.items():
 report.table(
     "ablation",
     comparison(nothing, pd.DataFrame(lines), recorded("lungldm-ablation")),
+    title="penalty, SE and gates, taken away",
     runs=short.values(),
     note=f"{len(drawn)} clips a row, one seed; adherence of 95 % intervals +-{1.96 * math.sqrt(0.25 / len(drawn)):.2f} at most",
 )
@@ -946,6 +993,7 @@ print(listening.origin_text(rated))
 report.table(
     "listening",
     comparison(published.load("lungldm", "listening"), asked_both),
+    title="the listening test, analysed on simulated listeners",
     corpus=about_them,
     note=("" if ratings else "ours are drawn numbers, not opinions; ") + "intervals over listeners and sounds",
 )
@@ -962,6 +1010,7 @@ width["published difference"] = [gain[scale] if row == "LungLDM − AudioLDM" el
 report.table(
     "listening-width",
     width.rename_axis(["difference", "scale"]).reset_index(),
+    title="how wide the intervals of a listening test are",
     corpus=about_them,
     note="width of the 95 % interval, points",
 )
@@ -993,7 +1042,7 @@ PromptBox(make_sound, "A person is coughing, male, 40s, smoker")
 
 # %%
 failed, note = disagreements("lungldm")
-report.table("audit", failed, origin="published", note=note)
+report.table("audit", failed, title="what of the published numbers does not add up", origin="published", note=note)
 
 # %% [markdown]
 # ## What to take home

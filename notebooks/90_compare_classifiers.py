@@ -53,7 +53,7 @@ from lungnb.core import UserError
 from lungnb.metrics.classification import METRICS, class_scores, evaluate, paired, table_scores
 from lungnb.classification.harness import harness_of
 from lungnb.classification.networks import FRONT_OF, Classifier
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.classification.compare import CompareRun
 
@@ -72,7 +72,13 @@ Markdown(f"**Data of this build:** {harness.data}. **Seeds:** {seeds}.")
 # %%
 maps = label_maps().fillna({"class": "left out"})
 wide = maps.pivot(index="label", columns="task", values="class").fillna("").reset_index()
-report.table("label-maps", wide, origin="diagram", note="empty: the data set has no such label")
+report.table(
+    "label-maps",
+    wide,
+    title="what each label counts as",
+    origin="diagram",
+    note="empty: the data set has no such label",
+)
 
 # %% [markdown]
 # A data set that nobody has written a map for is refused, not guessed:
@@ -100,7 +106,11 @@ for name, task in TASKS.items():
         rows[-1]["abnormal sounds, %"] = 100 * (here["label"] != task.classes[0]).mean()
 whole = harness.together("icbhi", "sprsound", "multisite")
 report.table(
-    "parts", pd.DataFrame(rows), corpus=whole, note="a sound is an event, or a recording where patients are scored"
+    "parts",
+    pd.DataFrame(rows),
+    title="patients and sounds to train, select and test",
+    corpus=whole,
+    note="a sound is an event, or a recording where patients are scored",
 )
 
 # %% tags=["nbval-check-output"]
@@ -160,7 +170,7 @@ def show(task: str, note: str) -> None:
     tidy = pd.concat(scored(model, runs) for model, runs in grid[task].items())
     runs = sum(grid[task].values(), [])
     table = comparison(nothing, tidy, recorded(f"compare_classifiers-{task}"))
-    report.table(task, table, corpus=views[task], runs=runs, note=note)
+    report.table(task, table, title="the classifiers on one task", corpus=views[task], runs=runs, note=note)
 
 
 show("icbhi", "respiratory cycles of patients of whom none was trained on; 95 % intervals over patients")
@@ -199,7 +209,14 @@ for task in ("icbhi", "sprsound"):
 tidy = comparison(nothing, pd.concat(rows), recorded("compare_classifiers-paired"))
 used = [r for task in ("icbhi", "sprsound") for runs in grid[task].values() for r in runs]
 note = "difference to the small CNN on the same patients; below 0: the small CNN is better"
-report.table("paired", tidy, corpus=harness.together("icbhi", "sprsound"), runs=used, note=note)
+report.table(
+    "paired",
+    tidy,
+    title="each against the small CNN, on the same patients",
+    corpus=harness.together("icbhi", "sprsound"),
+    runs=used,
+    note=note,
+)
 
 # %%
 alone = evaluate([r.tested() for r in grid["sprsound"]["CNN"]]).set_index("metric").loc["AS"]
@@ -230,6 +247,7 @@ costs["parameters"] = costs["parameters"].astype("Int64")
 report.table(
     "costs",
     costs,
+    title="parameters, multiply-adds, seconds",
     runs=sum(grid["icbhi"].values(), []),
     note="seconds of one thread beside another; clips with their front end",
 )
@@ -246,7 +264,13 @@ for ax, column in zip(axes, ("training (s)", "multiply-adds (million)")):
     ax.xaxis.set_minor_locator(NullLocator())
     ax.margins(x=0.15)
 axes[0].set_ylabel("AS, ICBHI")
-report.figure("score-and-cost", fig, runs=sum(grid["icbhi"].values(), []), note="trees have no multiply-adds")
+report.figure(
+    "score-and-cost",
+    fig,
+    title="what a score costs",
+    runs=sum(grid["icbhi"].values(), []),
+    note="trees have no multiply-adds",
+)
 
 # %% [markdown]
 # The right question to a large model is not whether it wins, but whether it beats the small one by more than the interval of the *difference* is wide.
@@ -272,7 +296,14 @@ for model in dealt:
 # %%
 tidy = comparison(nothing, pd.concat(rows), recorded("compare_classifiers-leakage"))
 used = sum(dealt.values(), []) + [r for m in dealt for r in grid["icbhi"][m]]
-report.table("leakage", tidy, corpus=views["icbhi"], runs=used, note="AS; all columns but the first are leaky")
+report.table(
+    "leakage",
+    tidy,
+    title="what leaky selection and a leaky split are worth",
+    corpus=views["icbhi"],
+    runs=used,
+    note="AS; all columns but the first are leaky",
+)
 each = pd.concat(rows).groupby("metric")["ours"].mean()
 print("mean over models:", {way: round(float(each[way]), 3) for way in ways})
 
@@ -325,7 +356,7 @@ used = [r for pair in pairs.values() for runs in pair for r in runs]
 tidy = comparison(nothing, gains, recorded("compare_classifiers-tricks"))
 both = harness.together(*dict.fromkeys(TASKS[task].corpus for _, task in pairs))
 note = "gain in AS on the same patients, 95 % intervals; empty: cannot be asked there"
-report.table("tricks", tidy, corpus=both, runs=used, note=note)
+report.table("tricks", tidy, title="each paper's trick on the others' data", corpus=both, runs=used, note=note)
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
@@ -337,7 +368,7 @@ ax.axvline(0, color="0.4", linewidth=0.8)
 ax.set(yticks=range(len(tricks)), yticklabels=list(tricks), xlabel="gain in AS")
 ax.invert_yaxis()
 ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-report.figure("gains", fig, corpus=both, runs=used, note="95 % intervals over patients")
+report.figure("gains", fig, title="the same, drawn", corpus=both, runs=used, note="95 % intervals over patients")
 
 # %% [markdown]
 # An interval that reaches over 0 is no evidence either way. Count how many do not, and remember that of a dozen and a half such intervals one will miss 0 by luck alone.
@@ -364,6 +395,7 @@ used = sum(common.values(), []) + [r for m in common for r in grid["icbhi"][m]]
 report.table(
     "abroad",
     tidy,
+    title="trained on one data set, tested on another",
     corpus=harness.together("icbhi", "sprsound"),
     runs=used,
     note="a -> b: trained on a, tested on b's test patients",

@@ -59,7 +59,7 @@ from lungnb.metrics.classification import evaluate, paired, per_class_recall
 from lungnb.metrics.embedding import HELD_OUT, STANDS_OUT, cell_means, memorisation, memorised, nearest_training
 from lungnb.metrics.generation import Estimate, adherence, effect, summary
 from lungnb.papers.lungldm.presets import PRESETS
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.papers.lungldm import synthesis as augmentation
 from lungnb.papers.lungldm.synthesis import classes_of, heard_in_training
@@ -92,7 +92,12 @@ print("of a classifier trained on its sounds:", int(own["metric"].str.contains("
 
 # %%
 others = printed[printed["row"] == "LungTTA | COVID cough"]
-report.table("elsewhere", others[["row", "metric", "value"]].reset_index(drop=True), origin="published")
+report.table(
+    "elsewhere",
+    others[["row", "metric", "value"]].reset_index(drop=True),
+    title="what others report of classifiers trained on generated coughs",
+    origin="published",
+)
 
 # %% [markdown]
 # Most of that gain is to be had without a generator. Another study (arXiv 2602.02955) saw no gain from three kinds of generators on coughs, except in an ensemble. So the question is not "does it help?" but
@@ -113,7 +118,12 @@ sound = given.table["sound"].to_numpy(object)
 parts = {"few recorded": sound[few], **{role: sound[given.rows(role)] for role in ("train", "validation", "test")}}
 counted = pd.DataFrame({name: pd.Series(part).value_counts() for name, part in parts.items()})
 counted = counted.reindex(types).fillna(0).astype(int).rename_axis("type").rename(columns={"train": "all of training"})
-report.table("clips", counted.reset_index(), note="few recorded: what a classifier gets with one seed")
+report.table(
+    "clips",
+    counted.reset_index(),
+    title="recorded clips by type and part",
+    note="few recorded: what a classifier gets with one seed",
+)
 
 # %% [markdown]
 # ### Who has heard whom?
@@ -200,6 +210,7 @@ nothing = published.load("lungldm").head(0)
 report.table(
     "adherence",
     comparison(nothing, pd.concat(lines), recorded("synthetic_augmentation-adherence")),
+    title="whether the generated clips are heard as what was asked for",
     runs=[*experiment.rounds, experiment.judge],
     note="share heard as its type; 95 %: Wilson's, over patients for recorded clips, over orders for shuffled prompts",
 )
@@ -230,6 +241,7 @@ for added, run in mixed.items():
 report.figure(
     "mixtures",
     gallery(named, shown),
+    title="a recorded, a generated, a changed and a joined clip",
     runs=experiment.rounds,
     note="the first clip of a type, and the first that is made",
 )
@@ -249,6 +261,7 @@ report.table(
     pd.DataFrame({m: f["n_clips"] | {"drawn in training": f["clips_drawn"]} for m, f in facts.items()})
     .T.rename_axis("mixture")
     .reset_index(),
+    title="clips and draws of each mixture",
     runs=sum(groups.values(), []),
 )
 
@@ -275,6 +288,7 @@ every = sum(groups.values(), [])
 report.table(
     "augmentation",
     comparison(nothing, scored, recorded("synthetic_augmentation-augmentation")),
+    title="scores of each mixture on recorded clips",
     runs=every,
     note=f"recorded test clips; few recorded clips ({facts[RECORDED]['n_clips']['recorded']}) and what is added; 95 % intervals over patients",
 )
@@ -298,6 +312,7 @@ gains = (
 report.table(
     "gain",
     comparison(nothing, gains, recorded("synthetic_augmentation-gain")),
+    title="difference to few recorded clips, on the same patients",
     runs=every,
     note="difference to 'recorded' on the same patients; an interval with 0 in it is no evidence either way",
 )
@@ -318,7 +333,13 @@ for ax, metric in zip(axes, ("balanced accuracy", "recall, rare types")):
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(title=metric, xlabel="clips added (% of the recorded)", ylabel="gain")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
-report.figure("gain-by-share", fig, runs=every, note="95 % intervals over patients; the same budget everywhere")
+report.figure(
+    "gain-by-share",
+    fig,
+    title="gain against the share of what is added",
+    runs=every,
+    note="95 % intervals over patients; the same budget everywhere",
+)
 
 # %% [markdown]
 # Read the figure in three steps. First the line of the generated clips: does it leave zero by more than its bars, and does it go on rising? Then the other two lines, which cost nothing: who is ahead, and by more
@@ -337,6 +358,7 @@ by_type = pd.concat(lines).assign(row=lambda x: x["row"] + np.where(x["row"].isi
 report.table(
     "per-class",
     comparison(nothing, by_type, recorded("synthetic_augmentation-per-class")),
+    title="gain in recall, type by type",
     runs=every,
     note="recall on recorded test clips, and its gain; 95 % intervals over patients",
 )
@@ -354,7 +376,7 @@ ax.axhline(0, color="0.6", linewidth=0.8)
 ax.axvspan(len(order) - len(rare) - 0.5, len(order) - 0.5, color="0.93", zorder=0)
 ax.set_xticks(range(len(order)), order, rotation=35, ha="right", fontsize=8)
 ax.set_ylabel("gain in recall"), ax.legend(fontsize=8)
-report.figure("gain-by-type", fig, runs=every, note="200 % added; rare types are shaded")
+report.figure("gain-by-type", fig, title="the same as a picture", runs=every, note="200 % added; rare types are shaded")
 
 # %% [markdown]
 # One type is some twenty test clips of a dozen patients: most of these bars are wide, and of so many intervals one or two miss zero by luck alone. The mean over the rare types, in the table above, is the number
@@ -419,6 +441,7 @@ found = pd.concat(memorisation(n).assign(row=lambda x, name=name: f"{name} | " +
 report.table(
     "memorisation",
     comparison(nothing, found.assign(n_seeds=1), recorded("synthetic_augmentation-memorisation")),
+    title="how near generated clips come to training clips, with controls",
     runs=[*experiment.rounds, experiment.judge],
     note=f"distance to the nearest of {len(training):,} training clips: of log-mels over 4 x 4 cells, and in the judge's embedding",
 )
@@ -445,7 +468,7 @@ for ax, (name, n) in zip(axes.T.flat, near.items()):
         ax.hist(group["distance"], bins, label=of, **line)
     ax.set(title=name, xlabel="distance to the nearest training clip", ylabel="clips")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
-report.figure("distances", fig, runs=experiment.rounds)
+report.figure("distances", fig, title="distances to the nearest training clip", runs=experiment.rounds)
 
 # %% [markdown]
 # Look at the copies first: where they are not found, nothing that is said of the generated clips counts. Beware of the judge's embedding, too: it was *trained* on these clips to see nothing but their type, so it tells
@@ -460,6 +483,7 @@ pairs = {
 report.figure(
     "nearest",
     gallery(pairs, [made["sound"][k] for k in suspects["place"]]),
+    title="the nearest pairs",
     runs=experiment.rounds,
     note="the six generated clips that stand out most; the training clip is shown through the VAE",
 )

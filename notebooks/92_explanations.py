@@ -87,7 +87,7 @@ from lungnb.core import UserError
 from lungnb.classification.harness import harness_of
 from lungnb.classification.networks import FRONT_OF
 from lungnb.configs import EXPLAIN
-from lungnb.book.report import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.classification.compare import data_of
 from lungnb.classification.compare_inputs import BANK, about_of, maps_of, plan_task
@@ -172,7 +172,13 @@ for model, ear in heard.items():
     covers = f"{np.ptp(ear.clips.hertz) / detail[0]:.0f} Hz x {ear.clips.clip_s / detail[1]:.2f} s"
     rows.append({"model": model, "front end": FRONT_OF[model], "picture": f"{picture[2]} x {picture[3]}"})
     rows[-1] |= {"last layer": f"{detail[0]} x {detail[1]}", "a pixel covers about": covers}
-report.table("pictures", pd.DataFrame(rows), runs=runs.values(), note="rows x frames of a clip")
+report.table(
+    "pictures",
+    pd.DataFrame(rows),
+    title="what each model is shown, and the detail it can point at",
+    runs=runs.values(),
+    note="rows x frames of a clip",
+)
 
 # %% [markdown]
 # Mind RespireNet: thirty-two pixels of its picture, in both directions, become one. In the paper the picture is three times as large in each direction, but that is the same sound blown up.
@@ -198,7 +204,7 @@ for kind, here in ear.sounds.groupby("label", sort=False):
     boxes = [len(b) for b, there in zip(ear.clips.boxes, at) if there]
     rows.append({"kind": kind, "sounds": len(here), "patients": here["patient"].nunique()})
     rows[-1] |= {"boxes a clip": np.mean(boxes), "cells in a box, %": 100 * ear.clips.masks[at].mean()}
-report.table("sounds", pd.DataFrame(rows), note="the same sounds for all models")
+report.table("sounds", pd.DataFrame(rows), title="the sounds that are looked at", note="the same sounds for all models")
 
 # %% [markdown]
 # ## 2. One crackle, one wheeze
@@ -251,7 +257,13 @@ for ax, name in zip(axes[:, 0], ["sound (Hz)", *heard]):
     ax.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
 for ax in axes[-1]:
     ax.set_xlabel("time (s)")
-report.figure("examples", fig, runs=runs.values(), note="yellow speaks for the sound; white: its true places")
+report.figure(
+    "examples",
+    fig,
+    title="a crackle and a wheeze, by every model",
+    runs=runs.values(),
+    note="yellow speaks for the sound; white: its true places",
+)
 
 # %% [markdown]
 # ## 3. Three scores, and their floor
@@ -312,6 +324,7 @@ rows += [rows_of(f"{model}, {method}", values) for (model, method), values in sc
 report.table(
     "looking",
     comparison(nothing, pd.concat(rows)),
+    title="pointing game, right moment, energy inside the boxes",
     runs=runs.values(),
     note="means over sounds, 95 % intervals over patients",
 )
@@ -338,7 +351,11 @@ axes[0, 0].legend(fontsize=7)
 for ax in axes[1]:
     ax.set_xlabel("above the floor")
 report.figure(
-    "gains", fig, runs=runs.values(), note="0: no better than a map without opinion; 95 % intervals over patients"
+    "gains",
+    fig,
+    title="the same above the floor, by kind of sound",
+    runs=runs.values(),
+    note="0: no better than a map without opinion; 95 % intervals over patients",
 )
 
 # %%
@@ -372,6 +389,7 @@ controls = pd.concat(rows)
 report.table(
     "controls",
     comparison(nothing, controls),
+    title="against a network that was never trained, and against loud pixels",
     runs=runs.values(),
     note="energy of Grad-CAM++; likeness: rank correlation of the map before and after the weights are drawn anew",
 )
@@ -404,6 +422,7 @@ stages = pd.concat(rows)
 report.table(
     "stages",
     comparison(nothing, stages[stages["line"] == "Grad-CAM++"]),
+    title="the same networks, looked at earlier",
     runs=runs.values(),
     note="pointing game of Grad-CAM++ at three layers of the same trained network",
 )
@@ -423,7 +442,13 @@ for ax in axes[:, 0]:
     ax.set_ylabel("pointing game")
 for ax in axes[-1]:
     ax.set_xlabel("detail of the layer")
-report.figure("detail", fig, runs=runs.values(), note="from two stages before the last (left) to the last (right)")
+report.figure(
+    "detail",
+    fig,
+    title="pointing game by stage and detail",
+    runs=runs.values(),
+    note="from two stages before the last (left) to the last (right)",
+)
 
 # %%
 wide = stages[stages["line"] == "Grad-CAM++"].pivot(index="row", columns="metric", values="ours")
@@ -472,7 +497,11 @@ def deletion_rows(curves, patient) -> pd.DataFrame:
 curves = {model: curves_of(e, maps[model]) for model, e in heard.items()}
 tidy = comparison(nothing, deletion_rows(curves, patient), recorded("explanations-real-deletion"))
 report.table(
-    "deletion", tidy, runs=runs.values(), note="area under p(sound) while pixels are taken away; smaller is better"
+    "deletion",
+    tidy,
+    title="what taking away the important pixels does",
+    runs=runs.values(),
+    note="area under p(sound) while pixels are taken away; smaller is better",
 )
 
 # %%
@@ -486,7 +515,13 @@ for ax in axes[:, 0]:
     ax.set_ylabel("p(sound)")
 for ax in axes[-1]:
     ax.set_xlabel("share of pixels taken away")
-report.figure("deletion-curves", fig, runs=runs.values(), note="means over sounds")
+report.figure(
+    "deletion-curves",
+    fig,
+    title="p of the sound while pixels are taken away",
+    runs=runs.values(),
+    note="means over sounds",
+)
 
 # %%
 areas = {m: {name: area_under(c) for name, c in each.items()} for m, each in curves.items()}
@@ -553,6 +588,7 @@ n = len(doubts[next(iter(doubts))])
 report.table(
     "uncertainty",
     tidy,
+    title="whether uncertainty finds the errors",
     runs=runs.values(),
     note=f"{n} test sounds, {size['passes']} passes; surest by mutual information",
 )
@@ -566,7 +602,13 @@ for ax, which in zip(axes, UNCERTAINTIES):
     ax.set(title=which, xlabel="share that is answered, surest first", ylim=(0, None))
 axes[0].set_ylabel("errors among them")
 fig.legend(*ax.get_legend_handles_labels(), loc="outside right center", fontsize=7)
-report.figure("risk-coverage", fig, runs=runs.values(), note="a doubt that is worth something rises to the right")
+report.figure(
+    "risk-coverage",
+    fig,
+    title="errors among the surest",
+    runs=runs.values(),
+    note="a doubt that is worth something rises to the right",
+)
 
 # %%
 each = found.pivot(index="row", columns="metric", values="ours")
@@ -610,6 +652,7 @@ rows[0] = pd.concat([rows[0], rows_of("floor: a map without opinion", {"deletion
 report.table(
     "all-sites",
     comparison(nothing, pd.concat(rows)),
+    title="MPA, one map for eight sites",
     corpus=mpa.data.corpus,
     runs=[sites],
     note=f"{len(people)} ill test patients with all {n_sites} sites; floor of deletion: random order",
@@ -641,9 +684,21 @@ else:
     seen = {m: {k: maps_for(e, k)[0] for k in METHODS} for m, e in real.items()}
     who = next(iter(real.values())).sounds["patient"].to_numpy(str)
     tidy = deletion_rows({m: curves_of(e, seen[m]) for m, e in real.items()}, who)
-    report.table("real-deletion", comparison(nothing, tidy), **here, note="area under p(sound); smaller is better")
+    report.table(
+        "real-deletion",
+        comparison(nothing, tidy),
+        title="deletion on real recordings",
+        **here,
+        note="area under p(sound); smaller is better",
+    )
     tidy = uncertainty_rows({m: uncertainty_of(e) for m, e in real.items()})
-    report.table("real-uncertainty", comparison(nothing, tidy), **here, note="surest by mutual information")
+    report.table(
+        "real-uncertainty",
+        comparison(nothing, tidy),
+        title="uncertainty on real recordings",
+        **here,
+        note="surest by mutual information",
+    )
 
 # %%
 if data != "simulated":
@@ -662,7 +717,13 @@ if data != "simulated":
             panel(ax, e.clips.on_grid(seen[model]["Grad-CAM++"])[k], e.clips, k, cmap="viridis", vmin=0, vmax=1)
     for ax, name in zip(axes[:, 0], ["sound (Hz)", *real]):
         ax.set_ylabel(name.replace(" ", "\n", 1), fontsize=8)
-    report.figure("real-examples", fig, **here, note="Grad-CAM++; where the sounds truly are is not known")
+    report.figure(
+        "real-examples",
+        fig,
+        title="examples of real recordings",
+        **here,
+        note="Grad-CAM++; where the sounds truly are is not known",
+    )
 
 # %%
 Markdown(recorded_from("explanations-real-deletion"))

@@ -14,7 +14,6 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUNGNB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("LUNGNB_REPORTS", raising=False)
-        patch.delenv("LUNGNB_PROGRESS", raising=False)
         yield
 
 

@@ -39,10 +39,12 @@ def display(kind: str, content: str, **metadata):
 def toy_book() -> nbformat.NotebookNode:
     """Two artefacts of the paper and one of ours, a stream between them, a player, a wide table, two exercises."""
     table = as_html(
-        pd.DataFrame({"row": ["CNN"], "Score": [0.5]}), "table-1", "Table 1: simulated data. one_seed <b> *only*."
+        pd.DataFrame({"row": ["CNN"], "Score": [0.5]}),
+        "table-1",
+        "Table 1: scores. Simulated data. One_seed <b> *only*.",
     )
     wide = as_html(pd.DataFrame([np.arange(60)]), "wide", "Wide: published numbers.")
-    figure = display("image/png", picture(), **{"image/png": {"alt": "Figure 2, simulated data; a wheeze"}})
+    figure = display("image/png", picture(), **{"image/png": {"alt": "Figure 2: a wheeze. Simulated data."}})
     tone = Audio(0.1 * np.sin(np.arange(4000) / 3), rate=8000)._repr_html_()
     outputs = [display("text/html", table), new_output("stream", text="between\n"), display("text/html", wide), figure]
     return new_notebook(

@@ -25,7 +25,9 @@ COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low
 SOURCES = ("published", "recorded", "this build")
 QUESTION = ["paper", "artefact", "subset", *KEYS]
 _NUMBERS = dict.fromkeys(("value", "sd", "low", "high"), "Float64") | {"n_seeds": "Int64"}
-_TYPES = dict.fromkeys((*QUESTION, "source"), "string") | _NUMBERS | dict.fromkeys(("origin", "profile", "note"), "string")
+_TYPES = (
+    dict.fromkeys((*QUESTION, "source"), "string") | _NUMBERS | dict.fromkeys(("origin", "profile", "note"), "string")
+)
 
 
 def folder() -> Path:
@@ -155,7 +157,8 @@ def _text(line: dict) -> str:
 def _published() -> pd.DataFrame:
     """What a paper prints; rows that follow from it, or are of its code or ours, are not published."""
     everything = pd.concat([published.load(paper) for paper in PAPERS])
-    return everything[everything.get("source", "paper") == "paper"].assign(source="published", origin="published")
+    everything = everything[everything["source"] == "paper"] if "source" in everything else everything
+    return everything.assign(source="published", origin="published")
 
 
 def _recorded(place: Path) -> Iterator[pd.DataFrame]:

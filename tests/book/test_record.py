@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from lungnb.book.record import record
-from lungnb.book.report import Report, comparison, recorded
+from lungnb.book import Report, comparison, recorded
+from lungnb.book.recorded import record
 from lungnb.core import UserError
 
 PUBLISHED = pd.DataFrame({"row": ["CNN", "cited"], "metric": ["Score", "Score"], "value": [66.2, 49.4]})

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from lungnb.book import report as module
-from lungnb.book.report import Report, comparison, pivot, recorded, recorded_from, title
+from lungnb.book.recorded import recorded, recorded_from
+from lungnb.book.report import Report, comparison, label, pivot
 from lungnb.core import UserError
 
 PUBLISHED = pd.DataFrame(
@@ -48,7 +49,7 @@ def draw():
 
 def test_files_and_manifest(tmp_path, corpus, runs, shown):
     report = Report("01_toy", "smoke", out=tmp_path)
-    report.table("table-1", comparison(PUBLISHED, OURS), corpus=corpus, runs=runs, note="a <note>.")
+    report.table("table-1", comparison(PUBLISHED, OURS), title="scores", corpus=corpus, runs=runs, note="a <note>.")
     report.figure("figure-2", draw(), corpus=corpus)
     folder = tmp_path / "smoke" / "01_toy"
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
@@ -69,10 +70,10 @@ def test_files_and_manifest(tmp_path, corpus, runs, shown):
     assert figure["runs"] == []
 
     html = shown[0]["text/html"]
-    assert "real data, partial (192 of 920 recordings). a &lt;note&gt;. patients 156 and 218" in html
+    assert "Table 1: scores. Real data, partial (192 of 920 recordings). A &lt;note&gt;. Patients 156 and 218" in html
     assert "64.3 ± 1.20 [60.0, 67.1]" in html
     assert "0x" not in shown[0]["text/plain"]
-    assert "real data" in shown[1].alt
+    assert shown[1].alt == "Figure 2: real data, partial (192 of 920 recordings)."
 
 
 def test_origin_stands_on_every_row_and_figure(tmp_path, corpus):
@@ -252,5 +253,5 @@ def test_imports_stay_light(room, absent):
     ("name", "shown"),
     [("table-1", "Table 1"), ("sprsound-patients", "SPRSound patients"), ("device-gains", "Device gains")],
 )
-def test_a_title_keeps_the_names_of_data_sets(name, shown):
-    assert title(name) == shown
+def test_a_label_keeps_the_names_of_data_sets(name, shown):
+    assert label(name) == shown

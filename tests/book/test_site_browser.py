@@ -10,11 +10,11 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import nbformat
 import pandas as pd
 import pytest
+from lungnb.book.comparison import comparison
 from playwright.sync_api import sync_playwright
 from site_book import toy_book
 
 from lungnb import published
-from lungnb.book.comparison import comparison
 from lungnb.book.report import Report
 from lungnb.book.site import build
 

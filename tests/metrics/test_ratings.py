@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungnb.book.comparison import comparison
+from lungnb.book import comparison
 from lungnb.core import UserError
 from lungnb.metrics.listening import (
     SCALES,
