@@ -1,9 +1,9 @@
 """A per-item loader that does what RespireNet's released code does for each clip of each epoch, written with librosa.
 
-The yardstick of `bench_respirenet.py`. It follows the fact sheet's description of the released code: cycles wait in memory at
-4 kHz, and each item is augmented, rolled, padded, turned into a mel spectrogram twice (for the image, and again for blank region
-clipping), coloured, resized and standardised on its own. Nothing is slowed down: the frequency warp is vectorised, which
-that of the package used by the released code is not.
+The yardstick of `bench_respirenet.py`. It follows the released code (docs/papers/respirenet.md, section 2): cycles wait
+in memory at 4 kHz, and each item is augmented, rolled, padded, turned into a mel spectrogram twice (for the image, and
+again for blank region clipping), coloured, resized and standardised on its own. Nothing is slowed down: the frequency
+warp is vectorised, which that of the package used by the released code is not.
 """
 
 import cv2

@@ -3,14 +3,14 @@
     A person is {sound}, {gender}, {age decade}s, {smoker|non-smoker}, {condition}
     A person is coughing, male, 40s, smoker                                          (the paper's own example)
 
-A field that is not known is left out, the order is fixed, and the structured fields stay beside the string (fact sheet,
-3.3). Patient, position and corpus are in the table of clips (`lungnb.data.prompted`) but never in the prompt: there they
-would be learnt by heart.
+A field that is not known is left out, the order is fixed, and the structured fields stay beside the string
+(docs/papers/lungldm.md, section 3.3). Patient, position and corpus are in the table of clips (`lungnb.data.prompted`)
+but never in the prompt: there they would be learnt by heart.
 
-The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so that
-every type has a source that anybody can download: the candidates of the fact sheet's section 2, and SPRSound and
-covid19-cough, which are none of them but lie nearer. An event of two types (wheeze and crackle) or of a type that few
-have (stridor) is left out by the readers, and counted.
+The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so
+that every type has a source that anybody can download: the candidates of docs/papers/lungldm.md, section 2, and
+SPRSound and covid19-cough, which are none of them but lie nearer. An event of two types (wheeze and crackle) or of a
+type that few have (stridor) is left out by the readers, and counted.
 Ages are decades: 40s is 40 to 49 years and 0s is a child under 10, of which SPRSound has most.
 """
 
@@ -33,7 +33,8 @@ class Sound(NamedTuple):
     corpora: tuple[str, ...]
 
 
-#: The 13 types. Coswara's heavy cough is `cough`, the way one coughs when asked to, and both its countings are `speech`.
+#: The 13 types. Coswara's heavy cough is `cough`, the way one coughs when asked to, and both its countings are
+#: `speech`.
 SOUNDS: dict[str, Sound] = {
     "cough": Sound("coughing", ("coughvid", "coswara", "ukcovid", "covid19_sounds", "covid19_cough")),
     "shallow cough": Sound("coughing shallowly", ("coswara",)),
@@ -77,7 +78,7 @@ CONDITIONS = (
 FIELDS = ("sound", "sex", "age_decade", "smoker", "condition")
 #: Chance with which training leaves out a known field, so that short prompts work too (ours; the paper is silent).
 DROP = 0.2
-#: Longest prompt in characters; the text encoder reads 128 tokens at most (fact sheet, 3.3).
+#: Longest prompt in characters; the text encoder reads 128 tokens at most (docs/papers/lungldm.md, section 3.3).
 MAX_LENGTH = 512
 
 _START = "A person is "
@@ -106,7 +107,8 @@ def prompts(table: pd.DataFrame) -> pd.Series:
 
 
 def drop_fields(row: Mapping[str, Any], rng: np.random.Generator, chance: float = DROP) -> dict[str, Any]:
-    """The FIELDS of `row`, each but the sound left out (None) with `chance`, as training does (fact sheet, 3.3)."""
+    """The FIELDS of `row`, each but the sound left out (None) with `chance`, as training does (docs/papers/lungldm.md,
+    section 3.3)."""
     kept = rng.random(len(FIELDS)) >= chance
     return {
         name: _known(row, name) if keep or name == "sound" else None for name, keep in zip(FIELDS, kept, strict=True)
@@ -120,7 +122,8 @@ def check_prompt(text: str) -> str:
         raise UserError(f"The prompt is empty; write one such as {prompt(_EXAMPLE)!r}.")
     if len(text) > MAX_LENGTH:
         raise UserError(
-            f"The prompt has {len(text)} characters, of which the text encoder would read a part only; use at most {MAX_LENGTH}."
+            f"The prompt has {len(text)} characters, of which the text encoder would read a part only; use at most
+            {MAX_LENGTH}."
         )
     return text
 
@@ -128,8 +131,8 @@ def check_prompt(text: str) -> str:
 def parse(text: str) -> dict[str, Any]:
     """The inverse of `prompt`: the FIELDS that `text` states, None where it is silent; case and spacing do not matter.
 
-    A prompt off the grammar gives the fields that could be read and a warning that names the unknown words, or where the
-    words are all known the part that stands in the wrong place. Raises UserError as `check_prompt` does.
+    A prompt off the grammar gives the fields that could be read and a warning that names the unknown words, or where
+    the words are all known the part that stands in the wrong place. Raises UserError as `check_prompt` does.
     """
     text = check_prompt(text)
     found: dict[str, Any] = dict.fromkeys(FIELDS)
@@ -146,8 +149,8 @@ def parse(text: str) -> dict[str, Any]:
         unknown = dict.fromkeys(word for word in words(text) if word not in known)
         what = f"unknown words {', '.join(unknown)}" if unknown else f"{odd[0]!r} stands in the wrong place"
         warnings.warn(
-            f"The prompt is off the grammar ({what}): the model has seen none like it; write as in {prompt(_EXAMPLE)!r}.",
-            stacklevel=2,
+            f"The prompt is off the grammar ({what}): the model has seen none like it; write as in
+            {prompt(_EXAMPLE)!r}.", stacklevel=2,
         )
     return found
 

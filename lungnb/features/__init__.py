@@ -16,8 +16,8 @@ BlankRegionClipping = Literal["none", "paper", "code"]
 class LogMel(nn.Module):
     """Waveform (B, T) -> log-mel spectrogram in dB below the clip's maximum (B, n_mels, 1 + T // hop_length).
 
-    RespireNet's released values (fact sheet, section 2): 4 kHz, Hann window of 256 samples (64 ms), hop 128 (32 ms), 64 mel
-    bands of 50 to 2000 Hz, Slaney scale and norm, 80 dB of range.
+    RespireNet's released values (docs/papers/respirenet.md, section 2): 4 kHz, Hann window of 256 samples (64 ms), hop
+    128 (32 ms), 64 mel bands of 50 to 2000 Hz, Slaney scale and norm, 80 dB of range.
     """
 
     def __init__(self, sample_rate=4000, n_fft=256, hop_length=128, n_mels=64, f_min=50.0, f_max=2000.0, top_db=80.0):
@@ -36,10 +36,10 @@ class LogMel(nn.Module):
 class StackedMaps(nn.Module):
     """Waveform (B, T) -> log-mel, MFCC and LFCC, one above the other (B, 3, n_rows, 1 + T // hop_length).
 
-    The three channels of the Conv-LSTM paper (section 3.2), which gives no number; these are common choices (fact sheet,
-    section 2). Both filter banks span 0 to `sample_rate` / 2 with `n_rows` bands; levels are in dB re 1 within 80 dB of the
-    clip's maximum; the coefficients are all `n_rows` of the orthonormal DCT-II over the bands, of the mel bands (Slaney scale
-    and norm, as in librosa) for MFCC and of the linear bands for LFCC.
+    The three channels of the Conv-LSTM paper (section 3.2), which gives no number; these are common choices
+    (docs/papers/convlstm.md, section 2). Both filter banks span 0 to `sample_rate` / 2 with `n_rows` bands; levels are
+    in dB re 1 within 80 dB of the clip's maximum; the coefficients are all `n_rows` of the orthonormal DCT-II over the
+    bands, of the mel bands (Slaney scale and norm, as in librosa) for MFCC and of the linear bands for LFCC.
     """
 
     def __init__(self, sample_rate=8000, n_fft=512, hop_length=320, n_rows=64, top_db=80.0):
@@ -62,9 +62,10 @@ class StackedMaps(nn.Module):
 class CropSpectrogram(nn.Module):
     """Crops (B, T) at 22,050 Hz -> dB spectrograms (B, n_rows, 1 + T // 512), row 0 = lowest frequency.
 
-    The three inputs of the paediatric paper (fact sheet, section 2), as librosa makes them with n_fft 2048 and hop 512:
-    "stft", the first 150 bins, to 1,604 Hz, within 80 dB of the crop's maximum; "mel", the first 50 of 128 bands, in dB below
-    the crop's maximum; "mfcc", 32 coefficients of all 128 bands. A crop of 5 s has 216 frames.
+    The three inputs of the paediatric paper (docs/papers/pediatric.md, section 2), as librosa makes them with n_fft
+    2048 and hop 512: "stft", the first 150 bins, to 1,604 Hz, within 80 dB of the crop's maximum; "mel", the first 50
+    of 128 bands, in dB below the crop's maximum; "mfcc", 32 coefficients of all 128 bands. A crop of 5 s has 216
+    frames.
     """
 
     N_ROWS: ClassVar[dict[str, int]] = {"stft": 150, "mel": 50, "mfcc": 32}
@@ -97,10 +98,12 @@ def decibels(power: torch.Tensor, top_db: float) -> torch.Tensor:
 
 
 class MelImage(nn.Module):
-    """Waveform (B, T) -> colour image of its log-mel spectrogram (B, 3, 64 * zoom, frames * zoom), high frequency on top.
+    """Waveform (B, T) -> colour image of its log-mel spectrogram (B, 3, 64 * zoom, frames * zoom), high frequency on
+    top.
 
-    min-max per clip to 256 levels -> blank region clipping -> magma colours -> bilinear zoom, then minus `mean` over `std`
-    per channel (statistics of the training clips, set by `fit_statistics`). A clip of 7 s gives 3 x 192 x 657 at zoom 3.
+    min-max per clip to 256 levels -> blank region clipping -> magma colours -> bilinear zoom, then minus `mean` over
+    `std` per channel (statistics of the training clips, set by `fit_statistics`). A clip of 7 s gives 3 x 192 x 657 at
+    zoom 3.
     """
 
     def __init__(self, clipping: BlankRegionClipping = "none", zoom: int = 3):
@@ -125,11 +128,13 @@ class MelImage(nn.Module):
         return self._paint(levels, (self.magma - self.mean) / self.std)
 
     def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like it."""
+        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like
+        it."""
         pixels = colours.index_select(0, levels.flatten().int()).view(*levels.shape, 3).permute(0, 3, 1, 2)
         if self.clipping == "none":
             return _zoomed(pixels, self.zoom, self.zoom)
-        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the image.
+        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the
+        # image.
         mix = _zoomed(torch.eye(levels.shape[1], device=levels.device)[None, None], self.zoom, 1)
         mix = stretch_below(mix.expand(len(levels), -1, -1, -1), self.zoom * blank_rows(levels, self.clipping))[:, 0]
         wide = _zoomed(pixels, 1, self.zoom).permute(0, 2, 3, 1)  # (B, H, W, 3)
@@ -164,9 +169,10 @@ def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
     """Number of blank rows on top of each spectrogram: levels (B, F, frames), row 0 = highest frequency -> (B,) int64.
 
-    A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's floor; a
-    row is blank if at least 80 % of it is (fact sheet, section 2.2). "code" also counts the first row that is *not* blank, as
-    the released code does, so every clip loses its top mel band; "paper" does not. A clip that is blank throughout is kept.
+    A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's
+    floor; a row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the
+    first row that is *not* blank, as the released code does, so every clip loses its top mel band; "paper" does not. A
+    clip that is blank throughout is kept.
     """
     filled = (levels <= 14).float().mean(dim=2) < 0.80
     first_filled = filled.int().argmax(dim=1)

@@ -1,4 +1,4 @@
-"""Checks of LungLDM (Mosuily and Chauhan) and of the fact sheet's figures that surround it.
+"""Checks of LungLDM (Mosuily and Chauhan) and of the figures that surround it (docs/papers/lungldm.md, section 3).
 
 The paper prints few numbers, so many checks ask what a printed one can mean. Where the paper has no number of its own,
 `published` is None; where nothing is contradicted but should be known, so is `agrees`.
@@ -80,7 +80,8 @@ def _largest_sd(gain: float, n: float) -> float:
 
 
 def _flat(t) -> Checks:
-    """What IS 1.01 and KL 0.01 mean, and which estimators give numbers of that size (fact sheet, section 4)."""
+    """What IS 1.01 and KL 0.01 mean, and which estimators give numbers of that size (docs/papers/lungldm.md,
+    section 4)."""
     table, reference = t["table-1"], t["reference"]
     types = t["text"].loc["data", "sound types"]
     for system in SYSTEMS:
@@ -209,7 +210,8 @@ def _penalty(t) -> Checks:
 
 
 def _bias(t) -> Checks:
-    """How much of the printed gap could be small samples alone: the paper does not say how many clips stand behind a FAD."""
+    """How much of the printed gap could be small samples alone: the paper does not say how many clips stand behind a
+    FAD."""
     reference = t["reference"]
     rows = reference.filter(regex=r"^same Gaussian \| ", axis=0)
     gap = -reference.loc["LungLDM over AudioLDM", "FAD"]

@@ -1,7 +1,7 @@
 """Who is recorded, where, with what, and what each breath holds: the simulated ICBHI before there is any sound.
 
-The plan mimics how the real data are bound together (RespireNet fact sheet, sections 1 to 1.2): diagnosis goes with the
-device, classes cluster by patient, folds are confounded with devices, and the official split cuts through patients.
+The plan mimics how the real data are bound together (docs/papers/respirenet.md, sections 1 to 1.2): diagnosis goes with
+the device, classes cluster by patient, folds are confounded with devices, and the official split cuts through patients.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ class Group:
     """The patients of one device: shares of all patients and recordings; shares of the classes in its cycles.
 
     `folds` and `diagnoses` are dealt out to its patients in turn. Class shares are those of the real device; shares of
-    recordings too, but for Litt3200 and LittC2SE, which get 10 % each (real: 7 and 9 %) so that small corpora hold enough.
+    recordings too, but for Litt3200 and LittC2SE, which get 10 % each (real: 7 and 9 %) so that small corpora hold
+    enough.
     """
 
     device: str
@@ -58,7 +59,7 @@ ODDS = {
 }
 #: Range of ages in years by diagnosis; all others are adults of 45 to 85.
 AGES = {"Healthy": (0.5, 16), "URTI": (0.75, 14), "Bronchiolitis": (0.25, 2), "LRTI": (1, 6)}
-#: Share of the recordings of a device in the train side of the official split (fact sheet, section 1.1).
+#: Share of the recordings of a device in the train side of the official split (docs/papers/respirenet.md, section 1.1).
 TRAIN_SHARE = {"AKGC417L": 0.56, "Meditron": 0.68}
 #: Share of Meditron recordings whose files still carry the device first noted (91 of 127 in the real archive).
 OLD_SUFFIX = 0.7
@@ -140,8 +141,8 @@ def _official_split(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.ra
     main, rank = patient.map(patients["device"]), patient.map(patients["rank"])
     side[main == "LittC2SE"] = "train"
     side[main == "Litt3200"] = "test"
-    # On both sides: the first patient of Litt3200 (all of its Meditron, one of its own), like patient 218 of the real list,
-    # and the patient with most microphone recordings, like 156.
+    # On both sides: the first patient of Litt3200 (all of its Meditron, one of its own), like patient 218 of the real
+    # list, and the patient with most microphone recordings, like 156.
     first = (main == "Litt3200") & (rank == 0)
     side[first & (device == "Meditron")] = "train"
     side[side.index[first & (device == "Litt3200")][0]] = "train"

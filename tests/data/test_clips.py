@@ -46,7 +46,7 @@ def sound(events, i):
 
 
 def smart(events, i, n):
-    """Smart padding, sample by sample from the fact sheet, section 2.1; no event is longer than n."""
+    """Smart padding, sample by sample from docs/papers/respirenet.md, section 2.1; no event is longer than n."""
     own, clip, d = sound(events, i), list(sound(events, i)), 0
     while len(clip) < n:
         d += 1
@@ -121,7 +121,8 @@ def test_reflect_and_zero_are_numpys(recordings, n):
 
 
 def test_fifteen_long_cycles_give_seventeen_more_windows():
-    """The arithmetic behind the released log (fact sheet, section 1.3): fourteen cycles of 8 to 12 s, one of 16.2 s, at 8 s."""
+    """The arithmetic behind the released log (docs/papers/respirenet.md, section 1.3): fourteen cycles of 8 to 12 s,
+    one of 16.2 s, at 8 s."""
     cycles = [(0, 810 + 25 * k) for k in range(14)] + [(1, 1620)] + [(2, 300)] * 5
     clips, plan, _, events = clips_of([cycles], 800, "smart")
     assert len(clips) == len(events) + 17

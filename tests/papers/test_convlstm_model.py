@@ -1,4 +1,5 @@
-"""The Conv-LSTM against its fact sheet: shapes, sizes, the order of the sequence, and a forward pass written out by hand."""
+"""The Conv-LSTM against docs/papers/convlstm.md, section 3: shapes, sizes, the order of the sequence, and a forward
+pass written out by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from lungnb.features import StackedMaps
 from lungnb.papers.convlstm import MODELS
 from lungnb.papers.convlstm_model import INPUTS, ConvLSTM, Convolutions, Metadata
 
-#: Fact sheet, section 3: what convolutions, pools and upsamplings give, one after the other.
+#: docs/papers/convlstm.md, section 3: what convolutions, pools and upsamplings give, one after the other.
 TAIL = "16x32x38 32x32x38 32x16x19 32x32x38 64x32x38 64x16x19"
 TRACES = {
     ("A", True): f"8x64x76 8x32x38 16x32x38 16x16x19 {TAIL}",

@@ -1,4 +1,4 @@
-"""The paediatric CNN: shapes and sizes of the fact sheet."""
+"""The paediatric CNN: shapes and sizes of docs/papers/pediatric.md, section 3.3."""
 
 import pytest
 import torch

@@ -80,12 +80,12 @@ def test_lungldm_tables_have_all_rows():
 
 
 def test_what_lungldm_does_not_print_is_kept_apart():
-    """The paper's own artefacts hold what it prints; all else stands under `reference` and names the fact sheet."""
+    """The paper's own artefacts hold what it prints; all else stands under `reference` and names its page."""
     table = load("lungldm")
     assert set(table["artefact"]) == {"table-1", "listening", "text", "reference"}
     surround = table[table["artefact"] == "reference"]
-    assert surround["note"].str.contains("of the fact sheet, section").all()
-    assert not table.drop(surround.index)["note"].str.contains("fact sheet").any()
+    assert surround["note"].str.contains("docs/papers/lungldm.md, section").all()
+    assert not table.drop(surround.index)["note"].str.contains("docs/papers").any()
     net = wide("lungldm", "reference").loc["U-Net | paper preset"]
     assert net[["no gates", "SE gates"]].tolist() == [96_052_232, 96_158_726]
 

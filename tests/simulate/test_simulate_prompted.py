@@ -1,4 +1,5 @@
-"""The simulated clips of the prompts: layout, people, physics, truth, and whether types and people can be told apart."""
+"""The simulated clips of the prompts: layout, people, physics, truth, and whether types and people can be told
+apart."""
 
 import json
 from itertools import pairwise
@@ -71,7 +72,7 @@ def mels(crops):
 
 
 def log_mels(crops: np.ndarray) -> np.ndarray:
-    """(clips, 64, 64): natural logarithm of mel magnitudes, as the fact sheet's section 3.1 defines them."""
+    """(clips, 64, 64): natural logarithm of mel magnitudes, as docs/papers/lungldm.md, section 3.1, defines them."""
     x = crops - crops.mean(axis=1, keepdims=True)
     x = np.pad(0.5 * x / np.abs(x).max(axis=1, keepdims=True), ((0, 0), (432, 432)), mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(x, 1024, axis=1)[:, ::160]
@@ -85,7 +86,8 @@ def spectrum(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return signal.welch(waves, RATE, nperseg=1024, axis=-1)
 
 
-# ---- layout -----------------------------------------------------------------------------------------------------------
+# ---- layout
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_layout_is_that_of_a_manifest(folder, manifest, audio):
@@ -214,7 +216,8 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-# ---- the voice --------------------------------------------------------------------------------------------------------
+# ---- the voice
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -318,7 +321,8 @@ def test_counting_has_syllables_and_hiss(truth, crops):
     assert truth.loc[truth["sound"] == SPEECH, "events"].str.len().median() >= 4
 
 
-# ---- cough and breath -------------------------------------------------------------------------------------------------
+# ---- cough and breath
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_shallow_cough_is_one_of_three_phases(manifest, truth, audio):
@@ -436,7 +440,8 @@ def test_children_breathe_faster(truth):
     assert rest.loc[child, "breaths_per_minute"].mean() > 1.2 * rest.loc[~child, "breaths_per_minute"].mean()
 
 
-# ---- the chest --------------------------------------------------------------------------------------------------------
+# ---- the chest
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_stethoscopes_pass_little_above_two_kilohertz(truth, crops):
@@ -517,7 +522,8 @@ def test_heart_beats_by_age(truth):
     assert (beats["beats_per_minute"] / expected).between(0.7, 1.3).all()
 
 
-# ---- what the simulator is for ----------------------------------------------------------------------------------------
+# ---- what the simulator is for
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -527,7 +533,8 @@ def held_out(manifest):
 
 
 def accuracy(inputs, labels, test) -> tuple[float, float]:
-    """Of a linear classifier on the patients held out; and how often it would be right by always saying the commonest label."""
+    """Of a linear classifier on the patients held out; and how often it would be right by always saying the commonest
+    label."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     right = model.fit(inputs[~test], labels[~test]).predict(inputs[test]) == labels[test]
     return float(right.mean()), float((labels[test] == pd.Series(labels[~test]).mode()[0]).mean())

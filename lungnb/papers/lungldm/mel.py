@@ -1,4 +1,4 @@
-"""Waveform to log-mel and back to the scale of the model (fact sheet, section 3.1)."""
+"""Waveform to log-mel and back to the scale of the model (docs/papers/lungldm.md, section 3.1)."""
 
 import torch
 import torchaudio
@@ -11,17 +11,19 @@ from lungnb.core import UserError
 PEAK = 0.5
 SILENT = 1e-6  # a thirtieth of the smallest step of a 16-bit file
 
-#: Options of LungMel. "chest" has a bandwidth and a window for chest sounds: half of AudioLDM's bands lie above 1.6 kHz, and
-#: its window of 64 ms smears a fine crackle of 5 ms. A vocoder or VAE of AudioLDM goes with "audioldm" only.
+#: Options of LungMel. "chest" has a bandwidth and a window for chest sounds: half of AudioLDM's bands lie above 1.6
+#: kHz, and its window of 64 ms smears a fine crackle of 5 ms. A vocoder or VAE of AudioLDM goes with "audioldm" only.
 MELS = {"audioldm": {}, "chest": {"f_max": 4000.0, "win_length": 512}}
 
 
 class LungMel(ModelMixin, ConfigMixin):
-    """Waveform (B, T) at `sample_rate` -> natural-log mel spectrogram (B, 1, T // hop_length, n_mels), time before frequency.
+    """Waveform (B, T) at `sample_rate` -> natural-log mel spectrogram (B, 1, T // hop_length, n_mels), time before
+    frequency.
 
-    AudioLDM's settings (fact sheet, section 3.1): reflected by (n_fft - hop_length) / 2 samples on each side, Hann window, frames
-    not centred, magnitude (not power), Slaney filters, at least `floor`. The VAE sees `standardise`d mels; mean 0 and std 0.5,
-    where it starts, leave them as they are. The statistics travel with the weights, so they are saved with the pipeline.
+    AudioLDM's settings (docs/papers/lungldm.md, section 3.1): reflected by (n_fft - hop_length) / 2 samples on each
+    side, Hann window, frames not centred, magnitude (not power), Slaney filters, at least `floor`. The VAE sees
+    `standardise`d mels; mean 0 and std 0.5, where it starts, leave them as they are. The statistics travel with the
+    weights, so they are saved with the pipeline.
     """
 
     @register_to_config
@@ -69,7 +71,8 @@ class LungMel(ModelMixin, ConfigMixin):
 
 
 def prepare(clip: torch.Tensor, n_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """One clip (T,) -> (n_samples,): cropped, mean removed, peak at 0.5, zeros behind it (fact sheet, section 3.1).
+    """One clip (T,) -> (n_samples,): cropped, mean removed, peak at 0.5, zeros behind it (docs/papers/lungldm.md,
+    section 3.1).
 
     The crop begins at random with a generator, else at the first sample. Raises UserError if nothing sounds in it.
     """

@@ -1,4 +1,5 @@
-"""The released AudioLDM through diffusers' own pipeline, where its weights can be had: the paper's baseline as it is."""
+"""The released AudioLDM through diffusers' own pipeline, where its weights can be had: the paper's baseline as it
+is."""
 
 from collections.abc import Sequence
 
@@ -19,7 +20,8 @@ def load_audioldm(place: str) -> AudioLDMPipeline:
         pipeline = AudioLDMPipeline.from_pretrained(place, use_safetensors=True)
     except LOADING_ERRORS as error:
         raise UserError(
-            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave it out."
+            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave
+            it out."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -34,7 +36,8 @@ def sound_of_audioldm(
     seed: int = 0,
     batch_size: int = 8,
 ) -> torch.Tensor:
-    """Waveforms (N, T) at 16 kHz, float32, one a prompt: a single candidate each, none chosen by CLAP (fact sheet, 3.5)."""
+    """Waveforms (N, T) at 16 kHz, float32, one a prompt: a single candidate each, none chosen by CLAP
+    (docs/papers/lungldm.md, section 3.5)."""
     parts = []
     for first in range(0, len(prompts), batch_size):
         said = list(prompts[first : first + batch_size])
