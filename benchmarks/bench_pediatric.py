@@ -1,7 +1,7 @@
 """Speed of the paediatric path from recordings to trained networks, as ratios measured in one run (`make bench`).
 
-1. Spectrograms of all crops: our pass against loops of librosa, crop by crop, from the files and from memory; each on
-one core. 2. The networks of all sites: one after another against side by side, on the whole machine.
+1. Spectrograms of all crops: our pass against loops of librosa, crop by crop, from the files and from memory; each on one core.
+2. The networks of all sites: one after another against side by side, on the whole machine.
 3. What the cache takes on disk against the audio.
 
 Simulated cohorts; times to train are of the smoke profile.

@@ -3,9 +3,8 @@
 They stand apart from the runs, so that another size is another configuration and not other code.
 """
 
-#: Without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it that falls
-#: to zero. Joined cycles are of one class there: of two different ones, a window of the short clip may hold only the
-#: normal half.
+#: Without a GPU a narrow ResNet on the spectrogram's own pixels (zoom 1) stands in, at a rate found for it that falls to zero.
+#: Joined cycles are of one class there: of two different ones, a window of the short clip may hold only the normal half.
 _SMALL_RESNET = {
     "backbone": "resnet10-narrow",
     "zoom": 1,
@@ -45,8 +44,7 @@ CONVLSTM_SETTINGS = {
     },
 }
 
-#: Adam's 1e-3 is too fast behind an LSTM whose 304 x 512 outputs all go into one linear layer (notebook 02,
-#: section 4.3).
+#: Adam's 1e-3 is too fast behind an LSTM whose 304 x 512 outputs all go into one linear layer (notebook 02, section 4.3).
 _RATES = {"CNN": 1e-3, "Upsampling CNN": 1e-3, "ConvLstm": 1e-4, "full": 1e-4}
 _SMALL_RATES = {"CNN": 1e-3, "Upsampling CNN": 3e-4, "ConvLstm": 3e-4, "full": 3e-4}
 
@@ -94,8 +92,7 @@ PEDIATRIC = {
     "paper": {"cohorts": {"n_patients": 318}, "sprsound": {}, "n_folds": 10, "seeds": list(range(10))},
 }
 
-#: Penalty, SE encoder and gates of the two systems that are compared, and of an ablation that leaves out one thing at a
-#: time.
+#: Penalty, SE encoder and gates of the two systems that are compared, and of an ablation that leaves out one thing at a time.
 LUNGLDM_SYSTEMS = {"AudioLDM": ("none", False, "none"), "LungLDM": ("element", True, "se")}
 _ONE_AT_A_TIME = [
     LUNGLDM_SYSTEMS["LungLDM"],
@@ -110,8 +107,8 @@ _ALL = [
     (p, se, gate) for p in ("element", "sample", "none") for se in (True, False) for gate in ("se", "static", "none")
 ]
 
-#: The smallest training of all parts. In a short budget the noise as target stays at chance, a long average stays near
-#: its start, and 2e-4 is too slow.
+#: The smallest training of all parts. In a short budget the noise as target stays at chance, a long average stays near its
+#: start, and 2e-4 is too slow.
 _SMALL_LDM = {
     "run": {"size": "smoke", "n_patients": 60},
     "classifier": {"epochs": 6},
@@ -119,9 +116,9 @@ _SMALL_LDM = {
     "diffusion": {"steps": 800, "lr": 1e-3, "warmup": 50, "ema": 0.995, "prediction": "v_prediction"},
 }
 
-#: The runs of LungLDM: what all share, its parts, the clips of each type that are asked for, and for the ablation,
-#: which has many trainings, sizes of its own. "judges" are the classifiers of age and sex. A vocoder that cannot be
-#: trained long enough to beat Griffin and Lim is None. The paper prints one number of steps, 250,000.
+#: The runs of LungLDM: what all share, its parts, the clips of each type that are asked for, and for the ablation, which has
+#: many trainings, sizes of its own. "judges" are the classifiers of age and sex. A vocoder that cannot be trained long enough
+#: to beat Griffin and Lim is None. The paper prints one number of steps, 250,000.
 LUNGLDM = {
     "smoke": {
         **_SMALL_LDM,
@@ -169,9 +166,8 @@ LUNGLDM = {
     },
 }
 
-#: A rate for each model under AdamW and a cosine: of 1e-3, 2e-3 and 4e-3 the one with the best AS on simulated
-#: validation patients, the mean over its tasks at the size of smoke, one seed. The network of a site learns late with
-#: much dropout.
+#: A rate for each model under AdamW and a cosine: of 1e-3, 2e-3 and 4e-3 the one with the best AS on simulated validation
+#: patients, the mean over its tasks at the size of smoke, one seed. The network of a site learns late with much dropout.
 _SITE_CNN = {"dropout": 0.05}
 _RATE = {
     "boosting": {},
@@ -198,8 +194,8 @@ def _rates(**epochs: int) -> dict[str, dict]:
 _QUICK = ["boosting", "small CNN", "RespireNet", "CNN", "SiteCNN", "MPO"]
 _OF_PATIENTS = ["boosting", "small CNN", "RespireNet", "SiteCNN", "MPO", "MPA"]
 
-#: CompareRun: what all share, what a patient as the unit changes, and what is the model's own, in this order. Then who
-#: is asked about patients, who is trained on a leaky split as well, and who goes from SPRSound to ICBHI.
+#: CompareRun: what all share, what a patient as the unit changes, and what is the model's own, in this order. Then who is
+#: asked about patients, who is trained on a leaky split as well, and who goes from SPRSound to ICBHI.
 COMPARE = {
     "smoke": {
         "run": {**_CPU, "hidden": 16, "epochs": 5, "draws": 480, "batch_size": 16},
@@ -236,8 +232,8 @@ COMPARE = {
 #: Types that are rare among the recorded clips: what is worth hearing is what few have.
 _RARE = ("wheeze", "crackle", "rhonchi")
 
-#: SynthesisRun ("clips": recorded clips of each type, of the rare ones a quarter or less, and as many generated ones a
-#: round) and AugmentationRun, on the LungLDM of `LUNGLDM`.
+#: SynthesisRun ("clips": recorded clips of each type, of the rare ones a quarter or less, and as many generated ones a round) and
+#: AugmentationRun, on the LungLDM of `LUNGLDM`.
 AUGMENTATION = {
     "smoke": {
         "clips": {"n_per_type": 8, "rare": dict.fromkeys(_RARE, 2)},

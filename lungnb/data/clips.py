@@ -1,9 +1,9 @@
 """Clips of one length from events of many: padding, concatenation and windows as *plans* over the audio bank.
 
-A clip is a row of K segments of the bank, each with a first sample, a length and a step (+1 forward, -1 backward); what
-is left of the clip after its last segment is silence. Every padding of RespireNet (section II-A), concatenation-based
-augmentation and the released code's windows are such rows. They are planned and cut once per run, into one int16 array
-that lives on the device; the training loop then takes batches from it by index and touches no item in Python.
+A clip is a row of K segments of the bank, each with a first sample, a length and a step (+1 forward, -1 backward); what is
+left of the clip after its last segment is silence. Every padding of RespireNet (section II-A), concatenation-based
+augmentation and the released code's windows are such rows. They are planned and cut once per run, into one int16 array that
+lives on the device; the training loop then takes batches from it by index and touches no item in Python.
 """
 
 import math
@@ -44,8 +44,8 @@ OVERLAP = 0.5
 class ClipPlan:
     """N clips of `n_samples`, each a list of segments.
 
-    event: (N,) row of the events table the clip stands for. parents: (N, 2) rows whose sound it joins (twice `event`
-    where nothing was joined). label: (N,) index into LABELS.
+    event: (N,) row of the events table the clip stands for. parents: (N, 2) rows whose sound it joins (twice `event` where
+    nothing was joined). label: (N,) index into LABELS.
     """
 
     n_samples: int
@@ -84,12 +84,11 @@ def plan_clips(
     random_side: bool = False,
     seed: int = 0,
 ) -> ClipPlan:
-    """Plan clips of `clip_s` seconds for `events`; neighbours and CBA parents come from `events` alone, so nothing
-    leaks in.
+    """Plan clips of `clip_s` seconds for `events`; neighbours and CBA parents come from `events` alone, so nothing leaks in.
 
     An event longer than the clip gives windows with half a clip of overlap and one at its end (released code). cba: add
-    joined clips until every class has as many as "normal" (scale 1). same_class: the paper's wording instead of the
-    recipes. random_side: `repeat` puts the copies before or after the event by a fair coin (released code); else after.
+    joined clips until every class has as many as "normal" (scale 1). same_class: the paper's wording instead of the recipes.
+    random_side: `repeat` puts the copies before or after the event by a fair coin (released code); else after.
     """
     rng = np.random.default_rng(seed)
     n_samples = round(clip_s * bank.sample_rate)
@@ -113,14 +112,14 @@ def crops(
 ) -> np.ndarray:
     """Starts (s) of the crops of a recording of `length_s` seconds, in the order in which they are cut.
 
-    clean: from the start onwards, each `crop_s` (1 - `overlap`) after the last. paper: these, and then backward from
-    the end, as only the authors' code says (docs/papers/pediatric.md, section 2): 21 crops of 30 s, not 11. Where the
+    clean: from the start onwards, each `crop_s` (1 - `overlap`) after the last. paper: these, and then backward from the
+    end, as only the authors' code says (docs/papers/pediatric.md, section 2): 21 crops of 30 s, not 11. Where the
     length is a multiple of the step the backward crops repeat forward ones, and are kept: statistics over crops then
     count those twice. A backward crop that starts at 0 s is left out, as there, where each of them lies one sample
     earlier than here.
 
-    Only full crops are cut: a recording shorter than one gives none, and is not padded (same place). Raises UserError
-    for a length, an overlap or a direction that is none.
+    Only full crops are cut: a recording shorter than one gives none, and is not padded (same place). Raises UserError for
+    a length, an overlap or a direction that is none.
     """
     return _walk(np.array([length_s], dtype=float), crop_s, overlap, direction)[1]
 

@@ -7,8 +7,8 @@
       patient_list_foldwise.txt         patient fold                    (RespireNet's five folds; only for that split)
       all_annotation_txt/               optional: annotations of recordings whose audio is not here
 
-Of 920 recordings 91 carry an older device name in the archive; the split list has the corrected one, so a file is
-matched to the list by its full name, else by its first four parts, and the device is read from the list
+Of 920 recordings 91 carry an older device name in the archive; the split list has the corrected one, so a file is matched to
+the list by its full name, else by its first four parts, and the device is read from the list
 (docs/papers/respirenet.md, section 1.1).
 """
 
@@ -36,8 +36,8 @@ _SPLIT_FILES = ["ICBHI_challenge_train_test.txt", "official_split.txt"]
 def read_icbhi(folder: Path) -> Corpus:
     """Events of all recordings that have audio; recordings annotated without audio are counted in `n_missing`.
 
-    Raises UserError naming the file (and line) for a missing side file, an unknown device or position, a line that is
-    no annotation, a cycle that ends before it starts or past its audio, and audio that cannot be opened.
+    Raises UserError naming the file (and line) for a missing side file, an unknown device or position, a line that is no
+    annotation, a cycle that ends before it starts or past its audio, and audio that cannot be opened.
     """
     folder = Path(folder)
     cycles = read_annotations(folder)
@@ -136,8 +136,8 @@ def _read_people(folder: Path) -> pd.DataFrame:
                 raise ValueError(line)
         except ValueError as error:
             raise UserError(
-                f"{path}, line {n}: expected a patient of whom no line came before, age in years (or NA), F or M (or
-                NA), found " f"{line!r}; correct the line."
+                f"{path}, line {n}: expected a patient of whom no line came before, age in years (or NA), F or M (or NA), found "
+                f"{line!r}; correct the line."
             ) from error
         people[patient] = (age, {"F": "female", "M": "male"}.get(sex, pd.NA))
     frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])

@@ -1,26 +1,22 @@
-"""Cohorts of patients recorded at several thoracic sites, with one diagnosis a patient: the layout a clinic can bring
-its own in.
+"""Cohorts of patients recorded at several thoracic sites, with one diagnosis a patient: the layout a clinic can bring its own in.
 
     multisite/
-      GVA/                 one folder a cohort, whose name becomes the split (a batch kept for testing is its own: POA1,
-      POA2)
+      GVA/                 one folder a cohort, whose name becomes the split (a batch kept for testing is its own: POA1, POA2)
         manifest.csv       one line a recording
         audio/7_1.wav      wherever the manifest says, inside the cohort's folder: .wav or .flac, any sample rate
       POA/ ...
-      sites.txt            only where the sites are not the paper's 1 to 8: one site a line, in the order of the model's
-      channels
+      sites.txt            only where the sites are not the paper's 1 to 8: one site a line, in the order of the model's channels
 
     patient,site,path,diagnosis,age_years,sex,device
     7,1,audio/7_1.wav,bronchiolitis,0.8,female,
     7,5,audio/7_5.wav,bronchiolitis,0.8,female,
 
-The manifest is CSV in UTF-8, separated by commas. patient, site, path (from the manifest's folder) and diagnosis (a key
-of DIAGNOSES, in any case) stand on every line; age_years, sex (female or male) and device are as known, an age or a sex
-given once holds for all lines of the patient, and the device is else the cohort. Lengths are read from the files.
-Patients are numbered within their cohort: GVA/7 and POA/7 are two children. A site that was not recorded has no line,
-and one that was recorded twice is joined into one file, since the models have one layer a site (paper, section III).
-Other columns and sites are refused rather than left out: a mistyped site would else be a ninth one, which every other
-patient lacks.
+The manifest is CSV in UTF-8, separated by commas. patient, site, path (from the manifest's folder) and diagnosis (a key of
+DIAGNOSES, in any case) stand on every line; age_years, sex (female or male) and device are as known, an age or a sex given
+once holds for all lines of the patient, and the device is else the cohort. Lengths are read from the files. Patients are
+numbered within their cohort: GVA/7 and POA/7 are two children. A site that was not recorded has no line, and one that was
+recorded twice is joined into one file, since the models have one layer a site (paper, section III). Other columns and sites
+are refused rather than left out: a mistyped site would else be a ninth one, which every other patient lacks.
 
 The paper's own cohorts are not public (docs/papers/pediatric.md, section 1). `lungnb.data.sprsound.sprsound_view` makes
 such a corpus of SPRSound, with four sites.
@@ -40,8 +36,8 @@ from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_ev
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
-#: What a manifest may say -> the label. The cases are those of the paper's section II; its pneumonia is of two kinds,
-#: kept apart in the events' `diagnosis`. The group's later work says wheezing disorder where the paper says asthma.
+#: What a manifest may say -> the label. The cases are those of the paper's section II; its pneumonia is of two kinds, kept
+#: apart in the events' `diagnosis`. The group's later work says wheezing disorder where the paper says asthma.
 DIAGNOSES = {
     "control": "control",
     "pneumonia": "pneumonia",
@@ -60,13 +56,12 @@ _SUFFIXES = (".wav", ".flac")
 
 
 def read_multisite(folder: Path) -> Corpus:
-    """One row a recording, from 0 s to its end: `label` is the patient's diagnosis, `position` the site, `split` the
-    cohort.
+    """One row a recording, from 0 s to its end: `label` is the patient's diagnosis, `position` the site, `split` the cohort.
 
-    Nothing is left out: `skipped` counts what gives no crop (recordings under CROP_S, and patients with no other) and
-    the audio files that no manifest names. Raises UserError naming manifest and line for a patient without a site, a
-    site listed twice, an unknown site or diagnosis, a patient of two diagnoses, ages or sexes, a file that is missing,
-    named twice, outside its cohort, empty or no audio, and a manifest that is no such table.
+    Nothing is left out: `skipped` counts what gives no crop (recordings under CROP_S, and patients with no other) and the
+    audio files that no manifest names. Raises UserError naming manifest and line for a patient without a site, a site
+    listed twice, an unknown site or diagnosis, a patient of two diagnoses, ages or sexes, a file that is missing, named
+    twice, outside its cohort, empty or no audio, and a manifest that is no such table.
     """
     folder = Path(folder)
     manifests = sorted(folder.glob("*/manifest.csv"))
@@ -116,18 +111,17 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
             raise UserError(f"{where}: no patient is named; name one or remove the line.")
         if not site:
             raise UserError(
-                f"{where}: patient {patient!r} stands there without a site; name one of {', '.join(sites)}, or remove
-                the line."
+                f"{where}: patient {patient!r} stands there without a site; name one of {', '.join(sites)}, or remove the line."
             )
         if site not in sites:
             raise UserError(
-                f"{where}: unknown site {site!r}, expected one of {', '.join(sites)}; correct the line, or list the
-                sites of " f"all cohorts in {path.parents[1] / 'sites.txt'}."
+                f"{where}: unknown site {site!r}, expected one of {', '.join(sites)}; correct the line, or list the sites of "
+                f"all cohorts in {path.parents[1] / 'sites.txt'}."
             )
         if (first := seen.setdefault(("site", patient, site), (line, None))[0]) != line:
             raise UserError(
-                f"{where}: site {site} of patient {patient!r} is listed on line {first} as well; remove one line, or
-                join the " "two recordings into one file."
+                f"{where}: site {site} of patient {patient!r} is listed on line {first} as well; remove one line, or join the "
+                "two recordings into one file."
             )
         diagnosis = cells["diagnosis"].lower()
         if diagnosis not in DIAGNOSES:
@@ -142,8 +136,7 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
             first, other = (line, value) if value is pd.NA else seen.setdefault((key, patient), (line, value))
             if value is not other and value != other:
                 raise UserError(
-                    f"{where}: the {key} of patient {patient!r} is {value!r} there but {other!r} on line {first};
-                    correct one."
+                    f"{where}: the {key} of patient {patient!r} is {value!r} there but {other!r} on line {first}; correct one."
                 )
         file = _audio_file(path.parent, cells["path"], where)
         if (first := seen.setdefault(("file", str(file)), (line, None))[0]) != line:
@@ -180,8 +173,7 @@ def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
     known = _REQUIRED + _OPTIONAL
     if odd := [name for n, name in enumerate(columns) if name not in known or name in columns[:n]]:
         raise UserError(
-            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or
-            remove it."
+            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
         )
     for line, cells in lines:
         if len(cells) != len(columns):

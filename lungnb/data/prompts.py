@@ -7,10 +7,10 @@ A field that is not known is left out, the order is fixed, and the structured fi
 (docs/papers/lungldm.md, section 3.3). Patient, position and corpus are in the table of clips (`lungnb.data.prompted`)
 but never in the prompt: there they would be learnt by heart.
 
-The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so
-that every type has a source that anybody can download: the candidates of docs/papers/lungldm.md, section 2, and
-SPRSound and covid19-cough, which are none of them but lie nearer. An event of two types (wheeze and crackle) or of a
-type that few have (stridor) is left out by the readers, and counted.
+The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so that
+every type has a source that anybody can download: the candidates of docs/papers/lungldm.md, section 2, and SPRSound and
+covid19-cough, which are none of them but lie nearer. An event of two types (wheeze and crackle) or of a type that few
+have (stridor) is left out by the readers, and counted.
 Ages are decades: 40s is 40 to 49 years and 0s is a child under 10, of which SPRSound has most.
 """
 
@@ -33,8 +33,7 @@ class Sound(NamedTuple):
     corpora: tuple[str, ...]
 
 
-#: The 13 types. Coswara's heavy cough is `cough`, the way one coughs when asked to, and both its countings are
-#: `speech`.
+#: The 13 types. Coswara's heavy cough is `cough`, the way one coughs when asked to, and both its countings are `speech`.
 SOUNDS: dict[str, Sound] = {
     "cough": Sound("coughing", ("coughvid", "coswara", "ukcovid", "covid19_sounds", "covid19_cough")),
     "shallow cough": Sound("coughing shallowly", ("coswara",)),
@@ -122,8 +121,7 @@ def check_prompt(text: str) -> str:
         raise UserError(f"The prompt is empty; write one such as {prompt(_EXAMPLE)!r}.")
     if len(text) > MAX_LENGTH:
         raise UserError(
-            f"The prompt has {len(text)} characters, of which the text encoder would read a part only; use at most
-            {MAX_LENGTH}."
+            f"The prompt has {len(text)} characters, of which the text encoder would read a part only; use at most {MAX_LENGTH}."
         )
     return text
 
@@ -131,8 +129,8 @@ def check_prompt(text: str) -> str:
 def parse(text: str) -> dict[str, Any]:
     """The inverse of `prompt`: the FIELDS that `text` states, None where it is silent; case and spacing do not matter.
 
-    A prompt off the grammar gives the fields that could be read and a warning that names the unknown words, or where
-    the words are all known the part that stands in the wrong place. Raises UserError as `check_prompt` does.
+    A prompt off the grammar gives the fields that could be read and a warning that names the unknown words, or where the
+    words are all known the part that stands in the wrong place. Raises UserError as `check_prompt` does.
     """
     text = check_prompt(text)
     found: dict[str, Any] = dict.fromkeys(FIELDS)
@@ -149,8 +147,8 @@ def parse(text: str) -> dict[str, Any]:
         unknown = dict.fromkeys(word for word in words(text) if word not in known)
         what = f"unknown words {', '.join(unknown)}" if unknown else f"{odd[0]!r} stands in the wrong place"
         warnings.warn(
-            f"The prompt is off the grammar ({what}): the model has seen none like it; write as in
-            {prompt(_EXAMPLE)!r}.", stacklevel=2,
+            f"The prompt is off the grammar ({what}): the model has seen none like it; write as in {prompt(_EXAMPLE)!r}.",
+            stacklevel=2,
         )
     return found
 

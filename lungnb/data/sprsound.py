@@ -1,14 +1,14 @@
 """Reader of SPRSound, the paediatric respiratory sounds of the BioCAS 2022 release, in its official layout.
 
     sprsound/BioCAS2022/
-      train2022_wav/                    40512331_8.1_1_p1_3544.wav (or .flac): patient, age in years, sex, position,
-      number train2022_json/                   the same names: a label of the recording, and its events in milliseconds
+      train2022_wav/                    40512331_8.1_1_p1_3544.wav (or .flac): patient, age in years, sex, position, number
+      train2022_json/                   the same names: a label of the recording, and its events in milliseconds
       test2022_wav/
       test2022_json/inter_test_json/    patients who are not in train
       test2022_json/intra_test_json/    patients who are
 
-The files are not all alike: start and end are strings in some releases and numbers in others, the recording's label
-stands under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Crackle` or `Wheeze & Crackle`
+The files are not all alike: start and end are strings in some releases and numbers in others, the recording's label stands
+under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Crackle` or `Wheeze & Crackle`
 (docs/papers/convlstm.md, section 1).
 """
 
@@ -30,8 +30,7 @@ LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crac
 #: The letters of the paper's Table 1, in the order of LABELS.
 SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]
 RECORD_LABELS = ["Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality"]
-#: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not
-#: given.
+#: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not given.
 POSITIONS = ["p1", "p2", "p3", "p4"]
 #: Labels of a patient in `sprsound_view`.
 VIEW_LABELS = ["normal", "adventitious"]
@@ -50,8 +49,8 @@ def read_sprsound(folder: Path) -> Corpus:
     """Events of all recordings that have audio; `split` is train, inter or intra, `device` is not stated (NA).
 
     Recordings without events (Poor Quality) are counted in `skipped`, annotations without audio in `n_missing`. Raises
-    UserError naming the file for a name, a label, a time or an age that is none, an event past the end of its audio,
-    audio without annotation, and files that cannot be read.
+    UserError naming the file for a name, a label, a time or an age that is none, an event past the end of its audio, audio
+    without annotation, and files that cannot be read.
     """
     root = release_folder(Path(folder))
     recordings, events = read_annotations(root)
@@ -81,10 +80,10 @@ def sprsound_view(corpus: Corpus) -> Corpus:
     patient's label as the paper's do, and some of its crops hold nothing abnormal. "Here" is all of `corpus`: select a
     part first for labels that do not look past it.
 
-    A site may hold several recordings, and `split` stays that of the recording: intra recordings are of train's
-    patients, so split by `patient_folds`, or train against inter. Poor Quality recordings have no events and are in no
-    corpus, so 4 of the release's 292 patients are not here. p5 to p8 are counted in `skipped`. Raises UserError for
-    another data set, no recording at p1 to p4, and audio that cannot be read.
+    A site may hold several recordings, and `split` stays that of the recording: intra recordings are of train's patients,
+    so split by `patient_folds`, or train against inter. Poor Quality recordings have no events and are in no corpus, so 4
+    of the release's 292 patients are not here. p5 to p8 are counted in `skipped`. Raises UserError for another data set,
+    no recording at p1 to p4, and audio that cannot be read.
     """
     if corpus.name != "sprsound":
         raise UserError(f"sprsound_view takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
@@ -124,8 +123,8 @@ def release_folder(folder: Path) -> Path:
 def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All recordings and all events of the release in `root`, with audio or without.
 
-    Recordings: recording, split, record_label, patient, age_years, sex, position, path (NA without audio) and
-    annotation (relative to `root`), n_events. Events: those columns, start_s, end_s, label, where ("file, event n").
+    Recordings: recording, split, record_label, patient, age_years, sex, position, path (NA without audio) and annotation
+    (relative to `root`), n_events. Events: those columns, start_s, end_s, label, where ("file, event n").
     """
     sounds = {side: _audio_files(root / side) for side in {audio for audio, _ in PARTS.values()}}
     recordings, events, part_of = [], [], {}

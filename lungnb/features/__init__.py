@@ -98,12 +98,10 @@ def decibels(power: torch.Tensor, top_db: float) -> torch.Tensor:
 
 
 class MelImage(nn.Module):
-    """Waveform (B, T) -> colour image of its log-mel spectrogram (B, 3, 64 * zoom, frames * zoom), high frequency on
-    top.
+    """Waveform (B, T) -> colour image of its log-mel spectrogram (B, 3, 64 * zoom, frames * zoom), high frequency on top.
 
-    min-max per clip to 256 levels -> blank region clipping -> magma colours -> bilinear zoom, then minus `mean` over
-    `std` per channel (statistics of the training clips, set by `fit_statistics`). A clip of 7 s gives 3 x 192 x 657 at
-    zoom 3.
+    min-max per clip to 256 levels -> blank region clipping -> magma colours -> bilinear zoom, then minus `mean` over `std`
+    per channel (statistics of the training clips, set by `fit_statistics`). A clip of 7 s gives 3 x 192 x 657 at zoom 3.
     """
 
     def __init__(self, clipping: BlankRegionClipping = "none", zoom: int = 3):
@@ -128,13 +126,11 @@ class MelImage(nn.Module):
         return self._paint(levels, (self.magma - self.mean) / self.std)
 
     def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like
-        it."""
+        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like it."""
         pixels = colours.index_select(0, levels.flatten().int()).view(*levels.shape, 3).permute(0, 3, 1, 2)
         if self.clipping == "none":
             return _zoomed(pixels, self.zoom, self.zoom)
-        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the
-        # image.
+        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the image.
         mix = _zoomed(torch.eye(levels.shape[1], device=levels.device)[None, None], self.zoom, 1)
         mix = stretch_below(mix.expand(len(levels), -1, -1, -1), self.zoom * blank_rows(levels, self.clipping))[:, 0]
         wide = _zoomed(pixels, 1, self.zoom).permute(0, 2, 3, 1)  # (B, H, W, 3)
@@ -169,10 +165,10 @@ def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
     """Number of blank rows on top of each spectrogram: levels (B, F, frames), row 0 = highest frequency -> (B,) int64.
 
-    A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's
-    floor; a row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the
-    first row that is *not* blank, as the released code does, so every clip loses its top mel band; "paper" does not. A
-    clip that is blank throughout is kept.
+    A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's floor; a
+    row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the first row
+    that is *not* blank, as the released code does, so every clip loses its top mel band; "paper" does not. A clip that
+    is blank throughout is kept.
     """
     filled = (levels <= 14).float().mean(dim=2) < 0.80
     first_filled = filled.int().argmax(dim=1)

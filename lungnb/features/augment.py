@@ -21,8 +21,7 @@ _N_FFT, _HOP = 256, 64
 
 
 def augment(clips: torch.Tensor, generator: torch.Generator, p: float = 0.5) -> torch.Tensor:
-    """One of noise, speed, loudness, VTLP, pitch with probability p, then a roll with probability p: (B, T) -> (B,
-    T)."""
+    """One of noise, speed, loudness, VTLP, pitch with probability p, then a roll with probability p: (B, T) -> (B, T)."""
     n = len(clips)
     kinds = [noise, speed, loudness, vtlp, pitch]
     kind = torch.randint(len(kinds), (n,), generator=generator, device=clips.device)
@@ -57,8 +56,7 @@ def loudness(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def speed(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Time stretch at constant pitch by a rate drawn from SPEED; a clip that got shorter is repeated to its old
-    length."""
+    """Time stretch at constant pitch by a rate drawn from SPEED; a clip that got shorter is repeated to its old length."""
     rate = _draw(clips, SPEED, generator)
     stretched = time_stretch(clips, rate)
     t = torch.arange(clips.shape[1], device=clips.device)
@@ -67,8 +65,7 @@ def speed(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def pitch(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Shift by PITCH_SEMITONES at constant duration: stretch by the ratio of frequencies, then read that much
-    faster."""
+    """Shift by PITCH_SEMITONES at constant duration: stretch by the ratio of frequencies, then read that much faster."""
     ratio = 2 ** (_draw(clips, PITCH_SEMITONES, generator) / 12)
     longest = math.ceil(clips.shape[1] * 2 ** (PITCH_SEMITONES[1] / 12)) + _HOP
     stretched = time_stretch(clips, 1 / ratio, longest)
@@ -91,9 +88,8 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     weight = source * (n - 1) - low
     magnitude = _magnitude(spectrum)
     warped = torch.lerp(_rows(magnitude, low), _rows(magnitude, low + 1), weight[:, :, None])
-    # A tone read from another band must also turn at its new frequency, or the frames cancel when they are added; and
-    # the bands of one tone, which differ by half a turn at the start of a frame, must still do so, or they cancel each
-    # other.
+    # A tone read from another band must also turn at its new frequency, or the frames cancel when they are added; and the
+    # bands of one tone, which differ by half a turn at the start of a frame, must still do so, or they cancel each other.
     nearest = low + (weight > 0.5)
     angle = spectrum.angle()
     ratio = torch.where(source > 0, f / source.clamp(min=1e-6), 1)
@@ -105,11 +101,10 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def time_stretch(clips: torch.Tensor, rate: torch.Tensor, n_samples: int | None = None) -> torch.Tensor:
-    """Phase vocoder with a rate of its own for each clip: (B, T), rate (B, 1) -> (B, n_samples); rate 2 is twice as
-    fast.
+    """Phase vocoder with a rate of its own for each clip: (B, T), rate (B, 1) -> (B, n_samples); rate 2 is twice as fast.
 
-    Each band turns from frame to frame as it turned at the same place of the input. Turns are unit complex numbers, so
-    phases add up by a product, without angles.
+    Each band turns from frame to frame as it turned at the same place of the input. Turns are unit complex numbers, so phases
+    add up by a product, without angles.
     """
     n_samples = n_samples or clips.shape[1]
     spectrum = _stft(clips)
@@ -126,8 +121,7 @@ def time_stretch(clips: torch.Tensor, rate: torch.Tensor, n_samples: int | None 
 
 
 def _unwrapped(advance: torch.Tensor) -> torch.Tensor:
-    """Radians that each band turns in a hop, (B, bands, frames), brought to within half a turn of the band's own
-    frequency."""
+    """Radians that each band turns in a hop, (B, bands, frames), brought to within half a turn of the band's own frequency."""
     expected = 2 * math.pi * _HOP / _N_FFT * torch.arange(advance.shape[1], device=advance.device)[:, None]
     return advance - 2 * math.pi * torch.round((advance - expected) / (2 * math.pi))
 
@@ -168,8 +162,7 @@ def _istft(spectrum: torch.Tensor, n_samples: int) -> torch.Tensor:
 
 
 def shift_and_mask(maps: torch.Tensor, generator: torch.Generator, share: float = 0.125) -> torch.Tensor:
-    """Maps (B, C, rows, frames), zero where average: rolled in time by up to `share`, then a band and a stretch set to
-    zero.
+    """Maps (B, C, rows, frames), zero where average: rolled in time by up to `share`, then a band and a stretch set to zero.
 
     Each clip draws its own shift, and its own two masks of at most `share` of the rows and of the frames.
     """

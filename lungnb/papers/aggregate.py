@@ -1,8 +1,8 @@
 """From what a model says of each crop to what it says of a patient (the paediatric paper, section III;
 docs/papers/pediatric.md, section 3.1).
 
-`sites` is a table of probabilities of "case", patients by sites, NaN where a site was not recorded. Every rule uses the
-present sites only.
+`sites` is a table of probabilities of "case", patients by sites, NaN where a site was not recorded. Every rule uses the present
+sites only.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def maximum(sites: pd.DataFrame) -> pd.Series:
 def inverse_loss(sites: pd.DataFrame, loss: pd.Series) -> pd.Series:
     """P_i = sum of w_k p_ik / sum of w_k with w_k = 1 / L_k; `loss` by site, measured on validation patients.
 
-    The paper does not say on whom. Measured on the patients who are then scored, the weights would leak. Eight patients
-    can all be right by luck: a loss counts as 0.001 at least, or that site alone would decide.
+    The paper does not say on whom. Measured on the patients who are then scored, the weights would leak. Eight patients can
+    all be right by luck: a loss counts as 0.001 at least, or that site alone would decide.
     """
     weight = (1 / loss.clip(lower=1e-3)).reindex(sites.columns)
     return (sites * weight).sum(axis=1) / sites.notna().mul(weight).sum(axis=1)
@@ -38,8 +38,8 @@ def inverse_loss(sites: pd.DataFrame, loss: pd.Series) -> pd.Series:
 class Learned:
     """P_i by a logistic regression on the logits of all sites, the paper's "future work"; the classes weigh the same.
 
-    A site that was not recorded stands at the mean of the patient's others. Fit it on patients whom the site models
-    were not trained on, or it learns to trust the most overfitted site.
+    A site that was not recorded stands at the mean of the patient's others. Fit it on patients whom the site models were not
+    trained on, or it learns to trust the most overfitted site.
     """
 
     def __init__(self):

@@ -36,14 +36,12 @@ class ConvLSTMRun(Run):
     hidden: int = 512
     dropout: float = 0.0
 
-    #: What the epoch is selected on: a share of the train part, by whole patients, or event by event (perhaps as
-    #: published).
+    #: What the epoch is selected on: a share of the train part, by whole patients, or event by event (perhaps as published).
     validation: Literal["patients", "events (leaky)"] = "patients"
     validation_tenths: int = 3
     selection: Literal["validation", "last"] = "validation"
     padding: Padding = "zero"
-    #: z-scores with the mean and sd of a channel over the training events, of a row of a channel, or of the clip
-    #: itself.
+    #: z-scores with the mean and sd of a channel over the training events, of a row of a channel, or of the clip itself.
     normalisation: Literal["channel", "row", "clip"] = "channel"
     metadata: Literal["real", "shuffled", "zeroed"] = "real"
     class_weights: Literal["inverse", "inverse square root", "none"] = "inverse"
@@ -183,8 +181,7 @@ def subsets_of(corpus: Corpus, validation: str = "patients", tenths: int = 3) ->
 
 @torch.no_grad()
 def z_scores(maps: torch.Tensor, train: torch.Tensor, form: str) -> torch.Tensor:
-    """Maps (N, 3, rows, frames) minus mean over sd: of the channel or of each of its rows over `train`, or of the
-    clip."""
+    """Maps (N, 3, rows, frames) minus mean over sd: of the channel or of each of its rows over `train`, or of the clip."""
     dims = {"channel": (0, 2, 3), "row": (0, 3), "clip": (2, 3)}[form]
     if form != "clip":
         total, square, n = 0, 0, 0
@@ -204,8 +201,7 @@ def z_scores(maps: torch.Tensor, train: torch.Tensor, form: str) -> torch.Tensor
 
 
 def class_weights(label: torch.Tensor, form: str) -> torch.Tensor:
-    """Weights of the cross-entropy (section 4.1): N / (7 n_c), its square root, or 1; a class without events has weight
-    0."""
+    """Weights of the cross-entropy (section 4.1): N / (7 n_c), its square root, or 1; a class without events has weight 0."""
     count = torch.bincount(label, minlength=N_CLASSES)
     inverse = torch.where(count > 0, len(label) / (N_CLASSES * count.clamp(min=1)), 0.0)
     return {"inverse": inverse, "inverse square root": inverse.sqrt(), "none": torch.ones_like(inverse)}[form]

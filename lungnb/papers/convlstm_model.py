@@ -1,9 +1,8 @@
-"""The upsampling Conv-LSTM with metadata embeddings (Chen and Zhang, 2023, sections 3.3 to 3.6), and its ablation
-models.
+"""The upsampling Conv-LSTM with metadata embeddings (Chen and Zhang, 2023, sections 3.3 to 3.6), and its ablation models.
 
-The paper gives channels and two shapes, 64x16x19 after the convolutions and 304x64 before the LSTM, but neither the
-input size nor any kernel. Three families of networks reach these shapes without force (docs/papers/convlstm.md,
-section 3); each is a row of INPUTS, from the front end to the pools.
+The paper gives channels and two shapes, 64x16x19 after the convolutions and 304x64 before the LSTM, but neither the input
+size nor any kernel. Three families of networks reach these shapes without force (docs/papers/convlstm.md, section 3);
+each is a row of INPUTS, from the front end to the pools.
 """
 
 from dataclasses import dataclass
@@ -40,8 +39,8 @@ INPUTS: dict[str, Input] = {
 class Convolutions(nn.Sequential):
     """Maps (B, 3, n_rows, frames) -> (B, 64, 16, 19) with upsampling, (B, 64, 4, 4) or (B, 64, 3, 3) without.
 
-    Four 3x3 convolutions, batch norm and ReLU after each (section 3.6), max pooling by 2; with `upsampling` each value
-    is duplicated (section 3.3) in both directions after the 2nd and 3rd.
+    Four 3x3 convolutions, batch norm and ReLU after each (section 3.6), max pooling by 2; with `upsampling` each value is
+    duplicated (section 3.3) in both directions after the 2nd and 3rd.
     """
 
     def __init__(self, size: Input, upsampling: bool):
@@ -77,11 +76,10 @@ class ConvLSTM(nn.Module):
     """Maps (B, 3, n_rows, frames) and metadata (B, 3) -> logits (B, 7); softmax belongs to inference.
 
     "CNN": convolutions, one linear layer. "Upsampling CNN": the same with upsampling. "ConvLstm": its 64x16x19 as a
-    sequence of 304 steps of 64 (row by row, so time runs inside each frequency row), an LSTM of `hidden`, one linear
-    layer. "full": instead of that layer, four: to 512, tanh, to 64, beside 3 x 64 of metadata, to 64, tanh, to 7
-    (section 3.6; widths and the ablations' heads are not given). readout: the LSTM's output at all 304 steps
-    ("flattened output"), or the last. dropout, ours, is before the first linear layer. Only the full model looks at the
-    metadata.
+    sequence of 304 steps of 64 (row by row, so time runs inside each frequency row), an LSTM of `hidden`, one linear layer.
+    "full": instead of that layer, four: to 512, tanh, to 64, beside 3 x 64 of metadata, to 64, tanh, to 7 (section 3.6;
+    widths and the ablations' heads are not given). readout: the LSTM's output at all 304 steps ("flattened output"), or the
+    last. dropout, ours, is before the first linear layer. Only the full model looks at the metadata.
     """
 
     def __init__(

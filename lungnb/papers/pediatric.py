@@ -32,9 +32,8 @@ TASKS = {
 }
 
 
-#: Pictures that are not normalised are given as (dB - mean) / sd with these, always the same: no statistics of the
-#: data, and nothing that the first layer could not undo, but a start from which Adam finds its way in tens of epochs,
-#: not hundreds.
+#: Pictures that are not normalised are given as (dB - mean) / sd with these, always the same: no statistics of the data, and
+#: nothing that the first layer could not undo, but a start from which Adam finds its way in tens of epochs, not hundreds.
 SCALE = {"stft": (-30.0, 25.0), "mel": (-40.0, 20.0), "mfcc": (0.0, 50.0)}
 
 
@@ -139,8 +138,7 @@ class PediatricRun(Run):
 
 
 def corpus_of(run: PediatricRun) -> Corpus:
-    """The recordings of `run`: the cohorts, or SPRSound's view without its intra part, whose patients are trained
-    on."""
+    """The recordings of `run`: the cohorts, or SPRSound's view without its intra part, whose patients are trained on."""
     if run.data_set == "multisite":
         return run.load("multisite")
     corpus = run.load("sprsound")
@@ -150,10 +148,10 @@ def corpus_of(run: PediatricRun) -> Corpus:
 def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
     """train, validation or test for each patient of the task.
 
-    Without `fold` the patients of all other cohorts are tested; with it those of this fold of the cohort. Of the rest
-    of the cohort 1 in 9 patients selects the epoch (the paper: 9 of 78), the others are trained on. For pneumonia
-    against bronchiolitis as many patients of the more frequent one are drawn (section III-C), always the same. Raises
-    UserError for a cohort without both kinds of patient.
+    Without `fold` the patients of all other cohorts are tested; with it those of this fold of the cohort. Of the rest of
+    the cohort 1 in 9 patients selects the epoch (the paper: 9 of 78), the others are trained on. For pneumonia against
+    bronchiolitis as many patients of the more frequent one are drawn (section III-C), always the same. Raises UserError for
+    a cohort without both kinds of patient.
     """
     people = corpus.events.drop_duplicates("patient").set_index("patient", drop=False)
     case = people["label"].map(TASKS[run.task])
@@ -166,8 +164,8 @@ def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
     if own["label"].nunique() < 2:
         found = ", ".join(sorted(corpus.events["split"].unique()))
         raise UserError(
-            f"The cohort {run.cohort!r} does not hold both kinds of patient, so nothing can be trained on it (cohorts
-            here: " f"{found}); name another."
+            f"The cohort {run.cohort!r} does not hold both kinds of patient, so nothing can be trained on it (cohorts here: "
+            f"{found}); name another."
         )
     if run.task == "pneumonia":
         own = own.groupby("label").sample(own["label"].value_counts().min(), random_state=0)
@@ -181,8 +179,8 @@ def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
     fewest = own["label"].value_counts().min()
     if fewest < 2:
         raise UserError(
-            f"The cohort {run.cohort!r} has one case or one control to train on, and none to select the epoch with; use
-            more " "patients or fewer folds."
+            f"The cohort {run.cohort!r} has one case or one control to train on, and none to select the epoch with; use more "
+            "patients or fewer folds."
         )
     held = hold_out_validation(own, seed=0, n_folds=min(9, fewest))
     return pd.concat([held.map({True: "validation", False: "train"}), pd.Series("test", index=tested)])
@@ -190,8 +188,8 @@ def roles_of(run: PediatricRun, corpus: Corpus) -> pd.Series:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The samples of a run: rows (S, n_sites) of `images`, whose last n_sites stand for missing sites; label, patient,
-    role and cohort (S,)."""
+    """The samples of a run: rows (S, n_sites) of `images`, whose last n_sites stand for missing sites; label, patient, role
+    and cohort (S,)."""
 
     images: torch.Tensor
     rows: torch.Tensor
@@ -216,8 +214,7 @@ class Inputs:
 
 
 def inputs_of(run: PediatricRun, corpus: Corpus, device: torch.device | str = "cpu") -> Inputs:
-    """What the network of `run` sees of `corpus`. Raises UserError if a role has no patient with a crop at these
-    sites."""
+    """What the network of `run` sees of `corpus`. Raises UserError if a role has no patient with a crop at these sites."""
     given = images_of(corpus, run.front, run.crops, run.pooling, device)
     role_of = roles_of(run, corpus)
     samples = samples_of(
@@ -228,8 +225,7 @@ def inputs_of(run: PediatricRun, corpus: Corpus, device: torch.device | str = "c
     for needed in ("train", "validation"):
         if not (role == needed).any():
             raise UserError(
-                f"No patient of {run.cohort} for {needed} has a recording of 5 s at {', '.join(run.sites)}; use more
-                patients."
+                f"No patient of {run.cohort} for {needed} has a recording of 5 s at {', '.join(run.sites)}; use more patients."
             )
     trained_on = np.unique(samples.rows[torch.from_numpy(role == "train")])
     images = normalised(given, run, torch.from_numpy(trained_on[trained_on >= 0]))
@@ -274,8 +270,8 @@ def normalised(given: Images, run: PediatricRun, train: torch.Tensor) -> torch.T
 
 
 def blanks(images: torch.Tensor, site: pd.Series, run: PediatricRun, train: np.ndarray) -> torch.Tensor:
-    """What stands for a missing site (n_sites, rows, frames): 0 (in dB, as in the paper, unless the pictures are
-    normalised: much louder than silence), or the site's mean over the training crops."""
+    """What stands for a missing site (n_sites, rows, frames): 0 (in dB, as in the paper, unless the pictures are normalised:
+    much louder than silence), or the site's mean over the training crops."""
     mean, sd = SCALE[run.front]
     zero = -mean / sd if run.normalisation == "none" else 0.0
     blank = images.new_full((len(run.sites), *images.shape[1:]), zero)

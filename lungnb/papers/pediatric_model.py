@@ -1,7 +1,7 @@
 """The small CNN of the paediatric paper (section III, Fig. 4), one of each site for MPO and one of all sites for MPA.
 
-The figure cannot be read. What is certain: a small CNN, dropout, two outputs (the second is "case"). This is the Keras
-audio net of that time whose dropout, targets and style fit (docs/papers/pediatric.md, section 3.3: candidate K, low
+The figure cannot be read. What is certain: a small CNN, dropout, two outputs (the second is "case"). This is the Keras audio
+net of that time whose dropout, targets and style fit (docs/papers/pediatric.md, section 3.3: candidate K, low
 confidence).
 """
 
@@ -17,8 +17,8 @@ N_CLASSES = 2
 class SiteCNN(nn.Module):
     """Spectrograms (B, n_sites, 150, 216) -> logits (B, 2), index 1 = case.
 
-    Four times: convolution 2x2 without padding, ReLU, max pooling by 2, dropout; then the mean over the map and one
-    linear layer. 43,570 parameters for one site (MPO), 44,018 for eight sites as channels (MPA).
+    Four times: convolution 2x2 without padding, ReLU, max pooling by 2, dropout; then the mean over the map and one linear
+    layer. 43,570 parameters for one site (MPO), 44,018 for eight sites as channels (MPA).
     """
 
     def __init__(self, n_sites: int = 1, dropout: float = 0.2):

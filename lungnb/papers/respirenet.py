@@ -55,8 +55,8 @@ class RespireNetRun(Run):
     dropout: float = 0.5
     loss_weights: Literal["none", "code"] = "none"
     epochs: int = 200
-    #: "clips": an epoch draws as many clips as there are, as in the released code, so CBA also trains longer (about
-    #: twice on ICBHI). "events": as many as there are events, so that all variants take the same number of steps.
+    #: "clips": an epoch draws as many clips as there are, as in the released code, so CBA also trains longer (about twice on
+    #: ICBHI). "events": as many as there are events, so that all variants take the same number of steps.
     epoch_size: Literal["clips", "events"] = "clips"
     batch_size: int = 64
     lr: float = 1e-3
@@ -125,9 +125,8 @@ class RespireNetRun(Run):
 class DeviceFineTuning(Run):
     """Stage 2 (section II-A, "Device Specific Fine-tuning"): a copy of the stage-1 model trained on for each device.
 
-    Stage-1 statistics stay frozen. A test event goes to the model of its device; a device with fewer than two classes
-    to train on, or without test events, keeps the stage-1 model. Predictions hold the column `stage1` beside
-    `predicted`.
+    Stage-1 statistics stay frozen. A test event goes to the model of its device; a device with fewer than two classes to train
+    on, or without test events, keeps the stage-1 model. Predictions hold the column `stage1` beside `predicted`.
     """
 
     base: RespireNetRun

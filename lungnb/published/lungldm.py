@@ -80,8 +80,8 @@ def _largest_sd(gain: float, n: float) -> float:
 
 
 def _flat(t) -> Checks:
-    """What IS 1.01 and KL 0.01 mean, and which estimators give numbers of that size (docs/papers/lungldm.md,
-    section 4)."""
+    """What IS 1.01 and KL 0.01 mean, and which estimators give numbers of that size (docs/papers/lungldm.md, section
+    4)."""
     table, reference = t["table-1"], t["reference"]
     types = t["text"].loc["data", "sound types"]
     for system in SYSTEMS:
@@ -210,8 +210,7 @@ def _penalty(t) -> Checks:
 
 
 def _bias(t) -> Checks:
-    """How much of the printed gap could be small samples alone: the paper does not say how many clips stand behind a
-    FAD."""
+    """How much of the printed gap could be small samples alone: the paper does not say how many clips stand behind a FAD."""
     reference = t["reference"]
     rows = reference.filter(regex=r"^same Gaussian \| ", axis=0)
     gap = -reference.loc["LungLDM over AudioLDM", "FAD"]

@@ -21,8 +21,7 @@ class Group:
     """The patients of one device: shares of all patients and recordings; shares of the classes in its cycles.
 
     `folds` and `diagnoses` are dealt out to its patients in turn. Class shares are those of the real device; shares of
-    recordings too, but for Litt3200 and LittC2SE, which get 10 % each (real: 7 and 9 %) so that small corpora hold
-    enough.
+    recordings too, but for Litt3200 and LittC2SE, which get 10 % each (real: 7 and 9 %) so that small corpora hold enough.
     """
 
     device: str
@@ -141,8 +140,8 @@ def _official_split(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.ra
     main, rank = patient.map(patients["device"]), patient.map(patients["rank"])
     side[main == "LittC2SE"] = "train"
     side[main == "Litt3200"] = "test"
-    # On both sides: the first patient of Litt3200 (all of its Meditron, one of its own), like patient 218 of the real
-    # list, and the patient with most microphone recordings, like 156.
+    # On both sides: the first patient of Litt3200 (all of its Meditron, one of its own), like patient 218 of the real list,
+    # and the patient with most microphone recordings, like 156.
     first = (main == "Litt3200") & (rank == 0)
     side[first & (device == "Meditron")] = "train"
     side[side.index[first & (device == "Litt3200")][0]] = "train"

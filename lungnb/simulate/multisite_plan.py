@@ -1,5 +1,4 @@
-"""Who comes to which clinic, with what, and which sites are recorded for how long: the simulated cohorts before any
-sound.
+"""Who comes to which clinic, with what, and which sites are recorded for how long: the simulated cohorts before any sound.
 
 Counts follow the paediatric paper's Table I and what follows from it (docs/papers/pediatric.md, sections 1, 1.1 and
 3.8). The paper's parts do not add up: batches and validation make 248 children of Porto Alegre where Table I has 240.
@@ -20,8 +19,7 @@ from lungnb.simulate import physics
 CLINICS = {"GVA": (55, 23), "POA": (160, 80)}
 MINUTES = {("GVA", "case"): 100, ("GVA", "control"): 95, ("POA", "case"): 910, ("POA", "control"): 230}
 FULL_SIZE = sum(map(sum, CLINICS.values()))
-#: Folder of each clinic or batch: weight in the cases and in the controls of its clinic (confusion matrices of Table
-#: V).
+#: Folder of each clinic or batch: weight in the cases and in the controls of its clinic (confusion matrices of Table V).
 COHORTS = {"GVA": {"GVA": (1, 1)}, "POA": {"POA1": (40, 50), "POA2": (40, 26), "POA3": (84, 0)}}
 #: 49 + 9 + 137 + 17 cases are diagnosed. The clinics' pneumonias are 28 and 30, since 30 are all that POA has for the
 #: comparison of section 3.8; how the others fall to the clinics is not known: here in equal proportion.
@@ -41,15 +39,15 @@ AGES = {
 HURRY = {"bacterial pneumonia": 1.2, "viral pneumonia": 1.2, "bronchiolitis": 1.3, "asthma": 1.1}
 #: Share of sites that were not recorded, and the most that one child lacks.
 MISSING, MOST_MISSING = 0.125, 4
-#: From this many patients on recordings have the paper's lengths, which differ between groups; fewer are for trying
-#: things out, and theirs are short and alike. Lowest, median of the short ones, and highest length in each way, s.
+#: From this many patients on recordings have the paper's lengths, which differ between groups; fewer are for trying things
+#: out, and theirs are short and alike. Lowest, median of the short ones, and highest length in each way, s.
 LONG_FROM = 160
 LONG_S, SHORT_S, SHORT_MEDIAN_S = (3.0, 90.0), (4.0, 20.0), 9.0
 
 
 class Site(NamedTuple):
-    """A place (right to left, back to front, low to high) and what is heard there: corner of the breath in Hz, level of
-    the breath and of the heart, and by how many dB the sounds of a disease are clearer than elsewhere.
+    """A place (right to left, back to front, low to high) and what is heard there: corner of the breath in Hz, level of the
+    breath and of the heart, and by how many dB the sounds of a disease are clearer than elsewhere.
     """
 
     place: tuple[float, float, float]
@@ -59,8 +57,8 @@ class Site(NamedTuple):
     clarity_db: float
 
 
-#: The places are ours, since Fig. 1 cannot be read: front and back, each right and left, upper and lower. The clarity
-#: plants what the paper's Fig. 6 found: site 1 matters most, then 5, then 2.
+#: The places are ours, since Fig. 1 cannot be read: front and back, each right and left, upper and lower. The clarity plants
+#: what the paper's Fig. 6 found: site 1 matters most, then 5, then 2.
 SITES = {
     "1": Site((-1, 0.7, 0.7), 215, 1.1, 0.9, 3.0),
     "2": Site((1, 0.7, 0.7), 205, 1.0, 1.6, 1.5),

@@ -61,9 +61,8 @@ def simulate_sprsound(folder: Path, n_patients: int = 40, seed: int = 0) -> Path
     folder = Path(folder)
     if n_patients < MIN_PATIENTS:
         raise UserError(
-            f"n_patients={n_patients} is too few for a simulated SPRSound: with fewer than {MIN_PATIENTS} patients the
-            rare " f"classes have no patients of their own and the inter-subject test has too few; give {MIN_PATIENTS}
-            or more."
+            f"n_patients={n_patients} is too few for a simulated SPRSound: with fewer than {MIN_PATIENTS} patients the rare "
+            f"classes have no patients of their own and the inter-subject test has too few; give {MIN_PATIENTS} or more."
         )
     with simulated_folder(folder, __name__, VERSION, n_patients, seed) as (data, beside):
         truth = _write(data / "BioCAS2022", make_plan(n_patients, np.random.default_rng([seed, 0])), seed)
@@ -230,8 +229,7 @@ def _add_distractors(rng, signal: np.ndarray, per_second: float, background: Bac
 
 
 def _knock(rng, signal: np.ndarray, start_s: float, loud: float) -> None:
-    """A hard knock on the stethoscope, in place: a thump with the scrape of cloth; `loud` is the logarithm of its
-    size."""
+    """A hard knock on the stethoscope, in place: a thump with the scrape of cloth; `loud` is the logarithm of its size."""
     size = rng.lognormal(loud, 0.6)
     physics.mix(signal, size * physics.thump(rng, RATE), start_s, RATE)
     physics.mix(signal, 0.5 * size * physics.friction(rng, RATE), start_s, RATE)

@@ -51,9 +51,8 @@ PATTERNS = [
     Pattern("Wheeze", (0.085, 0.108, 0.213), (1, 1, 1)),
     Pattern("Fine Crackle", (0.137, 0.174, 0.056), (1, 1, 1)),
 ]
-#: Median age in years of who has it, and spread of its logarithm; the last pattern that a patient has decides. As in
-#: the real data those who wheeze are youngest; the others are older than real ones, since in a small corpus more are
-#: ill.
+#: Median age in years of who has it, and spread of its logarithm; the last pattern that a patient has decides. As in the
+#: real data those who wheeze are youngest; the others are older than real ones, since in a small corpus more are ill.
 AGES = {"Normal": 8.0, "Fine Crackle": 5.0, "Rhonchi": 6.0, "Coarse Crackle": 2.0, "Wheeze": 1.8, "Wheeze+Crackle": 1.5}
 AGE_SPREAD = 0.5
 
@@ -62,8 +61,8 @@ AGE_SPREAD = 0.5
 class Plan:
     """`patients` by number, `recordings` by file stem, `breaths` one row each, in order of time.
 
-    `breaths.label` is NA where nothing is annotated; else the event lies between `first_ms` and `last_ms`. `owners`
-    has, by part and class, the patients who have the class, the leading one first.
+    `breaths.label` is NA where nothing is annotated; else the event lies between `first_ms` and `last_ms`. `owners` has,
+    by part and class, the patients who have the class, the leading one first.
     """
 
     patients: pd.DataFrame

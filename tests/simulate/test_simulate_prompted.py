@@ -1,5 +1,4 @@
-"""The simulated clips of the prompts: layout, people, physics, truth, and whether types and people can be told
-apart."""
+"""The simulated clips of the prompts: layout, people, physics, truth, and whether types and people can be told apart."""
 
 import json
 from itertools import pairwise
@@ -86,8 +85,7 @@ def spectrum(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return signal.welch(waves, RATE, nperseg=1024, axis=-1)
 
 
-# ---- layout
-# -----------------------------------------------------------------------------------------------------------
+# ---- layout -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_layout_is_that_of_a_manifest(folder, manifest, audio):
@@ -216,8 +214,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-# ---- the voice
-# --------------------------------------------------------------------------------------------------------
+# ---- the voice --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -321,8 +318,7 @@ def test_counting_has_syllables_and_hiss(truth, crops):
     assert truth.loc[truth["sound"] == SPEECH, "events"].str.len().median() >= 4
 
 
-# ---- cough and breath
-# -------------------------------------------------------------------------------------------------
+# ---- cough and breath -------------------------------------------------------------------------------------------------
 
 
 def test_a_shallow_cough_is_one_of_three_phases(manifest, truth, audio):
@@ -440,8 +436,7 @@ def test_children_breathe_faster(truth):
     assert rest.loc[child, "breaths_per_minute"].mean() > 1.2 * rest.loc[~child, "breaths_per_minute"].mean()
 
 
-# ---- the chest
-# --------------------------------------------------------------------------------------------------------
+# ---- the chest --------------------------------------------------------------------------------------------------------
 
 
 def test_stethoscopes_pass_little_above_two_kilohertz(truth, crops):
@@ -522,8 +517,7 @@ def test_heart_beats_by_age(truth):
     assert (beats["beats_per_minute"] / expected).between(0.7, 1.3).all()
 
 
-# ---- what the simulator is for
-# ----------------------------------------------------------------------------------------
+# ---- what the simulator is for ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -533,8 +527,7 @@ def held_out(manifest):
 
 
 def accuracy(inputs, labels, test) -> tuple[float, float]:
-    """Of a linear classifier on the patients held out; and how often it would be right by always saying the commonest
-    label."""
+    """Of a linear classifier on the patients held out; and how often it would be right by always saying the commonest label."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     right = model.fit(inputs[~test], labels[~test]).predict(inputs[test]) == labels[test]
     return float(right.mean()), float((labels[test] == pd.Series(labels[~test]).mode()[0]).mean())

@@ -1,17 +1,17 @@
 """Who may have which corpus: access, licence and name of each candidate for the paper's "9 public datasets".
 
-The paper names COUGHVID, MMLung and UK COVID-19. The other candidates are the corpora of OPERA, which both authors
-co-wrote (docs/papers/lungldm.md, section 2): likely, not confirmed. Access and licences are as OPERA lists them, but
-for the two corpora that we add; read each licence at its source before use.
+The paper names COUGHVID, MMLung and UK COVID-19. The other candidates are the corpora of OPERA, which both authors co-wrote
+(docs/papers/lungldm.md, section 2): likely, not confirmed. Access and licences are as OPERA lists them, but for the two
+corpora that we add; read each licence at its source before use.
 """
 
 import pandas as pd
 
 #: What no reader can change (docs/papers/lungldm.md, section 2).
 REBUILDABLE = (
-    "The paper's 124,883 clips cannot be rebuilt from downloads alone: at least one corpus that it names (MMLung) is
-    given " "on request only, it names 3 of its 9 corpora and of its 13 sound types, and no list of clips was published.
-    Most of " "what can be had is cough, breath and speech recorded by phone; stethoscope sounds are a small part."
+    "The paper's 124,883 clips cannot be rebuilt from downloads alone: at least one corpus that it names (MMLung) is given "
+    "on request only, it names 3 of its 9 corpora and of its 13 sound types, and no list of clips was published. Most of "
+    "what can be had is cough, breath and speech recorded by phone; stethoscope sounds are a small part."
 )
 
 _ROWS = [

@@ -12,9 +12,9 @@ N_MELS = 64
 class MelClassifier(nn.Module):
     """Standardised log-mel (B, 1, frames, 64) -> logits (B, n_types); frames are at least 16.
 
-    A convolution 3x3, batch norm and ReLU a stage, max pooling by 2 between stages; the last map is averaged over time,
-    not over frequency, which tells a rhonchus from a wheeze; one layer makes the embedding (B, widths[-1]) of it and
-    another the logits. The embedding is narrow on purpose: FAD needs several times as many clips as it has dimensions
+    A convolution 3x3, batch norm and ReLU a stage, max pooling by 2 between stages; the last map is averaged over time, not
+    over frequency, which tells a rhonchus from a wheeze; one layer makes the embedding (B, widths[-1]) of it and another the
+    logits. The embedding is narrow on purpose: FAD needs several times as many clips as it has dimensions
     (docs/papers/lungldm.md, section 4).
     """
 

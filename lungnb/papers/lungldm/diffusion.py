@@ -1,5 +1,4 @@
-"""The diffusion of LungLDM as a run: a U-Net, and a tiny text encoder with it, trained on the latents of a finished
-VAE."""
+"""The diffusion of LungLDM as a run: a U-Net, and a tiny text encoder with it, trained on the latents of a finished VAE."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -37,8 +36,7 @@ from lungnb.training import State, make_accelerator
 class Denoiser(nn.Module):
     """Noisy latents (B, 8, frames / 4, 16), step (B,) and text -> noise, or velocity, of that shape.
 
-    text: tokens (B, L) int64 if the encoder is trained too, else the features (B, L, D) of a frozen one; with its mask
-    (B, L).
+    text: tokens (B, L) int64 if the encoder is trained too, else the features (B, L, D) of a frozen one; with its mask (B, L).
     """
 
     def __init__(self, unet: LungUNet, text: T5EncoderModel | None):
@@ -215,8 +213,7 @@ class DiffusionRun(LungRun):
         return self._text == "tiny"
 
     def _read(self, said: PromptTable, encoder, tokenizer, device) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network gets of each text, and its mask (P, L): tokens (P, L), or features (P, L, D), computed
-        once."""
+        """What the network gets of each text, and its mask (P, L): tokens (P, L), or features (P, L, D), computed once."""
         if self._is_tiny:
             tokens, mask = tokenize(said.texts, tokenizer)
             return tokens.to(device), mask.to(device)
@@ -256,8 +253,7 @@ def losses(
 
 
 def latents_of(autoencoder: AutoencoderRun, given: Mels, rows: torch.Tensor) -> torch.Tensor:
-    """The latents (N, 8, frames / 4, 16) of the clips `rows` (N,) by a finished VAE, float16: encoded once, then
-    cached."""
+    """The latents (N, 8, frames / 4, 16) of the clips `rows` (N,) by a finished VAE, float16: encoded once, then cached."""
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         network = autoencoder.trained().to(given.log_mel.device)

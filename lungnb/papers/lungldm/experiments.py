@@ -136,16 +136,14 @@ def mean_recall(label: np.ndarray, predicted: np.ndarray) -> float:
 
 
 class Autoencoder(nn.Module):
-    """Log-mel (B, 1, frames, 64) <-> latents (B, 8, frames / 4, 16): a LungVAE behind the statistics of its training
-    mels."""
+    """Log-mel (B, 1, frames, 64) <-> latents (B, 8, frames / 4, 16): a LungVAE behind the statistics of its training mels."""
 
     def __init__(self, mel: LungMel, vae: LungVAE):
         super().__init__()
         self.mel, self.vae = mel, vae
 
     def forward(self, log_mel: torch.Tensor, generator: torch.Generator | None = None) -> tuple:
-        """Standardised mels, their reconstructions from a draw of the posterior (its mode without generator), the
-        posterior."""
+        """Standardised mels, their reconstructions from a draw of the posterior (its mode without generator), the posterior."""
         x = self.mel.standardise(log_mel.float())
         # In float32, for the variance and the KL distance hold exponentials.
         posterior = DiagonalGaussianDistribution(self.vae.encode(x).latent_dist.parameters.float())
@@ -260,8 +258,7 @@ def compiled_on_gpu(network: nn.Module) -> nn.Module:
 
 
 def fit_steps(network, loss_of, optimizer, evaluate, *, steps: int, batch_size: int, accelerator, **options) -> Fitted:
-    """`fit` for exactly so many steps, in as many rows of history as divide them: ten, or one for every thousand
-    steps."""
+    """`fit` for exactly so many steps, in as many rows of history as divide them: ten, or one for every thousand steps."""
     n_rows = next(n for n in range(max(10, steps // 1000), 0, -1) if steps % n == 0)
     return fit(
         network,
@@ -281,8 +278,7 @@ def fit_steps(network, loss_of, optimizer, evaluate, *, steps: int, batch_size: 
 def in_batches(
     function: Callable[[torch.Tensor], torch.Tensor], log_mel: torch.Tensor, rows: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """`function` of the log-mels (`rows` of them), batch by batch, together on the CPU; such as the embed of a
-    Judge."""
+    """`function` of the log-mels (`rows` of them), batch by batch, together on the CPU; such as the embed of a Judge."""
     rows = torch.arange(len(log_mel), device=log_mel.device) if rows is None else rows
     return torch.cat([function(log_mel[part]).float().cpu() for part in rows.split(EVAL_BATCH)])
 

@@ -1,7 +1,7 @@
 """Channel gates for the VAE's encoder and the U-Net: one factor a channel, all of them 1 before training.
 
-Each gate is the forward hook of the block whose output it scales. So the forward passes of diffusers stay theirs, the
-keys of their weights too, and released weights load unchanged (docs/papers/lungldm.md, section 3.7).
+Each gate is the forward hook of the block whose output it scales. So the forward passes of diffusers stay theirs, the keys of
+their weights too, and released weights load unchanged (docs/papers/lungldm.md, section 3.7).
 """
 
 import inspect
@@ -18,8 +18,8 @@ GateName = Literal["none", "static", "se"]
 class Gate(nn.Module, ABC):
     """g(h) = h * 2 sigmoid(logits), a hook on a block that puts out h (B, C, H, W), or h and its skip tensors.
 
-    A plain sigmoid would halve every activation at the start; the factor 2 makes logit 0 the identity. The last skip
-    tensor of a down block is its output, and is scaled with it (docs/papers/lungldm.md, section 3.4).
+    A plain sigmoid would halve every activation at the start; the factor 2 makes logit 0 the identity. The last skip tensor
+    of a down block is its output, and is scaled with it (docs/papers/lungldm.md, section 3.4).
     """
 
     @abstractmethod
@@ -38,8 +38,7 @@ class Gate(nn.Module, ABC):
 
 
 class SEGate(Gate):
-    """Squeeze and excitation: logits = W2 silu(W1 mean over time and frequency), `channels // reduction` hidden, at
-    least 4."""
+    """Squeeze and excitation: logits = W2 silu(W1 mean over time and frequency), `channels // reduction` hidden, at least 4."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()

@@ -1,7 +1,7 @@
 """The reconstruction loss of the VAE (innovation 1): L1 + alpha LPIPS + beta E[exp(|x - x_hat|)], and a KL term.
 
-The paper prints neither alpha nor beta, does not say over what the norm inside the exponential is taken, and omits the
-KL term that a VAE needs (docs/papers/lungldm.md, section 3.2).
+The paper prints neither alpha nor beta, does not say over what the norm inside the exponential is taken, and omits the KL
+term that a VAE needs (docs/papers/lungldm.md, section 3.2).
 """
 
 import math
@@ -21,17 +21,16 @@ CAP = 5.0
 
 
 def expm1_capped(d: torch.Tensor, cap: float = CAP) -> torch.Tensor:
-    """exp(d) - 1 for d >= 0, above `cap` continued along its tangent: the gradient is at most exp(cap) and never
-    vanishes."""
+    """exp(d) - 1 for d >= 0, above `cap` continued along its tangent: the gradient is at most exp(cap) and never vanishes."""
     return torch.expm1(d.clamp(max=cap)) + math.exp(cap) * (d - cap).relu()
 
 
 def exponential_penalty(mel: torch.Tensor, reconstruction: torch.Tensor, form: str = "element") -> torch.Tensor:
     """E[exp(|x - x_hat|)] - 1 in one of three readings, always in float32: mels (B, 1, frames, 64) -> a number.
 
-    element: mean over all cells, so that a single large deviation is punished. sample: of the mean deviation of each
-    clip. sum: the norm taken literally, which overflows for |x - x_hat| of 0.003 a cell in a clip of 512 x 64; only to
-    be shown. The 1 that is taken away has no gradient and makes a perfect fit cost nothing.
+    element: mean over all cells, so that a single large deviation is punished. sample: of the mean deviation of each clip.
+    sum: the norm taken literally, which overflows for |x - x_hat| of 0.003 a cell in a clip of 512 x 64; only to be shown.
+    The 1 that is taken away has no gradient and makes a perfect fit cost nothing.
     """
     with torch.autocast(mel.device.type, enabled=False):  # exp overflows float16 above 11
         d = (mel.float() - reconstruction.float()).abs()
@@ -59,8 +58,7 @@ def _unit(x: torch.Tensor) -> torch.Tensor:
 
 
 class Perceptual(nn.Module):
-    """Distance (B,) of two batches of mels by the features of a frozen backbone, any module with `features(mel) ->
-    maps`."""
+    """Distance (B,) of two batches of mels by the features of a frozen backbone, any module with `features(mel) -> maps`."""
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
@@ -79,8 +77,8 @@ class Perceptual(nn.Module):
 class VGG16Features(nn.Module):
     """The five maps of torchvision's VGG16 that LPIPS looks at, from weights in a local folder.
 
-    folder: holds vgg16*.pth or .safetensors with ImageNet weights. A mel in about -1..1 stands for all three colours.
-    Raises UserError if there is no such file or it is another network's.
+    folder: holds vgg16*.pth or .safetensors with ImageNet weights. A mel in about -1..1 stands for all three colours. Raises
+    UserError if there is no such file or it is another network's.
     """
 
     LAST_LAYERS = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
@@ -115,12 +113,11 @@ class VGG16Features(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """The terms of the VAE's loss for mels and reconstructions (B, 1, frames, 64), and the posterior they were drawn
-    from.
+    """The terms of the VAE's loss for mels and reconstructions (B, 1, frames, 64), and the posterior they were drawn from.
 
-    loss = l1 + alpha * perceptual + beta * penalty + kl_weight * kl; l1 is averaged over mel cells, kl over latent
-    cells (AudioLDM's 1000 / 65,536, docs/papers/lungldm.md, section 3.2). Without a perceptual distance its term is
-    left out. above_cap is the share of mel cells that miss by more than CAP: it should be 0 on standardised mels.
+    loss = l1 + alpha * perceptual + beta * penalty + kl_weight * kl; l1 is averaged over mel cells, kl over latent cells
+    (AudioLDM's 1000 / 65,536, docs/papers/lungldm.md, section 3.2). Without a perceptual distance its term is left out.
+    above_cap is the share of mel cells that miss by more than CAP: it should be 0 on standardised mels.
     """
 
     def __init__(

@@ -11,14 +11,13 @@ from lungnb.core import UserError
 PEAK = 0.5
 SILENT = 1e-6  # a thirtieth of the smallest step of a 16-bit file
 
-#: Options of LungMel. "chest" has a bandwidth and a window for chest sounds: half of AudioLDM's bands lie above 1.6
-#: kHz, and its window of 64 ms smears a fine crackle of 5 ms. A vocoder or VAE of AudioLDM goes with "audioldm" only.
+#: Options of LungMel. "chest" has a bandwidth and a window for chest sounds: half of AudioLDM's bands lie above 1.6 kHz, and
+#: its window of 64 ms smears a fine crackle of 5 ms. A vocoder or VAE of AudioLDM goes with "audioldm" only.
 MELS = {"audioldm": {}, "chest": {"f_max": 4000.0, "win_length": 512}}
 
 
 class LungMel(ModelMixin, ConfigMixin):
-    """Waveform (B, T) at `sample_rate` -> natural-log mel spectrogram (B, 1, T // hop_length, n_mels), time before
-    frequency.
+    """Waveform (B, T) at `sample_rate` -> natural-log mel spectrogram (B, 1, T // hop_length, n_mels), time before frequency.
 
     AudioLDM's settings (docs/papers/lungldm.md, section 3.1): reflected by (n_fft - hop_length) / 2 samples on each
     side, Hann window, frames not centred, magnitude (not power), Slaney filters, at least `floor`. The VAE sees

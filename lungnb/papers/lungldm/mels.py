@@ -1,5 +1,4 @@
-"""LungLDM's way from clips to what its runs are trained on: log-mels, sides of the split, and every prompt a clip can
-have."""
+"""LungLDM's way from clips to what its runs are trained on: log-mels, sides of the split, and every prompt a clip can have."""
 
 import hashlib
 import os
@@ -46,8 +45,8 @@ class LungRun(Run):
         clips = load_clips(self.data, self.n_patients)
         if clips.fingerprint != self.corpus:
             raise UserError(
-                f"{clips.root} has changed since this run was set up (fingerprint {clips.fingerprint}, not
-                {self.corpus}); " "make the run again from the clips as they are now."
+                f"{clips.root} has changed since this run was set up (fingerprint {clips.fingerprint}, not {self.corpus}); "
+                "make the run again from the clips as they are now."
             )
         return clips
 
@@ -62,11 +61,10 @@ class LungRun(Run):
 
 @dataclass(frozen=True)
 class Mels:
-    """N clips as the model sees them: log_mel float16 (N, 1, frames, 64), rows of CLIPS in `table`, and the `role` of
-    each.
+    """N clips as the model sees them: log_mel float16 (N, 1, frames, 64), rows of CLIPS in `table`, and the `role` of each.
 
-    On the CPU log_mel is memory-mapped. Clips that are silent for the length of the size, from their start, are left
-    out: `stored` are the rows (N,) of `store` that are not.
+    On the CPU log_mel is memory-mapped. Clips that are silent for the length of the size, from their start, are left out:
+    `stored` are the rows (N,) of `store` that are not.
     """
 
     log_mel: torch.Tensor
@@ -144,8 +142,7 @@ def _prepared(waves: np.ndarray, length: np.ndarray, n_samples: int) -> list[tor
 def cached(
     place: str, key: tuple, compute: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """The two arrays of `compute`, from the cache if they have been made before: the first one memory-mapped, as a
-    tensor."""
+    """The two arrays of `compute`, from the cache if they have been made before: the first one memory-mapped, as a tensor."""
     folder = cache_dir() / f"{place}-{hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()}"
     if not folder.exists():
         large, small = compute()
@@ -159,14 +156,13 @@ def cached(
 def roles_of(table: pd.DataFrame) -> np.ndarray:
     """train, validation or test for each clip (N,), 3 : 1 : 1, by patient; types and corpora are spread evenly.
 
-    A clip whose patient is not known is taken for one of a patient of its own. Raises UserError for fewer than 5
-    patients.
+    A clip whose patient is not known is taken for one of a patient of its own. Raises UserError for fewer than 5 patients.
     """
     patient = table["patient"].fillna(table["clip"])
     if patient.nunique() < 5:
         raise UserError(
-            f"The clips are of {patient.nunique()} patients, too few to keep one in five for validation and one for the
-            test; " "use 5 or more."
+            f"The clips are of {patient.nunique()} patients, too few to keep one in five for validation and one for the test; "
+            "use 5 or more."
         )
     events = pd.DataFrame({"label": table["sound"], "device": table["corpus"], "patient": patient})
     fold = grouped_folds(events, n_folds=5, seed=0).to_numpy()
@@ -191,8 +187,8 @@ class PromptTable:
     number: torch.Tensor
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator, condition_dropout: float) -> torch.Tensor:
-        """Indices (B,) into texts for the clips `rows` (B,): fields are dropped as `prompts.drop_fields` does, each
-        with DROP, and the whole prompt with `condition_dropout`, clip by clip (docs/papers/lungldm.md, section 3.5)."""
+        """Indices (B,) into texts for the clips `rows` (B,): fields are dropped as `prompts.drop_fields` does, each with DROP,
+        and the whole prompt with `condition_dropout`, clip by clip (docs/papers/lungldm.md, section 3.5)."""
         told = torch.rand(len(rows), len(OPTIONAL), generator=generator, device=rows.device) >= DROP
         choice = (told * 2 ** torch.arange(len(OPTIONAL), device=rows.device)).sum(dim=1)
         dropped = torch.rand(len(rows), generator=generator, device=rows.device) < condition_dropout

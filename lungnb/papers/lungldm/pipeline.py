@@ -100,12 +100,12 @@ class LungLDMPipeline(DiffusionPipeline):
     ) -> Generated:
         """A waveform for each prompt.
 
-        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: 200 for DDIM, 25 for
-        DPM-Solver++ unless given. guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the
-        prompt; 1 is no guidance. generator: one for all, or one a prompt, so that a clip does not depend on those
-        beside it. latents: the noise (B, 8, frames / 4, 16) to start from, instead of drawn.
-        Raises UserError for an empty prompt and for a length that does not fit; a prompt of more than 128 tokens is cut
-        with a warning.
+        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: 200 for DDIM, 25 for DPM-Solver++
+        unless given. guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the prompt; 1 is no
+        guidance. generator: one for all, or one a prompt, so that a clip does not depend on those beside it. latents: the
+        noise (B, 8, frames / 4, 16) to start from, instead of drawn.
+        Raises UserError for an empty prompt and for a length that does not fit; a prompt of more than 128 tokens is cut with
+        a warning.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or not all(p.strip() for p in prompts):
@@ -160,8 +160,7 @@ class LungLDMPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, **parts) -> "LungLDMPipeline":
-        """The pipeline in a local folder; `parts` are taken instead of those stored, such as
-        scheduler=make_scheduler("dpm").
+        """The pipeline in a local folder; `parts` are taken instead of those stored, such as scheduler=make_scheduler("dpm").
 
         Raises UserError if it is none, holds pickled or corrupt weights, or weights that are not those of its configs.
         """
@@ -195,8 +194,7 @@ def _load_part(kind: type, folder: Path) -> torch.nn.Module:
     other = [name for name, shape in stored.items() if name not in state or list(state[name].shape) != shape]
     if wrong := missing + other:
         raise UserError(
-            f"{folder} holds the weights of another config ({len(wrong)} differ, first {wrong[0]}); use their own
-            config."
+            f"{folder} holds the weights of another config ({len(wrong)} differ, first {wrong[0]}); use their own config."
         )
     return part
 

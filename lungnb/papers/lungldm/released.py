@@ -1,5 +1,4 @@
-"""The released AudioLDM through diffusers' own pipeline, where its weights can be had: the paper's baseline as it
-is."""
+"""The released AudioLDM through diffusers' own pipeline, where its weights can be had: the paper's baseline as it is."""
 
 from collections.abc import Sequence
 
@@ -20,8 +19,7 @@ def load_audioldm(place: str) -> AudioLDMPipeline:
         pipeline = AudioLDMPipeline.from_pretrained(place, use_safetensors=True)
     except LOADING_ERRORS as error:
         raise UserError(
-            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave
-            it out."
+            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave it out."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

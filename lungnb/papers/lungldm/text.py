@@ -40,8 +40,8 @@ def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTok
         encoder = T5EncoderModel.from_pretrained(source, use_safetensors=True)
     except Exception as error:  # the hub, the network and the file each have errors of their own
         raise UserError(
-            f"No T5 encoder could be had from {str(source)!r} ({first_line(error)}); give a folder with its config,
-            tokenizer " "and model.safetensors, or use the tiny encoder."
+            f"No T5 encoder could be had from {str(source)!r} ({first_line(error)}); give a folder with its config, tokenizer "
+            "and model.safetensors, or use the tiny encoder."
         ) from error
     return encoder.requires_grad_(False).eval(), tokenizer
 
@@ -83,8 +83,8 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
     for prompt, tokens in zip(prompts, whole["input_ids"], strict=True):
         if len(tokens) > MAX_TOKENS:
             warnings.warn(
-                f"The prompt {_short(prompt)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is
-                not read.", stacklevel=2,
+                f"The prompt {_short(prompt)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
+                stacklevel=2,
             )
     cut = tokenizer(
         list(prompts),
@@ -108,8 +108,7 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
 def encode(
     prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device; gradients reach an encoder that is
-    trained."""
+    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device; gradients reach an encoder that is trained."""
     tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
     return encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
 

@@ -11,12 +11,11 @@ __all__ = ["LungUNet", "ModelMixin"]  # diffusers loads a part only if its modul
 
 
 class LungUNet(Gated, UNet2DConditionModel):
-    """Noisy latents (B, 8, frames / 4, 16), step (B,) and text (B, L, D) with mask (B, L) -> noise, or velocity, of
-    that shape.
+    """Noisy latents (B, 8, frames / 4, 16), step (B,) and text (B, L, D) with mask (B, L) -> noise, or velocity, of that shape.
 
-    UNet2DConditionModel with one gate after every down, middle and up block. The paper says "channel-wise gating" and
-    no place; the position is ours. gate: "se" looks at the input, "static" is one logit a channel, "none" is the plain
-    U-Net. A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
+    UNet2DConditionModel with one gate after every down, middle and up block. The paper says "channel-wise gating" and no
+    place; the position is ours. gate: "se" looks at the input, "static" is one logit a channel, "none" is the plain U-Net.
+    A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
     """
 
     @register_to_config

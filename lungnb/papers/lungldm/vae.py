@@ -10,12 +10,11 @@ __all__ = ["LungVAE", "ModelMixin"]  # diffusers loads a part only if its module
 
 
 class LungVAE(Gated, AutoencoderKL):
-    """Standardised log-mel (B, 1, frames, 64) <-> latents (B, 8, frames / 4, 16): AutoencoderKL with gates in the
-    encoder.
+    """Standardised log-mel (B, 1, frames, 64) <-> latents (B, 8, frames / 4, 16): AutoencoderKL with gates in the encoder.
 
-    The paper says "per-channel attention scores" and no place. Ours is the standard one of SE-ResNet: on the residual
-    branch of every residual block of the encoder, after its second convolution, before the addition. se=False is the
-    plain VAE. A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
+    The paper says "per-channel attention scores" and no place. Ours is the standard one of SE-ResNet: on the residual branch
+    of every residual block of the encoder, after its second convolution, before the addition. se=False is the plain VAE.
+    A plain checkpoint loads as what it is, and becomes a gated one by `from_plain`.
     """
 
     @register_to_config

@@ -21,11 +21,10 @@ AUDIOLDM_LAYOUT = {
 
 
 def hifigan(**options) -> SpeechT5HifiGan:
-    """An untrained HiFi-GAN, log-mel (B, frames, 64) -> waveform (B, 160 * frames + 32); `options` change AudioLDM's
-    layout.
+    """An untrained HiFi-GAN, log-mel (B, frames, 64) -> waveform (B, 160 * frames + 32); `options` change AudioLDM's layout.
 
-    Its weights start as PyTorch's convolutions do. transformers starts them at 0.01: the sound is then so faint that
-    its mel lies under the floor everywhere, and no gradient comes back.
+    Its weights start as PyTorch's convolutions do. transformers starts them at 0.01: the sound is then so faint that its mel
+    lies under the floor everywhere, and no gradient comes back.
     """
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**AUDIOLDM_LAYOUT | options))
     for layer in vocoder.modules():
@@ -35,11 +34,10 @@ def hifigan(**options) -> SpeechT5HifiGan:
 
 
 class GriffinLim(nn.Module):
-    """Log-mel (B, frames, n_mels) -> waveform (B, hop_length * frames), called as the HiFi-GAN is, with nothing to
-    train.
+    """Log-mel (B, frames, n_mels) -> waveform (B, hop_length * frames), called as the HiFi-GAN is, with nothing to train.
 
-    The magnitudes come from the mel bands by the pseudo-inverse of the filters, the phases from `n_iter` rounds of
-    Griffin and Lim with momentum. Half a hop at either end, where no frame has its centre, is silent.
+    The magnitudes come from the mel bands by the pseudo-inverse of the filters, the phases from `n_iter` rounds of Griffin
+    and Lim with momentum. Half a hop at either end, where no frame has its centre, is silent.
     """
 
     def __init__(self, mel: LungMel, n_iter: int = 32):
@@ -58,8 +56,7 @@ class GriffinLim(nn.Module):
 
 
 def to_waveform(vocoder: nn.Module, log_mel: torch.Tensor, n_samples: int) -> torch.Tensor:
-    """Log-mel (B, 1, frames, n_mels) -> waveform (B, n_samples); the HiFi-GAN's last 32 samples, and more, are cut
-    off."""
+    """Log-mel (B, 1, frames, n_mels) -> waveform (B, n_samples); the HiFi-GAN's last 32 samples, and more, are cut off."""
     return vocoder(log_mel[:, 0])[:, :n_samples]
 
 
