@@ -1,21 +1,27 @@
-# `make report` and `make test` need nothing but Python 3.11 and make: .venv is created from the pins on first use.
+# `make report` and `make test` need nothing but Python 3.11.5 or newer and make: .venv is created from the pins on first use.
+# In an environment of your own (`conda activate lungnb`, or `make report VENV=FOLDER`) nothing is installed a second time.
 
 SHELL := /bin/bash
 VENV := .venv
-READY := $(VENV)/.installed
 RUN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-PIP := $(RUN)/python -m pip --disable-pip-version-check
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' 2>/dev/null && { echo $$p; break; }; done)
 DIR ?= reports/student
 
+# A folder that already can run lungnb is used as it is; only our own .venv is filled, and again when the pins change.
+ifeq ($(VENV),.venv)
+READY := $(VENV)/.installed
+else
+READY :=
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help report site test store lab bench student lint clean
+.PHONY: help report site test fast store lab bench student lint lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-report: $(READY)  ## build every notebook on the smoke profile into reports/smoke/, with index.html
+report: $(READY)  ## build every notebook on the smoke profile into reports/smoke/
 	@$(RUN)/lungnb report --profile smoke
 
 site: $(READY)  ## build the book as a site into reports/site/, from the stored notebooks and what reports/ holds
@@ -23,10 +29,11 @@ site: $(READY)  ## build the book as a site into reports/site/, from the stored 
 
 test: $(READY)  ## run the unit tests, then the stored notebooks with nbval
 	@$(RUN)/python -m pytest
-	@if compgen -G 'notebooks/*.ipynb' >/dev/null; then \
-		LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
-			--nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks; \
-	else echo 'No stored notebooks yet: nothing for nbval.'; fi
+	@LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
+		--nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+
+fast: $(READY)  ## run the tests that neither train nor need a browser
+	@$(RUN)/python -m pytest -m 'not train and not browser'
 
 store: $(READY)  ## execute the notebooks and keep them, with outputs, beside their sources
 	@$(RUN)/lungnb store
@@ -35,7 +42,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(RUN)/jupyter lab notebooks
 
 bench: $(READY)  ## measure speed and memory, printed as ratios
-	@set -e; shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "$$file"; $(RUN)/python "$$file"; done
+	@set -e; for file in benchmarks/bench*.py; do echo "$$file"; $(RUN)/python "$$file"; done
 
 student: $(READY)  ## write the notebooks without solutions into reports/student (or DIR=...)
 	@$(RUN)/lungnb student '$(DIR)'
@@ -43,18 +50,24 @@ student: $(READY)  ## write the notebooks without solutions into reports/student
 lint: $(READY)  ## check style with ruff
 	@$(RUN)/ruff check && $(RUN)/ruff format --check
 
-clean:  ## remove built reports and caches; .venv and reports/recorded stay
-	@[ ! -d reports ] || find reports -mindepth 1 -maxdepth 1 ! -name recorded -exec rm -rf {} +
-	@rm -rf .pytest_cache .ruff_cache .hypothesis
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+lock:  ## write requirements.lock, hashes for Python 3.11 to 3.13, from the pins of environment.yml; needs uv
+	@awk '/^ *- [A-Za-z0-9._-]+==/ { print $$2 }' environment.yml | uv pip compile -q --universal --python-version 3.11.5 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock -
 
-$(READY): environment.yml pyproject.toml
-	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 or newer is needed; install it or name it with PYTHON=...' >&2; exit 1; }
+clean:  ## remove built reports and caches; .venv, reports/recorded and reports/student stay
+	@[ ! -d reports ] || find reports -mindepth 1 -maxdepth 1 ! -name recorded ! -name student -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.installed: requirements.lock pyproject.toml
+	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11.5 or newer is needed; install it or name it with PYTHON=...' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'Python has no venv module; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing the pins of environment.yml into $(VENV); the first time takes some minutes.'
-	@'$(PYTHON)' -m venv $(VENV)
-	@awk '/^ *- [A-Za-z0-9._-]+==/ { print $$2 }' environment.yml > $(VENV)/pins.txt
-	@$(PIP) install -q -r $(VENV)/pins.txt
-	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@echo 'Installing requirements.lock into .venv; the first time takes some minutes, with uv less than one.'
+	@'$(PYTHON)' -m venv .venv
+	@pip() { .venv/bin/python -m pip --disable-pip-version-check -q "$$@"; }; \
+	uv=$$(command -v uv || { pip install uv >/dev/null 2>&1 && echo .venv/bin/uv; }); \
+	if ! { [ -n "$$uv" ] && $$uv pip install -q --python .venv/bin/python --require-hashes -r requirements.lock; }; then \
+		pip install --require-hashes -r requirements.lock; fi; \
+	pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -39,6 +39,15 @@ def test_pin_lies_in_its_range(requirement):
     assert Version(pins[canonicalize_name(requirement.name)]) in requirement.specifier
 
 
+def test_the_lock_has_every_pin_with_its_hashes_and_no_machine():
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.M))
+    assert {name: locked.get(canonicalize_name(name)) for name, _ in PINS} == dict(PINS)
+    assert all("--hash=sha256:" in entry for entry in re.split(r"^(?=\w)", lock, flags=re.M) if entry.strip())
+    assert "://" not in lock
+    assert "--" not in lock.replace("--hash=sha256:", "")
+
+
 def test_torch_and_its_companions_belong_together():
     pins = dict(PINS)
     assert (pins["torch"], pins["torchaudio"], pins["torchvision"]) == ("2.11.0", "2.11.0", "0.26.0")

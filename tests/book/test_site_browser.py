@@ -10,15 +10,14 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import nbformat
 import pandas as pd
 import pytest
-from lungnb.book.comparison import comparison
 from playwright.sync_api import sync_playwright
 from site_book import toy_book
 
 from lungnb import published
-from lungnb.book.report import Report
+from lungnb.book import Report, comparison
 from lungnb.book.site import build
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")]
 STORED = Path(__file__).parents[2] / "notebooks" / "02_convlstm.ipynb"
 SIMULATED = SimpleNamespace(name="sprsound", origin="simulated", origin_text="simulated", fingerprint="0")
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
@@ -26,18 +25,13 @@ PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of a small site: a toy notebook and a real one, two modules, and one result of a build."""
+    """The folder of a small site: a toy notebook and a real one, and one result of a build."""
     root = tmp_path_factory.mktemp("site")
     nbformat.write(toy_book(), root / "01_toy.ipynb")
     ours = pd.DataFrame({"row": ["full"], "metric": ["Score"], "ours": [0.125], "n_seeds": [1]})
     report = Report("02_convlstm", "smoke", out=root / "reports", corpus=SIMULATED)
     report.table("table-3", comparison(published.load("convlstm", "table-3"), ours))
-    build(
-        root / "site",
-        [root / "01_toy.ipynb", STORED],
-        ["lungnb.metrics.classification", "lungnb.book.site.docstrings"],
-        root / "reports",
-    )
+    build(root / "site", [root / "01_toy.ipynb", STORED], root / "reports")
     return root / "site"
 
 
@@ -104,7 +98,7 @@ class Page(HTMLParser):
 
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_outside(site):
     found = {(site / name).resolve(): Page(site / name) for name in pages(site)}
-    assert len(found) > 12
+    assert len(found) > 8
     for path, page in found.items():
         for link in (link for link in page.links if not urlsplit(link).scheme):
             place, anchor = urldefrag(link)
@@ -112,7 +106,7 @@ def test_every_link_leads_somewhere_and_nothing_is_loaded_from_outside(site):
             assert target.is_file(), f"{path.name}: {link}"
             assert not anchor or anchor in found[target].ids, f"{path.name}: {link}"
         assert not [link for link in page.loaded if is_outside(link) and urlsplit(link).scheme]
-    for file in (*site.rglob("*.css"), *site.rglob("filter.js")):
+    for file in site.rglob("*.css"):
         assert not re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", file.read_text()), file
 
 
@@ -144,7 +138,7 @@ def test_tables_and_figures_are_numbered_and_pointed_at_across_notebooks(look):
     assert page.locator("#convlstm-table-3 .caption-number").inner_text().startswith("Table 2.")
     figure = look("01_toy.html").locator("#toy-figure-2 img")
     assert figure.is_visible()
-    assert figure.get_attribute("alt") == "Figure 2, simulated data; a wheeze"
+    assert figure.get_attribute("alt") == "Figure 2: a wheeze. Simulated data."
 
 
 def test_search_finds_a_term(look):
@@ -188,36 +182,27 @@ def test_solutions_are_folded_until_they_are_asked_for(look):
     assert first.locator(".cell_input").is_visible()
 
 
-def visible_rows(page, table):
-    return page.locator(f"{table} tbody tr:visible").all_inner_texts()
-
-
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_the_leaderboard_filters(look, size):
+def test_the_leaderboard_is_searched(look, size):
     page = look("leaderboard.html", size)
-    rows, table = page.locator("#leaderboard-table tbody tr"), "#leaderboard-table"
+    rows = page.locator("#leaderboard-table tbody tr")
+    rows.first.wait_for()
     assert "No results were found for 01_toy: run make report" in page.locator(".admonition").inner_text()
-    everything = rows.count()
-    assert everything > 1000
-    (line,) = visible_rows(page, table)  # what was measured again: the one number of the build
-    assert all(word in line for word in ("convlstm", "full", "0.671", "0.125", "simulated; smoke"))
-    page.get_by_label("measured again").select_option("all")
-    assert page.locator("output.count").inner_text() == f"{everything} of {everything} lines"
-    page.get_by_label("paper").select_option("pediatric")
-    page.get_by_label("search", exact=True).fill("gva  ACCURACY ")
-    shown = visible_rows(page, table)
-    assert 0 < len(shown) < everything / 4
+    assert all(word in rows.first.inner_text() for word in ("convlstm", "full", "0.671", "0.125", "simulated; smoke"))
+    search = page.locator("input[type=search]").last
+    search.fill("pediatric GVA accuracy")
+    shown = rows.all_inner_texts()
+    assert shown
     assert all(word in text for text in shown for word in ("pediatric", "GVA", "accuracy"))
-    page.get_by_label("search", exact=True).fill("no such words")
-    assert visible_rows(page, table) == []
+    search.fill("no such words")
+    assert "No matching" in page.locator("#leaderboard-table").inner_text()
 
 
 def test_the_audits_show_first_what_does_not_add_up(look):
     page = look("audits.html")
-    count = page.locator("output.count").inner_text()
-    page.get_by_label("verdict").select_option("all")
-    assert int(count.split()[0]) < int(page.locator("output.count").inner_text().split()[0])
-    assert page.locator("#audits-table tbody tr:visible").count() == int(count.split()[2])
+    rows = page.locator("#audits-table tbody tr")
+    rows.first.wait_for()
+    assert all("does not add up" in text for text in rows.all_inner_texts())
 
 
 CONTRAST = """() => {
@@ -246,13 +231,11 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "name", ["01_toy.html", "02_convlstm.html", "leaderboard.html", "api/lungnb.metrics.classification.html"]
-)
+@pytest.mark.parametrize("name", ["01_toy.html", "02_convlstm.html", "leaderboard.html", "library.html"])
 def test_text_stands_out_in_light_and_in_dark(look, name, scheme):
     page = look(name, scheme=scheme)
     ratios = page.evaluate(CONTRAST)
-    assert len(ratios) > 8
+    assert len(ratios) > 5
     assert {text: round(ratio, 1) for text, ratio in ratios.items() if ratio < 4.5} == {}
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 150) == (scheme == "dark")

@@ -9,19 +9,22 @@ the notebooks, the audits and the manifests in `reports/<profile>/`, as far as t
 import ast
 import html
 import json
-import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from lungnb.book import notebooks
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out, number
 from lungnb.book.report import label as title
 from lungnb.book.site.chapter import Chapter, label, write_chapter
+from lungnb.book.site.conf import SETTINGS, plain
 from lungnb.core import UserError, disk_errors
 from lungnb.published.audit import PAPERS, audit
 
@@ -34,11 +37,6 @@ def build(target: Path | None = None, books: list[Path] | None = None, reports: 
     books: notebooks with outputs (.ipynb), by default all stored ones. reports: where built and recorded results lie.
     Raises UserError where Sphinx warns of anything; the warnings are printed.
     """
-    from sphinx.application import Sphinx  # a second to import
-    from sphinx.util.docutils import docutils_namespace, patch_docutils
-
-    from lungnb.book.site.conf import SETTINGS
-
     reports = reports or default_out()
     target = target or reports / "site"
     books = books if books is not None else sorted(notebooks.folder().glob("*.ipynb"))
@@ -50,7 +48,7 @@ def build(target: Path | None = None, books: list[Path] | None = None, reports: 
             write_pages(source, chapters, reports)
             with patch_docutils():
                 options = {"confoverrides": SETTINGS, "status": None, "warningiserror": True, "parallel": 2}
-                app = Sphinx(source, None, built, trees, "html", **options)
+                app = Sphinx(source, None, built, trees, "html", warning=sys.stderr, **options)
                 app.build()
             if app.statuscode:
                 raise UserError("The site was not built: mend what Sphinx says above, then run the command again.")
@@ -92,7 +90,7 @@ def _modules() -> dict[str, tuple[str, list[str]]]:
         names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         module = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
         first = (ast.get_docstring(tree) or "").partition("\n")[0]
-        modules[module] = re.sub(r"([\\|*_])", r"\\\1", first), [name for name in names if not name.startswith("_")]
+        modules[module] = plain(first), [name for name in names if not name.startswith("_")]
     return modules
 
 

@@ -17,7 +17,6 @@ SETTINGS: dict[str, Any] = {
     "project": "lungnb",
     "extensions": ["myst_nb", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "lungnb.book.site.conf"],
     "autosummary_generate": False,
-    "default_role": "code",
     "nb_execution_mode": "off",
     "nb_code_prompt_show": "Show the solution",  # nothing else is folded
     "nb_code_prompt_hide": "Hide the solution",
@@ -69,6 +68,9 @@ def setup(app: Sphinx) -> dict:
 
 
 def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Only `code` is markup in our docstrings: stars, bars and underscores of the prose are shown as they are."""
-    parts = [re.split(r"(`[^`]*`)", line) for line in lines]
-    lines[:] = ["".join(p if p[:1] == "`" else re.sub(r"([\\|*_])", r"\\\1", p) for p in part) for part in parts]
+    """Our docstrings are plain prose: no star, bar, underscore or backtick of theirs is markup."""
+    lines[:] = [plain(line) for line in lines]
+
+
+def plain(text: str) -> str:
+    return re.sub(r"([\\|*_])", r"\\\1", text.replace("`", ""))
