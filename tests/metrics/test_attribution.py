@@ -160,6 +160,7 @@ def examples_of(run, data, events, truth):
     return Examples(features[first], about_of(task, events, data.sites), label, *axes, run.clip_s, boxes)
 
 
+@pytest.mark.train
 def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
     _, data, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
@@ -172,12 +173,14 @@ def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
         assert ((here["end_s"] > event.start_s) & (here["start_s"] < event.start_s + 3)).any()
 
 
+@pytest.mark.train
 def test_a_kind_that_no_test_patient_has_is_refused(given):
     _, _, test, truth = given
     with pytest.raises(UserError, match="No test patient has a squawk to look at; use more patients"):
         choose_events(test, truth, 4, ["squawk"])
 
 
+@pytest.mark.train
 def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(given):
     run, data, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])

@@ -231,6 +231,7 @@ def test_confusions_of_the_paediatric_paper(cells, accuracy, balanced):
     assert scores["ours"]["balanced accuracy"] == pytest.approx(ours["balanced accuracy"])
 
 
+@pytest.mark.train
 def test_patient_scores_against_scikit_learn_and_the_bootstrap():
     rng = np.random.default_rng(1)
     label = rng.integers(0, 2, 60)

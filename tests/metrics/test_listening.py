@@ -258,6 +258,7 @@ def hear(browser):
     browser.until(f"now.plays === {plays + 1}")
 
 
+@pytest.mark.browser
 def test_every_sound_decodes(browser, written):
     browser.open(written[0].as_uri())
     lengths = browser.js("""(async () => {
@@ -269,6 +270,7 @@ def test_every_sound_decodes(browser, written):
     assert lengths == [480] * 41
 
 
+@pytest.mark.browser
 def test_a_listener_walks_through_by_keyboard(browser, written):
     page, key_path = written
     key = read_key(key_path)
@@ -336,6 +338,7 @@ def test_a_listener_walks_through_by_keyboard(browser, written):
     assert browser.js("state.order.join()") != ",".join(result["order"])
 
 
+@pytest.mark.browser
 def test_without_storage_it_works_and_says_so(browser, written):
     script = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('denied'); } });"
     hook = browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
@@ -350,6 +353,7 @@ def test_without_storage_it_works_and_says_so(browser, written):
         browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=hook)
 
 
+@pytest.mark.browser
 def test_a_browser_that_cannot_play_says_so(browser, written):
     browser.open(written[0].as_uri())
     browser.js("test.examples.high = btoa('no sound'); document.querySelector('[data-example=high]').click()")
@@ -357,6 +361,7 @@ def test_a_browser_that_cannot_play_says_so(browser, written):
     assert browser.js("$('trouble').textContent").startswith("This browser cannot play the sound (")
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("kept", ["{", "null", "7", '{"order": [1], "ratings": []}'])
 def test_a_spoilt_store_is_begun_anew(browser, written, kept):
     browser.open(written[0].as_uri())
@@ -366,6 +371,7 @@ def test_a_spoilt_store_is_begun_anew(browser, written, kept):
     assert shown(browser) == "start"
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1200, 390, 320])
 def test_nothing_scrolls_sideways_and_everything_is_named(browser, written, width):
     browser.call(

@@ -172,6 +172,7 @@ def test_differences_are_paired(table):
     assert not np.allclose(rating_rows(moved)[numbers], rating_rows(table)[numbers])
 
 
+@pytest.mark.train
 def test_the_bootstrap_is_that_of_drawing_listeners_and_types_by_name():
     """Against a loop over data frames that knows nothing of weights."""
     table = table_of(key=key_of(6), n_listeners=8)
@@ -185,6 +186,7 @@ def test_the_bootstrap_is_that_of_drawing_listeners_and_types_by_name():
     assert np.percentile(slow, [2.5, 97.5]) == pytest.approx([fast["low"], fast["high"]], abs=0.08 * np.ptp(slow))
 
 
+@pytest.mark.train
 def test_intervals_cover_the_truth_and_listeners_alone_do_not():
     """40 simulated tests: 95 % intervals hold the true mean or difference about so often, if types are drawn too."""
     truth = simulated_means(KEY)
