@@ -1,5 +1,6 @@
 """The frame of the book: pins hold with the ranges, and each notebook's two halves hold together."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -105,3 +106,32 @@ def test_notebook_explains_its_parameters_and_solves_its_exercises(source):
 
 def test_every_stored_notebook_has_its_source():
     assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == {source.stem for source in SOURCES}
+
+
+def test_every_import_is_declared():
+    """What lungnb imports is one of the dependencies, or comes with one that says so in pyproject.toml."""
+    names = {"sklearn": "scikit-learn", "yaml": "pyyaml", "pytorch_grad_cam": "grad-cam", "IPython": "ipython"}
+    names |= {"PIL": "pillow", "myst_nb": "myst-nb"}
+    brought = {
+        "soundfile",
+        "soxr",
+        "pooch",
+        "platformdirs",
+        "filelock",
+        "tqdm",
+        "rich",
+        "traitlets",
+        "threadpoolctl",
+        "requests",
+    }
+    brought |= {"tokenizers"}  # of transformers
+    declared = {canonicalize_name(requirement.name) for requirement in requirements()} | brought | {"lungnb"}
+    used = set()
+    for path in (ROOT / "lungnb").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                used.add(node.module.partition(".")[0])
+    outside = {canonicalize_name(names.get(name, name)) for name in used - set(sys.stdlib_module_names)}
+    assert outside - declared == set()
