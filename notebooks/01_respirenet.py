@@ -62,7 +62,7 @@ from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
 
 from lungnb.book import plots
-from lungnb.published.audit import disagreements
+from lungnb.published import disagreements
 from lungnb.data.clips import CBA_RECIPES, cut, plan_clips
 from lungnb.data.audio import audio_bank
 from lungnb.data.corpus import read_truth
@@ -787,7 +787,8 @@ report.table(
 # %% [markdown]
 # ## What does not add up
 #
-# Everything in the paper that can be recomputed from its own numbers, we recompute. These are the claims that fail:
+# Everything in the paper that can be recomputed, we recompute. A contradiction is of the paper with itself; what differs from its code, its data or
+# another source, and what we only note, stands apart:
 
 # %%
 failed, note = disagreements("respirenet")

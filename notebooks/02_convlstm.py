@@ -60,7 +60,7 @@ from torch import nn
 from lungnb import published
 
 from lungnb.book import plots
-from lungnb.published.audit import disagreements
+from lungnb.published import disagreements
 from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
@@ -764,7 +764,8 @@ for _, miss in worst.head(5).iterrows():
 # %% [markdown]
 # ## What does not add up
 #
-# Everything in the paper that can be recomputed from its own numbers, we recompute. These are the claims that fail:
+# Everything in the paper that can be recomputed, we recompute. A contradiction is of the paper with itself; what differs from its code, its data or
+# another source, and what we only note, stands apart:
 
 # %%
 failed, note = disagreements("convlstm")

@@ -62,7 +62,7 @@ from lungnb import published
 
 from lungnb.book import plots
 from lungnb.papers.aggregate import Learned, by_site, inverse_loss, maximum, simple_mean
-from lungnb.published.audit import disagreements
+from lungnb.published import disagreements
 from lungnb.data.audio import audio_bank
 from lungnb.data.load import load_corpus
 from lungnb.data.clips import CROP_S, crops
@@ -536,7 +536,7 @@ report.table(
 
 # %% [markdown]
 # Read *balanced accuracy* first: it is the mean of what is right among the ill and among the healthy, and 0.5 for whoever always says the same.
-# The paper's accuracy of 0.94 in Porto Alegre stands beside 0.83 for "ill" to everyone. Whether the weighting helps: 4 patients in the paper.
+# The paper's accuracy of 0.94 in Porto Alegre stands beside 0.83 for "ill" to everyone. Whether the weighting helps: 5 patients in the paper.
 #
 # **Table IX.** The same networks by site, on the crops that are called a test.
 
@@ -1076,7 +1076,8 @@ Markdown(recorded_from("pediatric-sprsound"))
 # %% [markdown]
 # ## What does not add up
 #
-# Everything in the paper that can be recomputed from its own numbers, we recompute. These are the claims that fail:
+# Everything in the paper that can be recomputed, we recompute. A contradiction is of the paper with itself; what differs from its code, its data or
+# another source, and what we only note, stands apart:
 
 # %%
 failed, note = disagreements("pediatric")

@@ -72,7 +72,7 @@ pd.set_option("display.max_colwidth", 120)
 from lungnb import published
 from lungnb.metrics import listening
 from lungnb.book import plots
-from lungnb.published.audit import disagreements
+from lungnb.published import disagreements
 from lungnb.data.prompted import load_clips
 from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
 from lungnb.data.prompted.table import counts

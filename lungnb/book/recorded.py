@@ -19,7 +19,7 @@ import pandas as pd
 from lungnb import published
 from lungnb.book.report import KEYS, PROFILES, default_out, is_comparison, measured
 from lungnb.core import UserError, atomic_file, repository
-from lungnb.published.audit import PAPERS
+from lungnb.published import PAPERS
 
 COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low", "high", "subset"]
 SOURCES = ("published", "recorded", "this build")

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.signal import butter
 
-from lungnb.published import wide
-from lungnb.published.checks import Checks, exact, mean, near, printed
+from lungnb.published import Checks, exact, mean, near, note, of_kind, printed, wide
 
 CLASSES = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
@@ -17,8 +16,10 @@ def checks() -> Checks:
     tables = {
         name: wide("respirenet", name) for name in ("table-1", "table-2", "table-3", "text", "data", "log", "code")
     }
-    for part in (_scores, _gains, _two_class, _devices, _data, _band, _log, _windows):
+    for part in (_scores, _gains, _two_class, _band):
         yield from part(tables)
+    for part in (_devices, _data, _log, _windows):
+        yield from of_kind("inconsistent", part(tables))
 
 
 def _scores(t) -> Checks:
@@ -48,7 +49,7 @@ def _gains(t) -> Checks:
     yield gain("Text: gain of fine-tuning", stated[FULL[4:]], score[f"{A} | {FULL}"], score[f"{A} | {CUT}"], comment)
     rise = round(se[f"{A} | {FULL}"] - se[f"{A} | {CUT}"], 4)
     comment = f"In {A} fine-tuning lowers Se and raises only Sp: the gain lies in the normal class."
-    yield "Text: fine-tuning helps under-represented classes (Se rises)", None, rise, rise > 0, comment
+    yield note("Text: gain in Se by fine-tuning", None, rise, comment)
 
     base = score[f"{A} | {BASE}"]
     yield gain(
@@ -60,10 +61,12 @@ def _gains(t) -> Checks:
     yield exact(f"Text: {C}, Score", text["Score"][C], score[f"{C} | {FULL}"], comment)
     comment = "With CBA and BRC Se rises by less than the text gives CBA alone, so BRC would have to cost Se."
     claim = "Text: gain of CBA in Se, against Table I with CBA and BRC"
-    yield gain(claim, text["Se difference"]["CBA"], se[f"{A} | {CUT}"], se[f"{A} | {BASE}"], comment)
+    yield from of_kind(
+        "note", [gain(claim, text["Se difference"]["CBA"], se[f"{A} | {CUT}"], se[f"{A} | {BASE}"], comment)]
+    )
     sp = 2 * (text["Score"]["CBA"] - text["Score"]["standard augmentation"]) - text["Se difference"]["CBA"]
     comment = "Twice the gain in Score less the gain in Se: CBA pays for abnormal cycles with normal ones."
-    yield "Text: gain of CBA in Sp that its Score and Se imply", None, round(sp, 4), None, comment
+    yield note("Text: gain of CBA in Sp that its Score and Se imply", None, round(sp, 4), comment)
 
     lengths = t["table-2"]["Score"].astype(float)
     best = lengths.idxmax()
@@ -77,7 +80,7 @@ def _two_class(t) -> Checks:
     comment = "Merging the abnormal classes leaves Sp as it is, so the 2-class model is another, trained separately."
     for method in (BASE, CUT, FULL):
         claim = f"Table I, {C} {method}: Sp if it were the 4-class model with classes merged"
-        yield exact(claim, sp[f"{C} | {method}"], sp[f"{A} | {method}"], comment)
+        yield note(claim, sp[f"{C} | {method}"], sp[f"{A} | {method}"], comment)
 
 
 def _devices(t) -> Checks:
@@ -94,8 +97,11 @@ def _devices(t) -> Checks:
     overall = t["text"].loc[FULL[4:], "difference"]
     for what, weight in (("its shares", share[DEVICES]), ("the log's test windows", t["log"].loc["test", DEVICES])):
         pooled = float(np.average(gain[DEVICES].astype(float), weights=weight.astype(float)))
-        comment = "Twice the stated gain; device scores do not pool linearly, so this is a sign and no proof."
-        yield near(f"Text: overall gain of fine-tuning, from Table III by {what}", overall, pooled, 0.1, comment)
+        comment = (
+            f"{pooled / overall:.1f} times the stated gain; device scores do not pool linearly: a sign and no proof."
+        )
+        claim = f"Text: overall gain of fine-tuning, from Table III by {what}"
+        yield from of_kind("note", [near(claim, overall, pooled, 0.1, comment)])
     few = t["text"].loc["FT, devices with fewer samples", "difference"]
     small = gain[["Litt3200", "LittC2SE"]].mean()
     yield near("Text: gain of devices with fewer samples", few, small, 0.5, "Mean of the two smallest.")
@@ -144,7 +150,7 @@ def _data(t) -> Checks:
     comment = (
         f"Only {', '.join(whole)} has all four, so these five folds come close to leaving one device out at a time."
     )
-    yield exact("Fold list: folds that hold all four devices", len(folds), len(whole), comment)
+    yield note("Fold list: folds that hold all four devices", None, len(whole), comment)
 
 
 def _band(t) -> Checks:
@@ -177,10 +183,12 @@ def _log(t) -> Checks:
     best = _rates(np.diag(matrix), totals)
     for name, value in best.items():
         yield near(f"Log, best epoch: {name} (%)", log.loc["best", name], value, 0.005, "From the confusion matrix.")
-    row = t["table-1"].loc[f"{A} | {CUT}"]
+    row = t["table-1"].loc[f"{A} | {BASE}"]
     for name in ("Sp", "Se", "Score"):
-        comment = f"The log's best epoch; the 67 of its file name is the accuracy, {best['accuracy']:.2f} %."
-        yield near(f"Table I, {A} {CUT}: {name}, against the log", row[name], best[name], HALF, comment)
+        comment = (
+            "The log's run is one without concatenation (its training windows are the cycles'), chosen by accuracy."
+        )
+        yield note(f"Table I, {A} {BASE}: {name}, against the log", row[name], round(best[name], 4), comment)
     epochs = log[log.index.str.match(r"epoch \d")][CLASSES].to_numpy(dtype=float)
     late = np.array([_rates(hits, totals)["Score"] for hits in epochs])
     said = log.loc["last 20"]
@@ -197,7 +205,7 @@ def _log(t) -> Checks:
     comment = (
         "Percentage points of Score won by choosing the epoch on the test fold: more than CBA, BRC and FT together."
     )
-    yield near("Log: best epoch over the mean of the last", worth, gained, HALF, comment)
+    yield from of_kind("note", [near("Log: best epoch over the mean of the last", worth, gained, HALF, comment)])
 
 
 def _windows(t) -> Checks:

@@ -10,7 +10,7 @@ from lungnb import published
 from lungnb.book import Report, comparison
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, record, side_by_side
 from lungnb.core import UserError
-from lungnb.published.audit import PAPERS
+from lungnb.published import PAPERS
 
 SIMULATED = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="4567")
 ROWS = ["60-40 4-class | CNN", "a row of ours"]

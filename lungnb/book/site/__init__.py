@@ -26,7 +26,7 @@ from lungnb.book.report import label as title
 from lungnb.book.site.chapter import Chapter, label, write_chapter
 from lungnb.book.site.conf import SETTINGS, plain
 from lungnb.core import UserError, disk_errors
-from lungnb.published.audit import PAPERS, audit
+from lungnb.published import PAPERS, audit
 
 GUIDES = ("index.md", "reading.md", "teaching.md", "audits.md", "leaderboard.md", "library.rst")
 
@@ -127,7 +127,7 @@ def _cell(text: str, below: str = "") -> str:
 def _audits(checks: pd.DataFrame) -> pd.DataFrame:
     """What does not add up stands first."""
     words = checks["agrees"].map({True: "adds up", False: "does not add up"}).fillna("no verdict")
-    shown = checks[["paper", "claim", "published", "recomputed", "comment"]].assign(verdict=words)
+    shown = checks[["paper", "kind", "claim", "published", "recomputed", "comment"]].assign(verdict=words)
     return shown.map(lambda value: html.escape(number(value))).iloc[(words != "does not add up").argsort(kind="stable")]
 
 
