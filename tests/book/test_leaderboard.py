@@ -45,7 +45,7 @@ def test_without_any_report_every_published_number_is_there_once(tmp_path):
     assert list(numbers["paper"].unique()) == PAPERS
     for paper in PAPERS:
         ours = numbers[numbers["paper"] == paper].reset_index(drop=True)
-        known = published.load(paper).query("source == 'paper'")
+        known = published.load(paper).query("source == 'paper'").reset_index(drop=True)
         order = ours.set_index(["artefact", "row", "metric"])["value"].loc[
             [*zip(known.artefact, known.row, known.metric, strict=True)]
         ]
