@@ -62,7 +62,7 @@ class LungMel(ModelMixin, ConfigMixin):
         """Set `mean` and `std`, pooled over all cells, from an iterable of batches of log-mels."""
         n, total, square = 0, 0.0, 0.0
         for log_mel in batches:
-            values = log_mel.double()
+            values = log_mel.cpu().double()  # not every device has float64
             n, total, square = n + values.numel(), total + values.sum(), square + values.square().sum()
         mean = total / n
         self.mean.copy_(mean)
