@@ -19,6 +19,8 @@ import librosa
 import numpy as np
 import scipy.fft
 import torch
+from lungnb.papers.convlstm_maps import SAMPLE_RATE, clips_of, compute_maps
+from lungnb.papers.convlstm_model import INPUTS, ConvLSTM
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -27,8 +29,6 @@ from lungnb.data.audio import audio_bank
 from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.papers.convlstm import MODELS
-from lungnb.papers.convlstm_maps import SAMPLE_RATE, clips_of, compute_maps
-from lungnb.papers.convlstm_model import INPUTS, ConvLSTM
 from lungnb.training.experiment import device_name
 
 BATCH, SUBSET = 64, 400

@@ -17,6 +17,7 @@ os.environ.setdefault("LUNGNB_PROGRESS", os.devnull)  # no progress bars between
 import librosa
 import numpy as np
 import torch
+from lungnb.papers.pediatric_crops import SAMPLE_RATE, compute_images, cropped
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,6 @@ from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import CROP_S, SITES
 from lungnb.papers.pediatric import PediatricRun
-from lungnb.papers.pediatric_crops import SAMPLE_RATE, compute_images, cropped
 from lungnb.training.experiment import device_name, run_all
 
 SIZE = PEDIATRIC["smoke"]["cohorts"]

@@ -19,18 +19,18 @@ os.environ.setdefault("LUNGNB_PROGRESS", os.devnull)  # no progress bars between
 import cv2
 import numpy as np
 import torch
+from lungnb.data.clips import cut, plan_clips
+from lungnb.papers.respirenet_model import BACKBONES
 from reference_loader import ReferenceLoader
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from lungnb.data.audio import audio_bank
-from lungnb.data.clips import cut, plan_clips
 from lungnb.data.icbhi import read_icbhi
 from lungnb.features import MelImage
 from lungnb.features.augment import augment
 from lungnb.papers.respirenet import RespireNetRun, TrainingClips, fit_stage
-from lungnb.papers.respirenet_model import BACKBONES
 from lungnb.simulate import simulate_icbhi
 from lungnb.training import make_accelerator
 from lungnb.training.experiment import device_name

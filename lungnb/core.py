@@ -1,20 +1,47 @@
-"""What every room stands on: the one error a user reads, the cache folder, atomic writes, provenance."""
+"""What every room stands on: the one error a user reads, the cache of arrays, atomic writes, provenance."""
 
+import ast
 import errno
+import functools
+import hashlib
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import platformdirs
+from filelock import FileLock
+
+_PACKAGE = Path(__file__).parent
+#: Packages whose versions may change a number: name in an import -> name of the distribution.
+_NUMERICAL = {"sklearn": "scikit-learn"} | {
+    name: name
+    for name in [
+        "accelerate",
+        "diffusers",
+        "librosa",
+        "numpy",
+        "scipy",
+        "soundfile",
+        "soxr",
+        "torch",
+        "torchaudio",
+        "torchvision",
+        "transformers",
+    ]
+}
+#: Calls that only tell something, such as `logger.info(...)`.
+_TELLS = ("print", "debug", "info", "warning", "warn", "error", "exception", "critical")
 
 
 class UserError(ValueError):
@@ -75,6 +102,71 @@ def atomic_file(target: Path) -> Iterator[Path]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def cached_arrays(
+    place: str, key: Any, code: Sequence[str], compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays that `compute` makes, from the cache if they were made before; memory-mapped, changes stay in memory.
+
+    place: where in the cache, as "features/icbhi". key: all that decides the arrays but the code, in plain values and arrays
+    (as JSON holds them). code: the modules that compute them (see `code_version`). Processes that ask at the same time
+    compute once; one that is killed leaves nothing half.
+    """
+    content = json.dumps([key, code_version(*code)], sort_keys=True, default=lambda array: array.tolist())
+    folder = cache_dir() / f"{place}-{hashlib.blake2b(content.encode(), digest_size=8).hexdigest()}"
+    if not folder.exists():
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_name(f".{folder.name}.lock")).acquire()
+        with lock:
+            if not folder.exists():
+                arrays = compute()
+                with atomic_folder(folder) as temporary:
+                    for name, array in arrays.items():
+                        np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+    return {file.stem: np.load(file, mmap_mode="c") for file in folder.glob("*.npy")}
+
+
+@functools.cache
+def code_version(*modules: str) -> str:
+    """A hash of the code of `modules` and of all they import from lungnb, and of the versions of the packages they compute with.
+
+    Blind to layout, comments, docstrings and the words of errors and log messages. What is imported by its name in a string
+    (readers and simulators) does not count: what they make is in the fingerprint of a corpus. Read once a process.
+    """
+    code: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    left = list(modules)
+    while left:
+        package, *parts = (name := left.pop()).split(".")
+        if package in _NUMERICAL:  # without "+cpu": the device is no part of a key, either
+            versions[package] = metadata.version(_NUMERICAL[package]).partition("+")[0]
+        path = _PACKAGE.joinpath(*parts)
+        source = next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+        if name in code or package != "lungnb" or not parts or source is None:
+            continue
+        tree = ast.parse(source.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+        code[name] = ast.unparse(_WithoutWords().visit(tree))
+    return hashlib.blake2b(json.dumps([code, versions], sort_keys=True).encode(), digest_size=5).hexdigest()
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Empties what is only read by people: docstrings, what is raised, what is printed or logged."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        value = node.value
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        tells = isinstance(value, ast.Call) and (ast.unparse(value.func).rpartition(".")[2] in _TELLS)
+        return ast.Pass() if is_text or tells else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
 
 def repository(start: Path) -> Path | None:

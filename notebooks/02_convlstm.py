@@ -57,29 +57,30 @@ import torch
 from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
-from lungnb import published
-
+from lungnb import configs, published
 from lungnb.book import plots
-from lungnb.published import disagreements
-from lungnb.data.audio import audio_bank
-from lungnb.data.load import load_corpus
-from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
-from lungnb.features import StackedMaps, decibels
-from lungnb.metrics.classification import biocas_scores, score_rows
-from lungnb.papers.convlstm_model import INPUTS, Convolutions, ConvLSTM, Metadata
-from lungnb.configs import CONVLSTM, CONVLSTM_SETTINGS
 from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb.classification import Classification
+from lungnb.classification.dataset import metadata_of
+from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
+from lungnb.data.load import load_corpus
+from lungnb.data.splits import make_split
+from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
+from lungnb.features import decibels
+from lungnb.metrics.classification import biocas_scores, score_rows
+from lungnb.papers.convlstm import INPUTS, MODELS, Convolutions, ConvLSTM, Metadata, StackedMaps
+from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
-from lungnb.papers.convlstm import MODELS, PROBABILITIES, ConvLSTMRun, inputs_of, predict, subsets_of
-from lungnb.papers.convlstm_maps import clips_of, metadata_of
+
+PROBABILITIES = [f"p{k}" for k in range(len(LABELS))]
 
 # %%
-size = CONVLSTM[profile]
+size = configs.load("convlstm", profile)
 seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
 corpus = load_corpus("sprsound", data, n_patients=size["run"].get("n_patients", 40))
 report = Report("02_convlstm", profile=profile, out=out, corpus=corpus)
 events = corpus.events
-lengths = ", ".join(f"{model} {epochs or fields['epochs']}" for model, fields in size["paper"].items())
+lengths = ", ".join(f"{model} {epochs or fields['epochs']}" for model, fields in size["models"]["paper"].items())
 Markdown(
     f"**Data of this build:** {corpus.origin_text}, {len(events)} events of {events['patient'].nunique()} patients. "
     f"**Seeds:** {seeds}. **Epochs:** {lengths}."
@@ -128,7 +129,7 @@ report.table("patients", behind, title="how many patients stand behind each clas
 # One event of each class. Look for the lines of continuous sounds and the strokes of crackles before you press play.
 
 # %%
-bank = audio_bank(corpus, 8000)
+audio = load_audio(corpus, 8000)
 seconds = events["end_s"] - events["start_s"]
 middle = (seconds - seconds.groupby(events["label"]).transform("median")).abs()
 examples = events.loc[[middle[events["label"] == name].idxmin() for name in LABELS if (events["label"] == name).any()]]
@@ -136,8 +137,8 @@ examples = events.loc[[middle[events["label"] == name].idxmin() for name in LABE
 
 def sound(event: pd.Series) -> np.ndarray:
     """The samples (T,) of one event, in -1..1."""
-    first, n = (int(x[0]) for x in bank.locate(event.to_frame().T))
-    return np.array(bank.samples[first : first + n]) / 32767
+    first, n = (int(x[0]) for x in audio.locate(event.to_frame().T))
+    return np.array(audio.samples[first : first + n]) / 32767
 
 
 # %%
@@ -167,10 +168,10 @@ for _, event in examples.iterrows():
 # %%
 rows = []
 for form in ("events (leaky)", "patients"):
-    subset, notes = subsets_of(corpus, form)
-    known = set(events.loc[subset == "train", "patient"])
+    part_of = make_split(events, "official", validation=form, held_out=(3, 10), leaky="official").part
+    known = set(events.loc[part_of == "train", "patient"])
     for part in ("validation", "inter", "intra"):
-        here = events[subset == part]
+        here = events[part_of == part]
         known_share = 100 * here["patient"].isin(known).mean()
         rows.append({"70 / 30 by": form, "part": part, "events": len(here), "patients": here["patient"].nunique()})
         rows[-1] |= {
@@ -199,7 +200,8 @@ Code(inspect.getsource(StackedMaps.forward) + "\n\n" + inspect.getsource(decibel
 
 # %%
 event = examples[examples["label"] == "wheeze"].iloc[0] if (examples["label"] == "wheeze").any() else examples.iloc[0]
-clip = torch.from_numpy(clips_of(bank, event.to_frame().T, 3 * 8000)).float() / 32767
+plan = plan_clips(audio, event.to_frame().T, 3, PADDINGS["zero"], long="middle")
+clip = torch.from_numpy(cut(audio.samples, plan)).float() / 32767
 maps = StackedMaps()(clip)[0].numpy()
 fig, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
 for ax, picture, name in zip(axes, maps, ("log-mel (dB)", "MFCC", "LFCC")):
@@ -310,15 +312,16 @@ print(f"{'last step only':15} {sum(p.numel() for p in ConvLSTM('full', readout='
 
 
 # %%
-def choices(model: str, setting: str, seed: int) -> dict:
-    """The fields of one run."""
-    fields = size["run"] | size[setting][model] | CONVLSTM_SETTINGS[setting] | ({"epochs": epochs} if epochs else {})
+def make(model: str, setting: str, seed: int, **changes) -> Classification:
+    """One training."""
+    fields = size["run"] | size["models"][setting][model] | size["settings"][setting]
+    fields |= ({"epochs": epochs} if epochs else {}) | {"model": model, "seed": seed, "device": device} | changes
     if setting == "best" and model in ("ConvLstm", "full"):
-        fields["start"] = ConvLSTMRun(**choices("Upsampling CNN", setting, seed))
-    return fields | {"architecture": model, "seed": seed, "corpus": corpus.fingerprint, "data": data, "device": device}
+        fields["start"] = make("Upsampling CNN", setting, seed)
+    return Classification(corpus=corpus.fingerprint, data=data, **fields)
 
 
-network = ConvLSTMRun(**choices("full", "paper", 0)).network().eval()
+network = ConvLSTM("full", hidden=size["run"].get("hidden", 512)).eval()
 shapes = {}
 for name, module in network.named_modules():
     module.register_forward_hook(
@@ -327,7 +330,7 @@ for name, module in network.named_modules():
         )
     )
 with torch.no_grad():
-    network(torch.from_numpy(maps)[None], metadata_of(event.to_frame().T))
+    network(torch.from_numpy(maps)[None], metadata_of(event.to_frame().T, POSITIONS))
 
 # %%
 linear = {k: v for k, v in network.named_modules() if isinstance(v, nn.Linear)}
@@ -418,15 +421,15 @@ batch = torch.from_numpy(np.stack([maps] * 8)).float() + 5 * torch.randn(
     8, *maps.shape, generator=torch.Generator().manual_seed(0)
 )
 batch = (batch - batch.mean((0, 2, 3), keepdim=True)) / batch.std((0, 2, 3), keepdim=True)
-about = metadata_of(events.iloc[:8])
+metadata = metadata_of(events.iloc[:8], POSITIONS)
 for rate in (1e-3, 1e-4, 1e-5):
     torch.manual_seed(0)
     fresh, seen = ConvLSTM("full"), []
     fresh.before[0].register_forward_hook(lambda _, __, y, seen=seen: seen.append(y.detach()))
     step = torch.optim.Adam(fresh.parameters(), lr=rate)
-    nn.functional.cross_entropy(fresh(batch, about), torch.arange(8) % 7).backward()
+    nn.functional.cross_entropy(fresh(batch, metadata), torch.arange(8) % 7).backward()
     step.step()
-    fresh(batch, about)
+    fresh(batch, metadata)
     flat = 100 * (seen[1].tanh().abs() > 0.99).float().mean().item()
     rows.append({"learning rate": rate, "mean |input| of tanh before": seen[0].abs().mean().item()})
     rows[-1] |= {"after one step": seen[1].abs().mean().item(), "of its outputs beyond 0.99, %": flat}
@@ -442,14 +445,8 @@ report.table(
 
 
 # %%
-def predictions(run: ConvLSTMRun, *parts: str) -> pd.DataFrame:
-    """The run's predictions of these parts."""
-    frame = run.predictions
-    return frame[frame["subset"].isin(parts)]
-
-
 SUBSETS = {"combined": ("inter", "intra"), "inter": ("inter",), "intra": ("intra",)}
-paper = {model: [ConvLSTMRun(**choices(model, "paper", s)) for s in seeds] for model in MODELS}
+paper = {model: [make(model, "paper", s) for s in seeds] for model in MODELS}
 run_all([r for group in paper.values() for r in group], cluster or None)
 paper_runs = [r for group in paper.values() for r in group]
 
@@ -457,7 +454,7 @@ paper_runs = [r for group in paper.values() for r in group]
 # %%
 def rows_of(groups: dict, subset: str, *parts: str) -> pd.DataFrame:
     """Rows of a comparison for each group of runs, on one subset."""
-    rows = [score_rows(row, [predictions(r, *parts) for r in group], biocas_scores, 1) for row, group in groups.items()]
+    rows = [score_rows(row, [r.tested(*parts) for r in group], biocas_scores, 1) for row, group in groups.items()]
     return pd.concat(rows).assign(subset=subset)
 
 
@@ -519,7 +516,7 @@ report.table(
 # ### Which sounds are heard?
 
 # %%
-one = predictions(paper["full"][0], "inter", "intra")
+one = paper["full"][0].tested()
 matrix = pd.crosstab(one["label"], one["predicted"]).reindex(index=range(7), columns=range(7), fill_value=0)
 share = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
 fig, ax = plt.subplots(figsize=(6.5, 5), layout="constrained")
@@ -541,7 +538,7 @@ report.figure(
 tested = events[events["split"] != "train"]
 rows = []
 for model in MODELS:
-    each = pd.concat([predictions(r, "inter", "intra") for r in paper[model]])
+    each = pd.concat([r.tested() for r in paper[model]])
     for k, name in enumerate(LABELS):
         here, own = tested[tested["label"] == name], each[each["label"] == k]
         row = f"{name}: {len(here)} events of {here['patient'].nunique()} patients"
@@ -569,7 +566,7 @@ report.table(
 # %%
 from sklearn.ensemble import RandomForestClassifier
 
-tags = pd.DataFrame(metadata_of(events).numpy(), columns=["age", "sex", "position"], index=events.index)
+tags = pd.DataFrame(metadata_of(events, POSITIONS).numpy(), columns=["age", "sex", "position"], index=events.index)
 exact = tags.assign(age=events["age_years"].astype(float))
 label, fitted_on = events["label"].map(LABELS.index), events["split"] == "train"
 rows, sharing = [], []
@@ -599,15 +596,13 @@ report.table(
 # nothing (all unknown).
 
 # %%
-told = {"real": [r.predictions for r in paper["full"]], "shuffled": [], "zeroed": []}
-for r in paper["full"]:
-    given, network = inputs_of(r, corpus), r.trained()
-    for form in ("shuffled", "zeroed"):
-        told[form].append(predict(network, given, events, metadata_of(events, form, seed=1)))
+changed = {"real": [r.tested() for r in paper["full"]]}
+for form in ("shuffled", "zeroed"):
+    changed[form] = [r.predict(metadata=form) for r in paper["full"]]
 rows = [
-    score_rows(form, [f[f["subset"] == subset] for f in frames], biocas_scores, 1).assign(subset=subset)
+    score_rows(form, [f[f["split"] == subset] for f in frames], biocas_scores, 1).assign(subset=subset)
     for subset in ("inter", "intra")
-    for form, frames in told.items()
+    for form, frames in changed.items()
 ]
 ours = pd.concat(rows).query("metric in ['Se', 'Sp', 'Score']")
 report.table(
@@ -624,7 +619,7 @@ report.table(
 # metadata could tell (the forest above) is little. The embedding of each age, laid out in its two main directions:
 
 # %%
-table = paper["full"][0].trained().metadata.tables[0].weight.detach()[: Metadata.N_AGES]
+table = paper["full"][0].trained().network.metadata.tables[0].weight.detach()[: Metadata.N_AGES]
 seen = sorted(set(tags.loc[fitted_on, "age"]))
 centred = table[seen] - table[seen].mean(0)
 plane = (centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].T).numpy()
@@ -652,18 +647,18 @@ report.figure(
 
 # %%
 pd.Series(
-    CONVLSTM_SETTINGS["best"] | {"start of ConvLstm and full": "convolutions of the trained upsampling CNN"}
+    size["settings"]["best"] | {"start of ConvLstm and full": "convolutions of the trained upsampling CNN"}
 ).to_frame("best")
 
 # %%
-best = {model: [ConvLSTMRun(**choices(model, "best", s)) for s in seeds] for model in MODELS}
+best = {model: [make(model, "best", s) for s in seeds] for model in MODELS}
 run_all([r for group in best.values() for r in group], cluster or None)
 best_runs = [r for group in best.values() for r in group]
 
 
-def ensemble(runs: list[ConvLSTMRun]) -> pd.DataFrame:
+def ensemble(runs: list[Classification]) -> pd.DataFrame:
     """Predictions by the mean probabilities of several runs."""
-    frames = [r.predictions for r in runs]
+    frames = [r.tested() for r in runs]
     mean = np.mean([f[PROBABILITIES].to_numpy() for f in frames], axis=0)
     return frames[0].assign(predicted=mean.argmax(axis=1))
 
@@ -675,7 +670,7 @@ rows = []
 for subset, parts in SUBSETS.items():
     rows.append(rows_of(best, subset, *parts))
     for row, frame in together.items():
-        rows.append(score_rows(row, [frame[frame["subset"].isin(parts)]], biocas_scores, 1).assign(subset=subset))
+        rows.append(score_rows(row, [frame[frame["split"].isin(parts)]], biocas_scores, 1).assign(subset=subset))
 ours = pd.concat(rows).query("metric in ['Se', 'Sp', 'Score']")
 report.table(
     "best",
@@ -711,15 +706,13 @@ print("recorded, real data: Score of best minus that of paper:", gain.round(3).t
 changes = {
     "as paper": {},
     "normalised by row": {"normalisation": "row"},
-    "padded by repetition": {"padding": "repeat"},
-    "weights: inverse square root": {"class_weights": "inverse square root"},
-    "no weights": {"class_weights": "none"},
+    "padded by repetition": {"padding": "repeat", "test_padding": "repeat"},
+    "weights: inverse square root": {"loss_weights": "inverse square root"},
+    "no weights": {"loss_weights": "none"},
     "three epochs only": {"epochs": 3},
     "epoch chosen on events (leaky)": {"validation": "events (leaky)"},
 }
-varied = {
-    row: [ConvLSTMRun(**choices("CNN", "paper", s) | change) for s in seeds[:2]] for row, change in changes.items()
-}
+varied = {row: [make("CNN", "paper", s, **change) for s in seeds[:2]] for row, change in changes.items()}
 run_all([r for group in varied.values() for r in group], cluster or None)
 
 # %%
@@ -750,7 +743,7 @@ if len(kept):
 # The most confident mistakes of the full model on children it has never met. Listen: would you have known?
 
 # %%
-worst = predictions(best["full"][0], "inter").assign(p=lambda f: f[PROBABILITIES].max(axis=1))
+worst = best["full"][0].tested("inter").assign(p=lambda f: f[PROBABILITIES].max(axis=1))
 worst = (
     worst[worst["label"] != worst["predicted"]]
     .sort_values("p", ascending=False)
@@ -812,7 +805,7 @@ print(torch.equal(row_major[0, 1], array[0, :, 0, 1]), torch.equal(time_major[0,
 # inter than one might fear, or larger?
 
 # %% tags=["solution"]
-frame = predictions(best["full"][0], "inter")
+frame = best["full"][0].tested("inter")
 for unit, drawn in (("children", frame["patient"]), ("events", np.arange(len(frame)))):
     rows = score_rows(unit, [frame.assign(patient=drawn)], biocas_scores, 1).set_index("metric")
     low, high = rows.loc["Score", ["low", "high"]]
@@ -826,7 +819,7 @@ for unit, drawn in (("children", frame["patient"]), ("events", np.arange(len(fra
 stranger = events.iloc[[0]].assign(position="p7", age_years=pd.NA)
 print(
     "rows of age and position:",
-    metadata_of(stranger)[0, [0, 2]].tolist(),
+    metadata_of(stranger, POSITIONS)[0, [0, 2]].tolist(),
     "- one past",
     Metadata.N_AGES - 1,
     "and",

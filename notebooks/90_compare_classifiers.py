@@ -48,20 +48,23 @@ import pandas as pd
 from IPython.display import Code, Markdown, display
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lungnb.data.tasks import TASKS, label_maps, parts_of, task_of
-from lungnb.core import UserError
-from lungnb.metrics.classification import METRICS, class_scores, evaluate, paired, table_scores
-from lungnb.classification.harness import harness_of
-from lungnb.classification.networks import FRONT_OF, Classifier
 from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb.classification import LEAKY_RULE, Classification, networks
+from lungnb.classification.comparison import load_comparison
+from lungnb.classification.networks import CLASSIFIERS
+from lungnb.core import UserError
+from lungnb.data.splits import make_split
+from lungnb.data.tasks import label_maps, task_of
+from lungnb.metrics.classification import METRICS, class_scores, evaluate, paired, table_scores
 from lungnb.training.experiment import run_all
-from lungnb.classification.compare import CompareRun
+
+TASKS = {name: task_of(name) for name in ("icbhi", "sprsound", "sprsound-common", "sprsound-patients", "cohorts")}
 
 # %%
-harness = harness_of(profile, data, seeds=seeds, epochs=epochs, device=device)
-size, seeds, corpora, group = harness.size, harness.seeds, harness.corpora, harness.group
+compared = load_comparison(profile, data, seeds=seeds, epochs=epochs, device=device)
+size, seeds, corpora, group = compared.size, compared.seeds, compared.corpora, compared.group
 report = Report("90_compare_classifiers", profile=profile, out=out, corpus=corpora["icbhi"])
-Markdown(f"**Data of this build:** {harness.data}. **Seeds:** {seeds}.")
+Markdown(f"**Data of this build:** {compared.data}. **Seeds:** {seeds}.")
 
 # %% [markdown]
 # ## 1. What is asked
@@ -70,7 +73,7 @@ Markdown(f"**Data of this build:** {harness.data}. **Seeds:** {seeds}.")
 # *label map* down. ICBHI's annotators had four words, SPRSound's seven; `sprsound-common` says SPRSound in ICBHI's words.
 
 # %%
-maps = label_maps().fillna({"class": "left out"})
+maps = label_maps(list(TASKS)).fillna({"class": "left out"})
 wide = maps.pivot(index="label", columns="task", values="class").fillna("").reset_index()
 report.table(
     "label-maps",
@@ -93,18 +96,19 @@ except UserError as error:
 # **Who is trained on.** Five folds by *patient*, labels spread evenly: one is tested, one selects the epoch, three are trained on. All models get the same three parts.
 
 # %%
-Code(inspect.getsource(parts_of), language="python")
+Code(inspect.getsource(make_split), language="python")
 
 # %%
-views = {name: harness.view(name) for name in TASKS}
+views = {name: compared.view(name) for name in TASKS}
+splits = {name: compared.experiment(name, "boosting").parts(views[name]) for name in TASKS}
 rows = []
 for name, task in TASKS.items():
     events = views[name].events
-    part, _ = parts_of(task, views[name])
+    part = splits[name].part
     for which, here in events.groupby(part):
         rows.append({"task": name, "part": which, "patients": here["patient"].nunique(), "sounds": len(here)})
         rows[-1]["abnormal sounds, %"] = 100 * (here["label"] != task.classes[0]).mean()
-whole = harness.together("icbhi", "sprsound", "multisite")
+whole = compared.joined("icbhi", "sprsound", "multisite")
 report.table(
     "parts",
     pd.DataFrame(rows),
@@ -114,8 +118,8 @@ report.table(
 )
 
 # %% tags=["nbval-check-output"]
-for name, task in TASKS.items():
-    part, notes = parts_of(task, views[name])
+for name in TASKS:
+    part = splits[name].part
     print(f"{name:18} patients of two parts:", int((part.groupby(views[name].events["patient"]).nunique() > 1).sum()))
 
 # %% [markdown]
@@ -126,11 +130,11 @@ for name, task in TASKS.items():
 # paper's full recipe; it is the price of a comparison. The tricks come one by one in section 6.
 
 # %% tags=["nbval-check-output"]
-for front in dict.fromkeys(FRONT_OF.values()):
-    print(f"{front:8}", ", ".join(model for model, f in FRONT_OF.items() if f == front))
+for front in dict.fromkeys(entry.front_end for entry in CLASSIFIERS.values()):
+    print(f"{front:10}", ", ".join(model for model, entry in CLASSIFIERS.items() if entry.front_end == front))
 
 # %%
-Code(inspect.getsource(Classifier.forward), language="python")
+Code(inspect.getsource(networks.Classifier.forward), language="python")
 
 # %% [markdown]
 # **The scores**, the same for all. *Se* and *Sp* as in the challenges (a crackle called a wheeze is a miss), *AS* and *HS* their arithmetic and harmonic mean, *Score* the mean of these two;
@@ -145,9 +149,9 @@ Code(inspect.getsource(class_scores), language="python")
 
 
 # %%
-def scored(row: str, runs: list[CompareRun], tested: str = "", rule: str = "validation") -> pd.DataFrame:
+def scored(row: str, runs: list[Classification], tested: str = "", rule: str = "validation") -> pd.DataFrame:
     """The scores of one model, with intervals over patients."""
-    return evaluate([r.tested(tested, rule) for r in runs]).assign(row=row)
+    return evaluate([r.tested(task=tested, rule=rule) for r in runs]).assign(row=row)
 
 
 nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
@@ -156,8 +160,8 @@ nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
 # %%
 to_sprsound = {"transfer": {"sprsound-common": corpora["sprsound"].fingerprint}}
 grid = {
-    "icbhi": {m: group("icbhi", m, **to_sprsound) for m in FRONT_OF if m != "MPA"},
-    "sprsound": {m: group("sprsound", m) for m in FRONT_OF if m != "MPA"},
+    "icbhi": {m: group("icbhi", m, **to_sprsound) for m in CLASSIFIERS if m != "MPA"},
+    "sprsound": {m: group("sprsound", m) for m in CLASSIFIERS if m != "MPA"},
     "sprsound-patients": {m: group("sprsound-patients", m) for m in size["of patients"]},
     "cohorts": {m: group("cohorts", m) for m in size["of patients"]},
 }
@@ -213,7 +217,7 @@ report.table(
     "paired",
     tidy,
     title="each against the small CNN, on the same patients",
-    corpus=harness.together("icbhi", "sprsound"),
+    corpus=compared.joined("icbhi", "sprsound"),
     runs=used,
     note=note,
 )
@@ -239,8 +243,8 @@ for model, runs in grid["icbhi"].items():
             "multiply-adds (million)": facts["multiply_adds"].iloc[0],
         }
     )
-    rows[-1] |= {"training (s)": facts["training_seconds"].mean(), "clips a second": facts["clips_per_second"].mean()}
-    rows[-1]["AS"] = np.mean([r.result()["scores"]["AS"] for r in runs])
+    rows[-1] |= {"training (s)": facts["training_seconds"].mean(), "clips a second": facts["samples_per_second"].mean()}
+    rows[-1]["AS"] = np.mean([r.result()["scores"]["test"]["AS"] for r in runs])
 costs = pd.DataFrame(rows)
 costs["multiply-adds (million)"] = costs["multiply-adds (million)"].astype(float) / 1e6
 costs["parameters"] = costs["parameters"].astype("Int64")
@@ -249,7 +253,7 @@ report.table(
     costs,
     title="parameters, multiply-adds, seconds",
     runs=sum(grid["icbhi"].values(), []),
-    note="seconds of one thread beside another; clips with their front end",
+    note="seconds of one thread beside another; clips without their front end, which is computed once",
 )
 
 # %%
@@ -284,9 +288,9 @@ dealt = {m: group("icbhi", m, split="events (leaky)") for m in size["leaky"]}
 run_all(sum(dealt.values(), []), cluster or None)
 ways = {
     "honest": (grid["icbhi"], "validation"),
-    "leaky selection": (grid["icbhi"], "test (leaky)"),
+    "leaky selection": (grid["icbhi"], LEAKY_RULE),
     "leaky split": (dealt, "validation"),
-    "both": (dealt, "test (leaky)"),
+    "both": (dealt, LEAKY_RULE),
 }
 rows = []
 for model in dealt:
@@ -336,7 +340,7 @@ asked = {
 }
 
 
-def of(task: str, model: str, choices: dict) -> list[CompareRun]:
+def of(task: str, model: str, choices: dict) -> list[Classification]:
     """The runs of the grid where it has them."""
     return grid[task][model] if not choices else group(task, model, **choices)
 
@@ -354,7 +358,7 @@ for (trick, task), (without, with_it) in pairs.items():
 gains = pd.concat(rows)
 used = [r for pair in pairs.values() for runs in pair for r in runs]
 tidy = comparison(nothing, gains, recorded("compare_classifiers-tricks"))
-both = harness.together(*dict.fromkeys(TASKS[task].corpus for _, task in pairs))
+both = compared.joined(*dict.fromkeys(TASKS[task].corpus for _, task in pairs))
 note = "gain in AS on the same patients, 95 % intervals; empty: cannot be asked there"
 report.table("tricks", tidy, title="each paper's trick on the others' data", corpus=both, runs=used, note=note)
 
@@ -379,7 +383,7 @@ report.figure("gains", fig, title="the same, drawn", corpus=both, runs=used, not
 
 # %%
 to_icbhi = {"transfer": {"icbhi": corpora["icbhi"].fingerprint}}
-common = {m: group("sprsound-common", m, **to_icbhi) for m in size["abroad"]}
+common = {m: group("sprsound-common", m, **to_icbhi) for m in size["cross-dataset"]}
 run_all(sum(common.values(), []), cluster or None)
 rows = []
 for model, runs in common.items():
@@ -396,7 +400,7 @@ report.table(
     "abroad",
     tidy,
     title="trained on one data set, tested on another",
-    corpus=harness.together("icbhi", "sprsound"),
+    corpus=compared.joined("icbhi", "sprsound"),
     runs=used,
     note="a -> b: trained on a, tested on b's test patients",
 )
@@ -465,7 +469,7 @@ for name, frame in {"patients": toy, "sounds": toy.assign(patient=[str(k) for k 
 
 # %% tags=["solution"]
 wide = pd.concat([scored(m, dealt[m]).query("metric == 'AS'") for m in dealt]).set_index("row")["ours"]
-honest = pd.Series({m: np.mean([r.result()["scores"]["AS"] for r in grid["icbhi"][m]]) for m in dealt})
+honest = pd.Series({m: np.mean([r.result()["scores"]["test"]["AS"] for r in grid["icbhi"][m]]) for m in dealt})
 print((wide - honest).sort_values(ascending=False).round(3).to_dict())
 
 # %% [markdown]

@@ -51,9 +51,10 @@ import torch
 from IPython.display import Code, Markdown, display
 from scipy.stats import entropy
 
-from lungnb.data.audio import audio_bank
+from lungnb import configs
+from lungnb.data.audio import load_audio
 from lungnb.data.corpus import read_truth
-from lungnb.data.tasks import parts_of
+from lungnb.data.tasks import task_of
 from lungnb.metrics.attribution import (
     METHODS,
     UNCERTAINTIES,
@@ -84,59 +85,60 @@ from lungnb.metrics.localisation import (
     rank_correlation,
 )
 from lungnb.core import UserError
-from lungnb.classification.harness import harness_of
-from lungnb.classification.networks import FRONT_OF
-from lungnb.configs import EXPLAIN
+from lungnb.classification.comparison import load_comparison
+from lungnb.classification.dataset import AUDIO, Clips, features_of, front_end, metadata_of, plan
+from lungnb.classification.networks import CLASSIFIERS
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
-from lungnb.classification.compare import data_of
-from lungnb.classification.compare_inputs import BANK, about_of, maps_of, plan_task
 
 # %%
-size = EXPLAIN[profile]
-harness = harness_of(profile, seeds=seeds, epochs=epochs, device=device)
-corpus = harness.view("icbhi")
+size = configs.load("explanations", profile)
+compared = load_comparison(profile, seeds=seeds, epochs=epochs, device=device)
+corpus = compared.view("icbhi")
 truth = read_truth(corpus.audio_root)
 report = Report("92_explanations", profile=profile, out=out, corpus=corpus)
-Markdown(f"**Data of sections 1 to 8:** {harness.data}, whatever `data` is. **Seed:** {harness.seeds[0]}.")
+Markdown(f"**Data of sections 1 to 8:** {compared.data}, whatever `data` is. **Seed:** {compared.seeds[0]}.")
 
 
 # %%
-def runs_of(harness) -> dict:
+def runs_of(compared) -> dict:
     """One run a model on ICBHI, in the words of notebook 90."""
-    both = {"transfer": {"sprsound-common": harness.corpora["sprsound"].fingerprint}}
-    return {model: harness.run("icbhi", model, **both) for model in size["models"]}
+    both = {"transfer": {"sprsound-common": compared.corpora["sprsound"].fingerprint}}
+    return {model: compared.experiment("icbhi", model, **both) for model in size["models"]}
 
 
-def examples_of(run, data, sounds, truth) -> Examples:
+def examples_of(run, sounds, truth) -> Examples:
     """The first clip of each of `sounds` (rows of events) as `run` is given it, with its true places."""
-    front, task = FRONT_OF[run.model], data.task
-    audio = audio_bank(data.corpus, *BANK[front])
-    plan = plan_task(audio, sounds, task.classes, run.clip_s)
-    features = maps_of(data.corpus, plan, front, tuple(run.pooling))
-    first = np.unique(plan.event, return_index=True)[1]
+    name, task, corpus = CLASSIFIERS[run.model].front_end, task_of(run.task), run.view()
+    rate, *filters, _ = AUDIO[name]
+    audio = load_audio(corpus, rate, *filters)
+    planned = plan(audio, sounds, Clips(run.clip_s), task.classes, training=False)
+    choices = (run.size, tuple(run.pooling))
+    features = features_of(corpus, audio, planned, name, front_end(name, rate, *choices), choices)
+    first = np.unique(planned.event, return_index=True)[1]
     begin, boxes = audio.locate(sounds)[0], []
     for i, k in enumerate(first if truth is not None else ()):
-        segments = [((start - begin[i]) / audio.sample_rate, n / audio.sample_rate) for start, n, _ in plan.segments[k]]
+        segments = [((start - begin[i]) / rate, n / rate) for start, n, _ in planned.segments[k]]
         boxes.append(clip_boxes(sounds.iloc[i], segments, truth))
     label = torch.tensor(sounds["label"].map(task.classes.index).to_numpy(int))
-    axes = feature_axes(front, *features.shape[2:], run.pooling)
-    return Examples(features[first], about_of(task, sounds, data.sites), label, *axes, run.clip_s, boxes)
+    axes = feature_axes(name, *features.shape[2:], run.pooling)
+    metadata = metadata_of(sounds, run.positions(corpus), task.age_step)
+    return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
 
 
-def test_events(run, data) -> pd.DataFrame:
+def test_events(run) -> pd.DataFrame:
     """The events of the run's test patients."""
-    part, _ = parts_of(data.task, data.corpus, run.fold, run.split)
-    return data.corpus.events[part == "test"]
+    corpus = run.view()
+    return corpus.events[run.parts(corpus).part == "test"]
 
 
 def look(run, truth, sounds=None) -> SimpleNamespace:
     """A finished run with its data, its network, and its clips of the sounds that are looked at."""
-    data, network = data_of(run), run.trained()
+    dataset = run.dataset()
     if sounds is None:
-        sounds = choose_events(test_events(run, data), truth, size["sounds"], ["crackle", "wheeze"])
-    clips = examples_of(run, data, sounds, truth)
-    return SimpleNamespace(run=run, data=data, network=network, sounds=sounds, clips=clips)
+        sounds = choose_events(test_events(run), truth, size["sounds"], ["crackle", "wheeze"])
+    clips = examples_of(run, sounds, truth)
+    return SimpleNamespace(run=run, dataset=dataset, network=run.trained(dataset), sounds=sounds, clips=clips)
 
 
 def maps_for(e, method, stage=-1, network=None) -> tuple[np.ndarray, tuple[int, int]]:
@@ -145,7 +147,7 @@ def maps_for(e, method, stage=-1, network=None) -> tuple[np.ndarray, tuple[int, 
     return attribution_maps(network or e.network, clips.features, clips.metadata, clips.label, method, stage)
 
 
-runs, sites = runs_of(harness), harness.run("cohorts", "MPA")
+runs, sites = runs_of(compared), compared.experiment("cohorts", "MPA")
 run_all([*runs.values(), sites], cluster or None)
 heard = {model: look(run, truth) for model, run in runs.items()}
 
@@ -170,7 +172,7 @@ rows = []
 for model, ear in heard.items():
     (maps, detail), picture = maps_for(ear, "Grad-CAM"), ear.clips.features.shape
     covers = f"{np.ptp(ear.clips.hertz) / detail[0]:.0f} Hz x {ear.clips.clip_s / detail[1]:.2f} s"
-    rows.append({"model": model, "front end": FRONT_OF[model], "picture": f"{picture[2]} x {picture[3]}"})
+    rows.append({"model": model, "front end": CLASSIFIERS[model].front_end, "picture": f"{picture[2]} x {picture[3]}"})
     rows[-1] |= {"last layer": f"{detail[0]} x {detail[1]}", "a pixel covers about": covers}
 report.table(
     "pictures",
@@ -557,11 +559,10 @@ for name, p in {"sure, but torn": torn, "dull": dull}.items():
 # %%
 def passes_of(e, n, seed=0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The test units of a model's run, and their probabilities without and with dropout."""
-    given = e.data.inputs[e.run.task]
-    samples = given.samples("test")
-    unit = given.unit[samples.numpy()]
-    p = mc_dropout(e.network, given.batch(samples), given.about[samples], unit, n, seed)
-    return given.units.loc[np.unique(unit)], *p
+    samples = e.dataset.samples("test")
+    unit = e.dataset.unit[samples.numpy()]
+    p = mc_dropout(e.network, e.dataset.batch(samples), e.dataset.metadata[samples], unit, n, seed)
+    return e.dataset.units.loc[np.unique(unit)], *p
 
 
 def uncertainty_of(e) -> pd.DataFrame:
@@ -631,11 +632,9 @@ print(f"dropout's own part beats the free one in {int((gain > 0).sum())} of {len
 # its floor is high accordingly. Its doubts are about patients.
 
 # %%
-where = read_truth(harness.corpora["multisite"].audio_root)
-everyone = choose_events(test_events(sites, data_of(sites)), None, 10**6, ["abnormal"]).sort_values(
-    ["patient", "position"]
-)
-n_sites = len(data_of(sites).sites)
+where = read_truth(compared.corpora["multisite"].audio_root)
+everyone = choose_events(test_events(sites), None, 10**6, ["abnormal"]).sort_values(["patient", "position"])
+n_sites = len(sites.positions(sites.view()))
 whole = everyone[everyone.groupby("patient")["position"].transform("nunique") == n_sites]
 mpa = look(sites, where, whole.drop_duplicates(["patient", "position"]))
 mpa.clips, people = mpa.clips.stacked(n_sites), mpa.sounds["patient"].to_numpy(str)[::n_sites]
@@ -653,7 +652,7 @@ report.table(
     "all-sites",
     comparison(nothing, pd.concat(rows)),
     title="MPA, one map for eight sites",
-    corpus=mpa.data.corpus,
+    corpus=sites.view(),
     runs=[sites],
     note=f"{len(people)} ill test patients with all {n_sites} sites; floor of deletion: random order",
 )
@@ -676,7 +675,7 @@ if data == "simulated":
         )
     )
 else:
-    clinic = harness_of(profile, data, seeds=seeds, epochs=epochs, device=device, names=("icbhi", "sprsound"))
+    clinic = load_comparison(profile, data, seeds=seeds, epochs=epochs, device=device, names=("icbhi", "sprsound"))
     real_runs = runs_of(clinic)
     run_all(real_runs.values(), cluster or None)
     real = {model: look(run, None) for model, run in real_runs.items()}

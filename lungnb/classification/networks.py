@@ -1,162 +1,199 @@
-"""Every classifier of the book behind one door: maps (B, C, rows, frames) and about (B, 3) -> logits (B, n_classes).
+"""Every classifier of the book behind one door: features (B, C, rows, frames) and metadata (B, 3) -> logits (B, n_classes).
 
-The networks are the papers' own, from their modules; only the last layer is as wide as the task has classes. `about` are
-indices of age, sex and position: the Conv-LSTM's full model embeds them, MPO reads the position, the others look away.
+The networks are the papers' own, from their modules. `metadata` are indices of age, sex and position: the Conv-LSTM's full
+model embeds them, MPO reads the position, the others ignore them. A new classifier is one class and one entry of CLASSIFIERS.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
-from lungnb.classification.baselines import SmallCNN
-from lungnb.features import BlankRegionClipping, MelImage
+from lungnb.features import Standardise
 from lungnb.features.augment import shift_and_mask
-from lungnb.papers.convlstm_model import ConvLSTM
-from lungnb.papers.pediatric_model import SiteCNN
-from lungnb.papers.respirenet_model import Backbone, RespireNet
+from lungnb.papers.convlstm import ConvLSTM, InputName
+from lungnb.papers.pediatric import ByPosition, SiteCNN
+from lungnb.papers.respirenet import Backbone, BlankRegionClipping, MelImage, RespireNet
 
-FrontEnd = Literal["levels", "stacked", "crop"]
-Model = Literal[
-    "boosting", "small CNN", "RespireNet", "CNN", "Upsampling CNN", "ConvLstm", "full", "SiteCNN", "MPO", "MPA"
-]
-#: What each hears: grey levels of a log-mel at 4 kHz (RespireNet), log-mel, MFCC and LFCC at 8 kHz (Conv-LSTM), or the first
-#: 150 rows of an STFT at 22,050 Hz (PneumoNet). The baselines take the first.
-FRONT_OF: dict[str, FrontEnd] = {
-    "boosting": "levels",
-    "small CNN": "levels",
-    "RespireNet": "levels",
-    "CNN": "stacked",
-    "Upsampling CNN": "stacked",
-    "ConvLstm": "stacked",
-    "full": "stacked",
-    "SiteCNN": "crop",
-    "MPO": "crop",
-    "MPA": "crop",
-}
+FrontEndName = Literal["mel image", "stacked", "stft", "mel", "mfcc"]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a network must know before it is built, and the choices of its paper that a CPU cannot afford."""
+    """What a network must know before it is built: shapes of the features, and the choices of its paper.
+
+    n_masks: of the channels, the last ones that say which sites were recorded.
+    """
 
     n_classes: int
-    n_sites: int
+    n_channels: int = 1
+    n_masks: int = 0
+    n_rows: int = 64
+    n_positions: int = 4
+    normalisation: str | tuple[float, float] = "row"
     backbone: Backbone = "resnet34"
     zoom: int = 3
     clipping: BlankRegionClipping = "none"
+    size: InputName = "A"
+    readout: Literal["all", "last"] = "all"
     hidden: int = 512
     dropout: float = 0.2
 
 
 class Classifier(nn.Module):
-    """A network and the scale of its maps: rows minus their mean over their sd, of the maps trained on."""
+    """A network behind the scale of its features. Channels past `n_features`, which tell what is missing, are not scaled."""
 
-    def __init__(self, network: nn.Module, n_channels: int, n_rows: int):
+    def __init__(self, network: nn.Module, scale: Standardise, n_features: int):
         super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.zeros(1, n_channels, n_rows, 1))
-        self.register_buffer("sd", torch.ones(1, n_channels, n_rows, 1))
+        self.network, self.scale, self.n_features = network, scale, n_features
         self.to(memory_format=torch.channels_last)  # convolutions and pooling are 1.3 to 3 times faster so
 
-    @torch.no_grad()
     def fit_statistics(self, batches) -> None:
-        """Set the scale from batches of maps, each (B, C, rows, frames)."""
-        n, total, square = 0, 0.0, 0.0
-        for maps in batches:
-            x = maps.double()
-            n += x[:, 0, 0].numel()
-            total, square = total + x.sum((0, 3)), square + x.square().sum((0, 3))
-        mean = total / n
-        self.mean.copy_(mean[None, :, :, None])
-        self.sd.copy_((square / n - mean.square()).clamp(min=1e-6).sqrt()[None, :, :, None])
+        """Set the scale from batches of training features, each (B, C, rows, frames)."""
+        self.scale.fit_statistics(batches)
 
-    def forward(
-        self, maps: torch.Tensor, about: torch.Tensor, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
-        """generator: rolled and masked maps by its draws, for training."""
-        maps = (maps.float() - self.mean) / self.sd
+    def image(self, features: torch.Tensor) -> torch.Tensor:
+        """What the paper's network is given (B, C, rows, frames): scaled features."""
+        scaled = self.scale(features[:, : self.n_features].float())
+        return torch.cat([scaled, features[:, self.n_features :].float()], dim=1)
+
+    def forward(self, features: torch.Tensor, metadata: torch.Tensor, generator: torch.Generator | None = None):
+        """generator: for training, images rolled and masked by its draws."""
+        image = self.image(features)
         if generator is not None:
-            maps = shift_and_mask(maps, generator)
-        return self.network(maps.contiguous(memory_format=torch.channels_last), about)
+            image = shift_and_mask(image, generator)
+        return self.network(image.contiguous(memory_format=torch.channels_last), metadata)
 
 
-class Painted(nn.Module):
-    """RespireNet behind its own front end: grey levels, painted, clipped and standardised by `MelImage`."""
+class ImageClassifier(nn.Module):
+    """RespireNet behind its own image: 8-bit spectrograms in magma's colours, clipped and standardised by `MelImage`."""
 
     def __init__(self, front: MelImage, network: RespireNet):
         super().__init__()
         self.front, self.network = front, network
 
     def fit_statistics(self, batches) -> None:
-        """Set the mean and sd of the colours from batches of levels, each (B, 1, rows, frames)."""
-        self.front.fit_statistics(levels[:, 0] for levels in batches)
+        """Set the mean and sd of the colours from batches of 8-bit spectrograms, each (B, 1, rows, frames)."""
+        self.front.fit_statistics(features[:, 0] for features in batches)
 
-    def forward(
-        self, maps: torch.Tensor, about: torch.Tensor, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
+    def image(self, features: torch.Tensor) -> torch.Tensor:
+        """What the ResNet is given (B, 3, H, W)."""
+        return self.front.image(features[:, 0])
+
+    def forward(self, features: torch.Tensor, metadata: torch.Tensor, generator: torch.Generator | None = None):
         if generator is not None:
-            maps = shift_and_mask(maps, generator)  # 0 is silence here
-        return self.network(self.front.image(maps[:, 0]))
+            features = shift_and_mask(features, generator)  # 0 is silence here
+        return self.network(self.image(features))
 
 
-class MapsOnly(nn.Module):
-    """A network that does not ask what else is known of a clip."""
+class FeaturesOnly(nn.Module):
+    """A network that does not use the metadata."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, maps: torch.Tensor, about: torch.Tensor) -> torch.Tensor:
-        return self.network(maps)
+    def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
+        return self.network(image)
 
 
-class ByPosition(nn.Module):
-    """MPO (PneumoNet, section III): one network a position. A clip of an unknown one gets the mean of all."""
+class SmallCNN(nn.Module):
+    """Spectrograms (B, 1, rows, frames) -> logits (B, n_classes), the baseline anyone would try first.
 
-    def __init__(self, networks: list[nn.Module]):
+    Three blocks of convolution, batch norm, ReLU and max pooling by 2, the first 5x5 with a stride of 2, the others 3x3; mean
+    and maximum over the map, because a wheeze is long and a crackle short; dropout, one linear layer. 24,000 parameters.
+    """
+
+    def __init__(self, n_classes: int, channels: tuple[int, int, int] = (16, 32, 64), dropout: float = 0.2):
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        layers, before = [], 1
+        for k, width in enumerate(channels):
+            kernel, stride = (5, 2) if k == 0 else (3, 1)
+            convolution = nn.Conv2d(before, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+            before = width
+        self.convolutions = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before, n_classes))
 
-    def forward(self, maps: torch.Tensor, about: torch.Tensor) -> torch.Tensor:
-        position, parts, places = about[:, 2], [], []
-        for k in position.unique().tolist():
-            at = torch.nonzero(position == k).squeeze(1)
-            asked = self.networks if k >= len(self.networks) else [self.networks[k]]
-            parts.append(torch.stack([network(maps[at]) for network in asked]).mean(0))
-            places.append(at)
-        return torch.cat(parts)[torch.cat(places).argsort()]
-
-
-def build(model: Model, sizes: Sizes, n_channels: int, n_rows: int) -> Classifier | Painted:
-    """The untrained network `model` for maps of `n_channels` and `n_rows`."""
-    if model == "RespireNet":
-        net = RespireNet(sizes.n_classes, sizes.backbone, sizes.dropout)
-        return Painted(MelImage(sizes.clipping, sizes.zoom), net)
-    if FRONT_OF[model] == "stacked":
-        network = _convlstm(model, sizes)
-    elif model == "small CNN":
-        network = MapsOnly(SmallCNN(sizes.n_classes, dropout=sizes.dropout))
-    elif model == "MPO":
-        network = ByPosition([_site_cnn(1, sizes) for _ in range(sizes.n_sites)])
-    else:
-        network = MapsOnly(_site_cnn(n_channels, sizes))
-    return Classifier(network, n_channels, n_rows)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        maps = self.convolutions(image)
+        return self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
 
 
-def _site_cnn(n_sites: int, sizes: Sizes) -> SiteCNN:
-    network = SiteCNN(n_sites, sizes.dropout)
-    network.head = nn.Linear(network.head.in_features, sizes.n_classes)
-    return network
+def statistics(features: torch.Tensor, n_bands: int = 16) -> np.ndarray:
+    """Features (N, C, rows, frames) -> (N, 6 C n_bands) numbers for trees: rows are averaged to bands, and of each band over
+    time taken the mean, sd, three percentiles, and the mean step between frames, which is large where it crackles."""
+    x = nn.functional.adaptive_avg_pool2d(features.float(), (n_bands, features.shape[3]))
+    quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=x.dtype, device=x.device)
+    numbers = [x.mean(3), x.std(3), *x.quantile(quantiles, dim=3), x.diff(dim=3).abs().mean(3)]
+    return torch.stack(numbers, dim=1).flatten(1).cpu().numpy()
 
 
-def _convlstm(model: Model, sizes: Sizes) -> ConvLSTM:
-    network = ConvLSTM(model, hidden=sizes.hidden, dropout=sizes.dropout)
-    if model == "full":
-        network.after[-1] = nn.Linear(network.after[-1].in_features, sizes.n_classes)
-        positions = network.metadata.tables[2]
-        network.metadata.tables[2] = nn.Embedding(sizes.n_sites + 1, positions.embedding_dim)
-    else:
-        network.head = nn.Linear(network.head.in_features, sizes.n_classes)
-    return network
+def boosting(seed: int, n_trees: int = 60) -> HistGradientBoostingClassifier:
+    """Gradient-boosted trees of scikit-learn; each split looks at a random quarter of the numbers."""
+    return HistGradientBoostingClassifier(
+        max_iter=n_trees, max_leaf_nodes=8, max_features=0.25, early_stopping=False, random_state=seed
+    )
+
+
+def _scaled(network: nn.Module, sizes: Sizes) -> Classifier:
+    # One scale for all sites of an MPA, which are the same kind of picture.
+    n_statistics = 3 if isinstance(network, ConvLSTM) else 1
+    return Classifier(
+        network, Standardise(sizes.normalisation, n_statistics, sizes.n_rows), sizes.n_channels - sizes.n_masks
+    )
+
+
+def _respirenet(sizes: Sizes) -> ImageClassifier:
+    front = MelImage(sizes.clipping, sizes.zoom)
+    return ImageClassifier(front, RespireNet(sizes.n_classes, sizes.backbone, sizes.dropout))
+
+
+def _small_cnn(sizes: Sizes) -> Classifier:
+    return _scaled(FeaturesOnly(SmallCNN(sizes.n_classes, dropout=sizes.dropout)), sizes)
+
+
+def _convlstm(architecture: str, sizes: Sizes) -> Classifier:
+    how = {"size": sizes.size, "readout": sizes.readout, "hidden": sizes.hidden, "dropout": sizes.dropout}
+    network = ConvLSTM(architecture, **how, n_classes=sizes.n_classes, n_positions=sizes.n_positions)
+    return _scaled(network, sizes)
+
+
+def _site_cnn(sizes: Sizes) -> Classifier:
+    return _scaled(FeaturesOnly(SiteCNN(sizes.n_channels, sizes.dropout, sizes.n_classes)), sizes)
+
+
+def _by_position(sizes: Sizes) -> Classifier:
+    networks = [SiteCNN(1, sizes.dropout, sizes.n_classes) for _ in range(sizes.n_positions)]
+    return _scaled(ByPosition(networks), sizes)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """front_end: the features a classifier is given. build: its untrained network; None for trees, which have none.
+    all_sites: a sample is a clip of each of the patient's sites, as channels."""
+
+    front_end: FrontEndName
+    build: Callable[[Sizes], Classifier | ImageClassifier] | None
+    all_sites: bool = False
+
+
+#: Front ends: an 8-bit log-mel at 4 kHz (RespireNet; the baselines take it too), log-mel, MFCC and LFCC at 8 kHz (Conv-LSTM),
+#: or the first 150 rows of an STFT at 22,050 Hz (the paediatric paper).
+CLASSIFIERS: dict[str, Entry] = {
+    "boosting": Entry("mel image", None),
+    "small CNN": Entry("mel image", _small_cnn),
+    "RespireNet": Entry("mel image", _respirenet),
+    "CNN": Entry("stacked", partial(_convlstm, "CNN")),
+    "Upsampling CNN": Entry("stacked", partial(_convlstm, "Upsampling CNN")),
+    "ConvLstm": Entry("stacked", partial(_convlstm, "ConvLstm")),
+    "full": Entry("stacked", partial(_convlstm, "full")),
+    "SiteCNN": Entry("stft", _site_cnn),
+    "MPO": Entry("stft", _by_position),
+    "MPA": Entry("stft", _site_cnn, all_sites=True),
+}

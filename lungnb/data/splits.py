@@ -1,98 +1,199 @@
-"""Splits: functions from events to a fold column, and the rule that no patient stands on both sides unless by name.
+"""Splits: who is trained on, who selects the epoch, and who is tested.
 
-A split is *leaky* when a patient has events in train and in test: the test score then also measures how well the patient was
-remembered. Such a split is refused unless the caller names it (`leaky="official"`), and says so in `Split.notes`.
+A *split* puts each event into `train`, `validation` or `test` (for SPRSound's challenge `inter` or `intra`), or nowhere (NA). It
+is *leaky* when a patient has events both in train and in a part that is tested: the score then also measures how well that
+patient was remembered. A leaky split is refused unless the caller names it (`leaky="official"`), and says so in `Split.notes`.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus
+
+#: The parts that are tested, whatever the split calls them.
+TESTED = ("test", "inter", "intra")
+Validation = Literal["patients", "events (leaky)", "none"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """`side` is "train", "test" or NA (left out) for each event; `shared` are the patients with events on both sides."""
+    """part: for each event train, validation, test, inter, intra, or NA (left out). shared: patients trained on and tested."""
 
     name: str
-    side: pd.Series
+    part: pd.Series
     shared: tuple[str, ...]
-
-    @property
-    def notes(self) -> list[str]:
-        if not self.shared:
-            return []
-        one = len(self.shared) == 1
-        who = f"patient {self.shared[0]} stands" if one else f"patients {' and '.join(self.shared)} stand"
-        if len(self.shared) > 4:
-            who = f"{len(self.shared)} patients stand"
-        return [f"leaky split: {who} in train and in test"]
+    notes: list[str]
 
 
-def official(corpus: Corpus, fold: int) -> pd.Series:
-    """The data set's own train and test (ICBHI: 60-40 by recording, so that patients 156 and 218 stand on both sides)."""
-    return corpus.events["split"]
+def official(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """The data set's own parts (ICBHI: 60-40 by recording, so that patients 156 and 218 stand on both sides)."""
+    return events["cohort" if "cohort" in events else "split"]
 
 
-def official_disjoint(corpus: Corpus, fold: int) -> pd.Series:
+def official_disjoint(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
     """The official split without the training events of patients who also stand in its test side."""
-    events = corpus.events
-    tested = set(events.loc[events["split"] == "test", "patient"])
-    return events["split"].mask((events["split"] == "train") & events["patient"].isin(tested))
+    split = official(events, fold, n_folds)
+    tested = set(events.loc[split == "test", "patient"])
+    return split.mask((split == "train") & events["patient"].isin(tested))
 
 
-def respirenet(corpus: Corpus, fold: int) -> pd.Series:
-    """RespireNet's 80-20 split: the patients of `fold` (4 in the released commands) are the test side."""
-    of_event = corpus.events["fold"]
-    unknown = corpus.events.loc[of_event.isna(), "patient"].unique()
-    if of_event.isna().all():
+def respirenet(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """RespireNet's 80-20 split: the patients of `fold` (4 in the released commands) of its fold list are the test side."""
+    without = events.loc[events["fold"].isna(), "patient"].unique()
+    if len(without):
         raise UserError(
-            f"{corpus.audio_root / 'patient_list_foldwise.txt'} is missing (the fold list of the RespireNet repository); get it "
-            "with `lungnb data fetch icbhi` or copy it there."
+            f"patient_list_foldwise.txt is not there or gives no fold to patient {without[0]} ({len(without)} in all); "
+            "add the patient or use the split 'stratified'."
         )
-    if len(unknown):
-        raise UserError(
-            f"{corpus.audio_root / 'patient_list_foldwise.txt'} gives no fold to patient {unknown[0]} "
-            f"({len(unknown)} in all); add the patient or use the split 'stratified'."
-        )
-    return _sides(of_event == fold, corpus.events.index)
+    return _tested_where(events["fold"] == fold)
 
 
-def stratified(corpus: Corpus, fold: int) -> pd.Series:
-    """The honest 80-20 split: patients grouped, devices and labels spread evenly over five folds."""
-    return _sides(grouped_folds(corpus.events, n_folds=5, seed=0) == fold, corpus.events.index)
+def stratified(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """The honest 80-20 split: patients grouped, devices and labels spread evenly over the folds."""
+    return _tested_where(grouped_folds(events, n_folds, seed=0) == fold)
 
 
-SPLITS: dict[str, Callable[[Corpus, int], pd.Series]] = {
-    f.__name__: f for f in (official, official_disjoint, respirenet, stratified)
+def patients(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """Folds of patients: `fold` is tested, the next one selects the epoch, the others are trained on."""
+    return _rotate(grouped_folds(events, n_folds, seed=0), fold, n_folds)
+
+
+def children(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """As `patients`, but patients are counted, not recordings: one with eight sites weighs no more than one with four."""
+    return _rotate(patient_folds(events, n_folds, seed=0), fold, n_folds)
+
+
+def dealt(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """Leaky: as `patients`, but rows are dealt one by one, whoever they are of."""
+    folds = pd.Series(-1, index=events.index)
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=0)
+    for k, (_, rows) in enumerate(splitter.split(events, events["label"].astype(object))):
+        folds.iloc[rows] = k
+    return _rotate(folds, fold, n_folds)
+
+
+SPLITS: dict[str, Callable[[pd.DataFrame, int, int], pd.Series]] = {
+    "official": official,
+    "official_disjoint": official_disjoint,
+    "respirenet": respirenet,
+    "stratified": stratified,
+    "patients": patients,
+    "children": children,
+    "events (leaky)": dealt,
 }
 
 
-def make_split(corpus: Corpus, name: str, fold: int = 4, leaky: str | None = None) -> Split:
-    """The split called `name`. Raises UserError for an unknown name, an empty side, or a leak not asked for by name."""
+def make_split(
+    events: pd.DataFrame,
+    name: str,
+    *,
+    fold: int = 0,
+    n_folds: int = 5,
+    validation: Validation = "patients",
+    held_out: tuple[int, int] = (1, 5),
+    leaky: str | None = None,
+) -> Split:
+    """The split called `name` of SPLITS.
+
+    validation: where the split itself sets no events aside to select the epoch with, held_out[0] of held_out[1] folds of the
+    training side are, by patients or (leaky) by events; "none" trains on all. Raises UserError for an unknown name, an empty
+    part, too few patients, or a leak not asked for by name.
+    """
     if name not in SPLITS:
         raise UserError(f"There is no split {name!r}; known are {', '.join(SPLITS)}.")
-    side = SPLITS[name](corpus, fold).astype("string").rename("side")
-    patients = corpus.events["patient"]
-    shared = tuple(sorted(set(patients[side == "train"]) & set(patients[side == "test"])))
-    if shared and leaky != name:
+    part = SPLITS[name](events, fold, n_folds).astype("string").rename("part")
+    if not (part == "train").any() or not part.isin(TESTED).any():
+        empty = "train" if not (part == "train").any() else "test"
+        raise UserError(
+            f"The split {name!r} (fold {fold}) leaves no event to {empty}; use more of the data or another fold."
+        )
+    if validation != "none" and not (part == "validation").any():
+        train = events[part == "train"]
+        by_patient = validation == "patients"
+        held = hold_out_patients(train, *held_out) if by_patient else hold_out_events(train, held_out[0] / held_out[1])
+        part = part.mask(held.reindex(part.index, fill_value=False), "validation")
+    if events.loc[part == "train", "label"].nunique() < 2:
+        raise UserError(f"The split {name!r} leaves one kind of sound to train on; use more patients.")
+    known = {p: set(events.loc[part == p, "patient"]) for p in part.dropna().unique()}
+    shared = tuple(sorted(known["train"] & set().union(*(known.get(p, set()) for p in TESTED))))
+    if shared and leaky != name and "leaky" not in name:
         raise UserError(
             f"The split {name!r} has {len(shared)} patients in train and in test ({', '.join(shared[:4])}); "
             f"ask for it by name with leaky={name!r}, or use a patient-grouped split."
         )
-    for one in ("train", "test"):
-        if not (side == one).any():
-            raise UserError(f"The split {name!r} (fold {fold}) leaves no event to {one} in {corpus.audio_root}.")
-    return Split(name, side, shared)
+    return Split(name, part, shared, _leaks(known))
+
+
+def _leaks(known: dict[str, set[str]]) -> list[str]:
+    """Sentences on patients who stand in two parts; known: the patients of each."""
+    notes = []
+    for part in TESTED:
+        if both := sorted(known.get(part, set()) & known["train"]):
+            if part != "test":  # SPRSound's challenge, by design
+                notes.append(f"leaky test: {len(both)} of the {len(known[part])} {part} patients are trained on")
+            elif len(both) > 4:
+                notes.append(f"leaky split: {len(both)} patients stand in train and in test")
+            else:
+                who = f"patient {both[0]} stands" if len(both) == 1 else f"patients {' and '.join(both)} stand"
+                notes.append(f"leaky split: {who} in train and in test")
+    if n := len(known["train"] & known.get("validation", set())):
+        notes.append(f"leaky validation: {n} patients stand in training and in validation")
+    return notes
+
+
+def cohort_split(
+    events: pd.DataFrame, cohort: str, *, fold: int | None = None, n_folds: int = 10, balanced: bool = False
+) -> Split:
+    """Train in one cohort (or those whose names begin so), test on everyone else, or with `fold` on that fold of the cohort.
+
+    Of the cohort's other patients 1 in 9 selects the epoch (the paediatric paper: 9 of 78). balanced: as many patients of the
+    more frequent class are drawn as there are of the other (section III-C), always the same. Raises UserError for a cohort
+    without both kinds of patient.
+    """
+    people = events.drop_duplicates("patient").set_index("patient", drop=False)
+    in_cohort = people["cohort"].str.startswith(cohort)
+    own = people[in_cohort].assign(device=pd.NA)
+    if own["label"].nunique() < 2:
+        here = ", ".join(sorted(events["cohort"].dropna().unique()))
+        raise UserError(
+            f"The cohort {cohort!r} does not hold both kinds of patient, so nothing can be trained on it (cohorts here: "
+            f"{here}); name another."
+        )
+    if balanced:
+        own = own.groupby("label").sample(own["label"].value_counts().min(), random_state=0)
+    tested = people.index[~in_cohort]
+    if fold is not None:
+        members = events[events["patient"].isin(own.index)].reset_index(drop=True)
+        here = patient_folds(members, n_folds, seed=0) == fold
+        tested = pd.Index(members.loc[here, "patient"].unique())
+        own = own.drop(tested)
+    fewest = own["label"].value_counts().min()
+    if fewest < 2:
+        raise UserError(
+            f"The cohort {cohort!r} has one case or one control to train on, and none to select the epoch with; use more "
+            "patients or fewer folds."
+        )
+    held = hold_out_patients(own, 1, min(9, fewest))
+    part_of = pd.concat([held.map({True: "validation", False: "train"}), pd.Series("test", index=tested)])
+    return Split(f"cohort {cohort}", events["patient"].map(part_of).astype("string").rename("part"), (), [])
 
 
 def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
-    """A fold number for each event: no patient in two folds, labels and devices stratified."""
+    """A fold number for each event: no patient in two folds, labels and devices stratified.
+
+    Raises UserError for fewer than two patients a fold.
+    """
+    if events["patient"].nunique() < n_folds:
+        raise UserError(
+            f"{events['patient'].nunique()} patients are too few for {n_folds} folds of patients; use more patients or fewer "
+            "folds, or validation='none' (selection='last')."
+        )
     strata = events["label"] + " " + events["device"].fillna("")
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold = pd.Series(-1, index=events.index)
@@ -103,64 +204,41 @@ def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     return fold
 
 
-def patient_folds(corpus: Corpus, n_folds: int, seed: int) -> pd.Series:
-    """A fold from 0 to `n_folds` - 1 for each event: patients whole, their labels and cohorts spread evenly.
+def patient_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+    """A fold from 0 to `n_folds` - 1 for each event: patients whole and counted once, their labels and cohorts spread evenly.
 
-    Patients are counted, not recordings, so that a child with eight sites weighs no more than one with four. Raises
-    UserError if no label of a cohort has a patient for each fold.
+    Raises UserError if no label of a cohort has a patient for each fold.
     """
-    people = corpus.events.drop_duplicates("patient")
-    most = people.groupby(["label", "split"], dropna=False).size().max()
+    cohort = "cohort" if "cohort" in events else "split"
+    people = events.drop_duplicates("patient")
+    most = people.groupby(["label", cohort], dropna=False).size().max()
     if not 2 <= n_folds <= most:
         raise UserError(
             f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
             "most; use from 2 to that many folds, or more patients."
         )
-    fold = grouped_folds(people.assign(device=people["split"]), n_folds, seed)
-    folds = corpus.events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
-    check_folds(corpus, folds)
-    return folds
+    fold = grouped_folds(people.assign(device=people[cohort]), n_folds, seed)
+    return events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
 
 
-def check_folds(corpus: Corpus, folds: pd.Series) -> None:
-    """Raise UserError if `folds`, a fold for each event, puts a patient in two folds or leaves an event without one."""
-    events = corpus.events.assign(fold=folds.reindex(corpus.events.index))
-    without = events[events["fold"].isna()]
-    if len(without):
-        first = without.iloc[0]
-        raise UserError(
-            f"The fold list gives none to {first['recording']} of patient {first['patient']} ({len(without)} rows in all); "
-            "add them, or leave them out of the corpus."
-        )
-    of = events.drop_duplicates(["patient", "fold"])
-    of = of[of["patient"].duplicated(keep=False)]
-    if len(of):
-        one, other = (row for _, row in of[of["patient"] == of["patient"].iloc[0]].iloc[:2].iterrows())
-        raise UserError(
-            f"The fold list puts patient {one['patient']} in two folds: {one['recording']} in {one['fold']} and "
-            f"{other['recording']} in {other['fold']} ({of['patient'].nunique()} such patients in all); give all recordings "
-            "of a patient one fold."
-        )
+def hold_out_patients(events: pd.DataFrame, n_held: int = 1, n_folds: int = 5) -> pd.Series:
+    """True for the events of the validation patients, about n_held / n_folds of `events`, always the same ones."""
+    return grouped_folds(events, n_folds, seed=0) < n_held
 
 
-def hold_out_validation(events: pd.DataFrame, seed: int, n_folds: int = 5, n_held: int = 1) -> pd.Series:
-    """True for the events of the validation patients, about n_held/n_folds of `events` (the training side of a split).
-
-    Raises UserError if there are fewer patients than folds: then nothing honest can be held out.
-    """
-    if events["patient"].nunique() < n_folds:
-        raise UserError(
-            f"Only {events['patient'].nunique()} patients are left to train on, too few to hold out 1 in {n_folds} for "
-            "validation; use more patients or selection='last'."
-        )
-    return grouped_folds(events, n_folds, seed) < n_held
-
-
-def hold_out_events(events: pd.DataFrame, share: float = 0.3, seed: int = 0) -> pd.Series:
+def hold_out_events(events: pd.DataFrame, share: float = 0.3) -> pd.Series:
     """True for `share` of the events of each label, drawn one by one. Leaky: patients stand on both sides."""
-    drawn = events.groupby("label").sample(frac=share, random_state=seed)
+    drawn = events.groupby("label").sample(frac=share, random_state=0)
     return pd.Series(events.index.isin(drawn.index), index=events.index)
 
 
-def _sides(is_test: pd.Series, index: pd.Index) -> pd.Series:
-    return pd.Series("train", index=index, dtype="string").mask(is_test, "test")
+def _tested_where(is_test: pd.Series) -> pd.Series:
+    return pd.Series("train", index=is_test.index, dtype="string").mask(is_test, "test")
+
+
+def _rotate(folds: pd.Series, fold: int, n_folds: int) -> pd.Series:
+    if not 0 <= fold < n_folds:
+        raise UserError(f"There is no fold {fold}; known are 0 to {n_folds - 1}.")
+    names = np.full(n_folds, "train", dtype=object)
+    names[[fold, (fold + 1) % n_folds]] = "test", "validation"
+    return pd.Series(names[folds], index=folds.index, dtype="string")

@@ -1,29 +1,68 @@
-"""Named classification problems: a data set, what its labels mean here, and who is trained on, selects and is tested.
+"""Tasks: a data set, what its labels mean there, and what is scored.
 
-A comparison is fair where every model has the same events under the same names in the same parts. A task fixes all three, so
-that nothing about them is left to a model. Its label map is a table of what a physician wrote and what it counts as; what has
-no counterpart is left out, and told.
+A comparison is fair where every model has the same events under the same names. A task fixes both, so that nothing about them
+is left to a model. Its label map is a table of what a physician wrote and what it counts as; what has no counterpart is left
+out, and counted.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
 
 from lungnb.core import UserError
 from lungnb.data import icbhi, sprsound
 from lungnb.data.corpus import Corpus
-from lungnb.data.splits import grouped_folds, patient_folds
-from lungnb.data.sprsound import sprsound_view
 
-Split = Literal["patients", "events (leaky)"]
-PARTS = ("train", "validation", "test")
-N_FOLDS = 5
 
-_SAME_ICBHI = {label: label for label in icbhi.LABELS}
-_SAME_SPRSOUND = {label: label for label in sprsound.LABELS}
+@dataclass(frozen=True)
+class Task:
+    """labels: the corpus' own label -> class, None where it is left out; the first class is normal. unit: what is scored.
+
+    age_step: years an age bin. excluded: parts of the data set that are not looked at.
+    """
+
+    name: str
+    corpus: str
+    labels: dict[str, str | None]
+    unit: Literal["event", "patient"] = "event"
+    age_step: float = 1.0
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by index."""
+        return tuple(dict.fromkeys(c for c in self.labels.values() if c is not None))
+
+    def view(self, corpus: Corpus) -> Corpus:
+        """`corpus` as the task sees it: `label` is the class, `annotation` the data set's own label, `cohort` its own split.
+
+        Events without a class are counted in `skipped`. With patients as the unit the rows are recordings, and each has its
+        patient's label. Raises UserError for another data set, and for a label that the map does not have.
+        """
+        if corpus.name != self.corpus:
+            raise UserError(f"The task {self.name!r} is of {self.corpus}, not of {corpus.name!r}; load that corpus.")
+        if self.excluded:
+            corpus = corpus.select(~corpus.events["split"].isin(self.excluded))
+        if self.unit == "patient" and corpus.name == "sprsound":
+            corpus = sprsound.sprsound_view(corpus)
+        events = corpus.events
+        if unknown := sorted(set(events["label"]) - set(self.labels)):
+            raise UserError(
+                f"The label map of {self.name!r} has no {unknown[0]!r}; known are {', '.join(self.labels)}: add it in "
+                "lungnb/data/tasks.py."
+            )
+        label = events["label"].map(self.labels).astype("string")
+        viewed = replace(corpus, events=events.assign(label=label, annotation=events["label"], cohort=events["split"]))
+        without = label.isna()
+        if not without.any():
+            return viewed
+        reason = f"events of {' and '.join(k for k, c in self.labels.items() if c is None)}"
+        return replace(viewed.select(~without), skipped=corpus.skipped | {reason: int(without.sum())})
+
+
+_ICBHI = {label: label for label in icbhi.LABELS}
+_SPRSOUND = {label: label for label in sprsound.LABELS}
 #: SPRSound's words in ICBHI's, whose annotators had four: a rhonchus is a low wheeze, and a crackle is fine or coarse. Stridor
 #: comes from the throat and has no counterpart.
 _COMMON = {
@@ -35,57 +74,21 @@ _COMMON = {
     "wheeze+crackle": "both",
     "stridor": None,
 }
+_ADVENTITIOUS = {"normal": "normal", "adventitious": "abnormal"}
 _DIAGNOSES = {"control": "normal", "pneumonia": "abnormal", "bronchiolitis": "abnormal", "asthma": "abnormal"}
-
-
-@dataclass(frozen=True)
-class Task:
-    """labels: the corpus' own label -> class, None where it is left out. unit: what is scored. age_step: years an age bin."""
-
-    name: str
-    corpus: Literal["icbhi", "sprsound", "multisite"]
-    labels: dict[str, str | None]
-    classes: tuple[str, ...]
-    unit: Literal["event", "patient"] = "event"
-    age_step: float = 1.0
-
-    def view(self, corpus: Corpus) -> Corpus:
-        """`corpus` as the task sees it: `label` is the class, events without one are counted in `skipped`.
-
-        With patients as the unit the rows are recordings, and each has its patient's label. Raises UserError for another
-        data set, and for a label that the map does not have.
-        """
-        if corpus.name != self.corpus:
-            raise UserError(f"The task {self.name!r} is of {self.corpus}, not of {corpus.name!r}; load that corpus.")
-        if self.name == "sprsound-patients":
-            corpus = sprsound_view(corpus)
-        label = corpus.events["label"]
-        if unknown := sorted(set(label) - set(self.labels)):
-            raise UserError(
-                f"The label map of {self.name!r} has no {unknown[0]!r}; known are {', '.join(self.labels)}: add it in "
-                "lungnb/data/tasks.py."
-            )
-        label = label.map(self.labels).astype("string")
-        left_out = label.isna()
-        kept = replace(corpus, events=corpus.events.assign(label=label)).select(~left_out)
-        told = {f"events of {' and '.join(k for k, c in self.labels.items() if c is None)}": int(left_out.sum())}
-        return replace(kept, skipped=kept.skipped | {reason: n for reason, n in told.items() if n})
-
+_PNEUMONIA = {"bronchiolitis": "bronchiolitis", "pneumonia": "pneumonia", "control": None, "asthma": None}
 
 TASKS = {
     task.name: task
     for task in (
-        Task("icbhi", "icbhi", _SAME_ICBHI, tuple(icbhi.LABELS), age_step=5.0),
-        Task("sprsound", "sprsound", _SAME_SPRSOUND, tuple(sprsound.LABELS)),
-        Task("sprsound-common", "sprsound", _COMMON, tuple(icbhi.LABELS)),
-        Task(
-            "sprsound-patients",
-            "sprsound",
-            {"normal": "normal", "adventitious": "abnormal"},
-            ("normal", "abnormal"),
-            "patient",
-        ),
-        Task("cohorts", "multisite", _DIAGNOSES, ("normal", "abnormal"), "patient"),
+        Task("icbhi", "icbhi", _ICBHI, age_step=5.0),
+        Task("icbhi-2-class", "icbhi", {k: "normal" if k == "normal" else "abnormal" for k in _ICBHI}, age_step=5.0),
+        Task("sprsound", "sprsound", _SPRSOUND),
+        Task("sprsound-common", "sprsound", _COMMON),
+        Task("sprsound-patients", "sprsound", _ADVENTITIOUS, "patient"),
+        Task("sprsound-sites", "sprsound", _ADVENTITIOUS, "patient", excluded=("intra",)),
+        Task("cohorts", "multisite", _DIAGNOSES, "patient"),
+        Task("pneumonia", "multisite", _PNEUMONIA, "patient"),
     )
 }
 
@@ -98,41 +101,7 @@ def task_of(name: str) -> Task:
     return TASKS[name]
 
 
-def label_maps() -> pd.DataFrame:
-    """All label maps as one table: columns task, data set, unit, label, class (NA: left out)."""
-    rows = [(t.name, t.corpus, t.unit, label, to) for t in TASKS.values() for label, to in t.labels.items()]
+def label_maps(names: list[str]) -> pd.DataFrame:
+    """The label maps of these tasks as one table: columns task, data set, unit, label, class (NA: left out)."""
+    rows = [(t.name, t.corpus, t.unit, label, to) for t in map(task_of, names) for label, to in t.labels.items()]
     return pd.DataFrame(rows, columns=["task", "data set", "unit", "label", "class"]).convert_dtypes()
-
-
-def parts_of(task: Task, corpus: Corpus, fold: int = 0, split: Split = "patients") -> tuple[pd.Series, list[str]]:
-    """train, validation or test for each row of `corpus` (`task.view`), and what is leaky about them.
-
-    Five folds, the labels spread evenly: `fold` is tested, the next one selects the epoch. "patients": nobody stands in two
-    of them. "events (leaky)": rows are dealt one by one, whoever they are of. Raises UserError for too few patients, or a
-    part that holds nothing normal or nothing else.
-    """
-    events = corpus.events
-    if not 0 <= fold < N_FOLDS:
-        raise UserError(f"There is no fold {fold}; known are 0 to {N_FOLDS - 1}.")
-    if split == "events (leaky)":
-        folds = pd.Series(-1, index=events.index)
-        dealt = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(events, events["label"].astype(object))
-        for k, (_, rows) in enumerate(dealt):
-            folds.iloc[rows] = k
-    elif events["patient"].nunique() < 2 * N_FOLDS:
-        raise UserError(
-            f"{corpus.audio_root} has {events['patient'].nunique()} patients for {task.name!r}, too few for {N_FOLDS} folds of "
-            "at least two; use more."
-        )
-    else:
-        folds = patient_folds(corpus, N_FOLDS, 0) if task.unit == "patient" else grouped_folds(events, N_FOLDS, 0)
-    names = np.full(N_FOLDS, "train", dtype=object)
-    names[[fold, (fold + 1) % N_FOLDS]] = "test", "validation"
-    part = pd.Series(names[folds], index=events.index, dtype="string").rename("part")
-    for name in PARTS:
-        here = events.loc[part == name, "label"]
-        if not (here == task.classes[0]).any() or (here == task.classes[0]).all():
-            raise UserError(f"Fold {fold} of {task.name!r} leaves {name} without one kind of sound; use more patients.")
-    patients = {name: set(events.loc[part == name, "patient"]) for name in PARTS}
-    n = len(patients["train"] & patients["test"])
-    return part, [f"leaky split: {n} patients stand in train and in test"] if n else []

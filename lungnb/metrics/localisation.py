@@ -150,7 +150,7 @@ def feature_axes(
     exact for the first channel only: a cepstral coefficient is at no frequency. Its frames are exact for all three.
     """
     row, frame = np.arange(rows), np.arange(frames)
-    if front_end == "levels":  # 4 kHz, a frame every 128 samples, row 0 = highest band
+    if front_end == "mel image":  # 4 kHz, a frame every 128 samples, row 0 = highest band
         return mel_centers(rows)[::-1], frame * 128 / 4000
     if front_end == "stacked":  # 8 kHz, a frame every 320 samples
         return librosa.mel_frequencies(rows + 2, fmin=0, fmax=4000)[1:-1], frame * 320 / 8000

@@ -1,230 +1,160 @@
-"""The Conv-LSTM paper as runs: one of four models, trained on SPRSound's train part, tested on inter and intra."""
+"""The upsampling Conv-LSTM with metadata embeddings (Chen and Zhang, 2023, sections 3.2 to 3.6), and its ablation models.
 
-import math
+The paper gives channels and two shapes, 64x16x19 after the convolutions and 304x64 before the LSTM, but neither the input
+size nor any kernel. Three families of networks reach these shapes without force (docs/papers/convlstm.md, section 3); each is a
+row of INPUTS, from the front end to the pools.
+"""
+
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
-import numpy as np
-import pandas as pd
 import torch
+import torchaudio
 from torch import nn
 
-from lungnb.core import UserError
-from lungnb.data.corpus import Corpus
-from lungnb.data.splits import hold_out_events, hold_out_validation
-from lungnb.data.sprsound import LABELS
-from lungnb.features.augment import shift_and_mask
-from lungnb.metrics.classification import biocas_scores, scores
-from lungnb.papers.convlstm_maps import Padding, metadata_of, stacked_maps
-from lungnb.papers.convlstm_model import N_CLASSES, Architecture, ConvLSTM, InputName
-from lungnb.training import State, fit, make_accelerator
-from lungnb.training.experiment import Run
+from lungnb.features import decibels
 
-EVAL_BATCH = 256
-PARTS = ("train", "validation", "inter", "intra")
-PROBABILITIES = [f"p{k}" for k in range(N_CLASSES)]
-MODELS: list[Architecture] = ["CNN", "Upsampling CNN", "ConvLstm", "full"]
-
-
-class ConvLSTMRun(Run):
-    """One model. The defaults are our reading of the paper (docs/papers/convlstm.md, sections 2, 3, 4 and 8)."""
-
-    architecture: Architecture = "full"
-    size: InputName = "A"
-    readout: Literal["all", "last"] = "all"
-    hidden: int = 512
-    dropout: float = 0.0
-
-    #: What the epoch is selected on: a share of the train part, by whole patients, or event by event (perhaps as published).
-    validation: Literal["patients", "events (leaky)"] = "patients"
-    validation_tenths: int = 3
-    selection: Literal["validation", "last"] = "validation"
-    padding: Padding = "zero"
-    #: z-scores with the mean and sd of a channel over the training events, of a row of a channel, or of the clip itself.
-    normalisation: Literal["channel", "row", "clip"] = "channel"
-    metadata: Literal["real", "shuffled", "zeroed"] = "real"
-    class_weights: Literal["inverse", "inverse square root", "none"] = "inverse"
-    augment: bool = False
-    #: The finished run of another model whose convolutions are the start, or none.
-    start: "ConvLSTMRun | None" = None
-
-    epochs: int = 60
-    batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    max_grad_norm: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.architecture
-
-    def network(self) -> ConvLSTM:
-        """The untrained network."""
-        return ConvLSTM(self.architecture, self.size, self.readout, self.hidden, self.dropout)
-
-    def trained(self) -> ConvLSTM:
-        """The selected network of the finished run, in evaluation mode."""
-        network = self.network()
-        network.load_state_dict(self.state)
-        return network.eval()
-
-    def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
-        corpus = self.load("sprsound")
-        accelerator = make_accelerator(self.device, self.precision)
-        given = inputs_of(self, corpus, accelerator.device)
-        train, held = given.rows["train"], given.rows["validation"]
-        torch.manual_seed(self.seed)
-        network = self.network()
-        if self.start is not None:
-            prefix = "convolutions."
-            known = {k.removeprefix(prefix): v for k, v in self.start.state.items() if k.startswith(prefix)}
-            network.convolutions.load_state_dict(known)
-        network.to(accelerator.device)
-        criterion = nn.CrossEntropyLoss(class_weights(given.label[train], self.class_weights))
-
-        def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            rows = train[items]
-            maps = given.maps[rows].float()
-            if self.augment:
-                maps = shift_and_mask(maps, generator)
-            return criterion(net(maps, given.metadata[rows]), given.label[rows])
-
-        def evaluate(net: nn.Module) -> dict[str, float]:
-            guess = log_probabilities(net, given, held).argmax(1)
-            row = scores(given.label[held].cpu().numpy(), guess.numpy(), biocas_scores)
-            return {f"val_{k}": v for k, v in row.items()}
-
-        fitted = fit(
-            network,
-            loss_of,
-            len(train),
-            torch.optim.AdamW(network.parameters(), self.lr, weight_decay=self.weight_decay, fused=True),
-            evaluate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            accelerator=accelerator,
-            select={"validation": "val_Score"},
-            rate=self._rate,
-            max_grad_norm=self.max_grad_norm,
-            checkpoint=checkpoint,
-            checkpoint_every_s=300,
-            task=self.name,
-        )
-        network.load_state_dict(fitted.states[self.selection])
-        predictions = predict(network, given, corpus.events)
-        facts = {
-            "notes": given.notes,
-            "epoch": fitted.epochs[self.selection],
-            "n_events": {part: len(rows) for part, rows in given.rows.items()},
-            "scores": {s: scores(g["label"], g["predicted"], biocas_scores) for s, g in predictions.groupby("subset")},
-        }
-        return fitted.history, predictions, fitted.states[self.selection], facts
-
-    def _rate(self, epoch: int) -> float:
-        return (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.schedule == "cosine" else 1.0
+Architecture = Literal["CNN", "Upsampling CNN", "ConvLstm", "full"]
+MODELS: tuple[Architecture, ...] = get_args(Architecture)
+InputName = Literal["A", "A5", "B"]
+CHANNELS = (8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """All events of the corpus on the device: maps float16 (N, 3, rows, frames), z-scores; metadata (N, 3); label (N,).
+class Input:
+    """Front end (seconds, hop_length, n_fft at 8 kHz, n_rows) and convolutions (padding, layers that are pooled)."""
 
-    rows: for train, validation, inter and intra the events that belong to it.
+    seconds: float
+    hop_length: int
+    n_fft: int
+    n_rows: int
+    conv_padding: int
+    pooled: tuple[int, ...]
+
+
+INPUTS: dict[str, Input] = {
+    "A": Input(3.0, 320, 512, 64, conv_padding=1, pooled=(1, 2, 3, 4)),  # 64 x 76, nothing is rounded anywhere
+    "A5": Input(5.0, 512, 1024, 64, conv_padding=1, pooled=(1, 2, 3, 4)),  # 64 x 79, the hop of librosa
+    "B": Input(3.0, 512, 1024, 40, conv_padding=0, pooled=(2, 3, 4)),  # 40 x 47, PyTorch's unpadded convolutions
+}
+
+
+class Convolutions(nn.Sequential):
+    """Maps (B, 3, n_rows, frames) -> (B, 64, 16, 19) with upsampling, (B, 64, 4, 4) or (B, 64, 3, 3) without.
+
+    Four 3x3 convolutions, batch norm and ReLU after each (section 3.6), max pooling by 2; with `upsampling` each value is
+    duplicated (section 3.3) in both directions after the 2nd and 3rd.
     """
 
-    maps: torch.Tensor
-    metadata: torch.Tensor
-    label: torch.Tensor
-    rows: dict[str, torch.Tensor]
-    notes: list[str]
+    def __init__(self, size: Input, upsampling: bool):
+        layers, before = [], 3
+        for n, channels in enumerate(CHANNELS, start=1):
+            layers += [nn.Conv2d(before, channels, 3, padding=size.conv_padding), nn.BatchNorm2d(channels), nn.ReLU()]
+            if n in size.pooled:
+                layers.append(nn.MaxPool2d(2))
+            if upsampling and n in (2, 3):
+                layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            before = channels
+        super().__init__(*layers)
 
 
-def inputs_of(run: ConvLSTMRun, corpus: Corpus, device: torch.device | str = "cpu") -> Inputs:
-    """What the networks of `run` see of `corpus`."""
-    subset, notes = subsets_of(corpus, run.validation, run.validation_tenths)
-    rows = {part: torch.from_numpy(np.flatnonzero(subset == part)).to(device) for part in PARTS}
-    maps = torch.from_numpy(np.array(stacked_maps(corpus, run.size, run.padding, device))).to(device)
-    label = torch.tensor(corpus.events["label"].map(LABELS.index).to_numpy(), device=device)
-    metadata = metadata_of(corpus.events, run.metadata, run.seed).to(device)
-    return Inputs(z_scores(maps, rows["train"], run.normalisation), metadata, label, rows, notes)
+class Metadata(nn.Module):
+    """Indices of age, sex and position (B, 3) -> three embeddings side by side (B, 3 * 64) (section 3.5).
 
-
-def subsets_of(corpus: Corpus, validation: str = "patients", tenths: int = 3) -> tuple[pd.Series, list[str]]:
-    """train, validation, inter or intra for each event, and what is leaky about them.
-
-    The official test parts stay as they are: all intra patients are in train too, by design of the challenge.
+    Age in 19 bins of a year; each table has one more row for what is unknown.
     """
-    events, subset = corpus.events, corpus.events["split"].copy()
-    train = events[subset == "train"]
-    held = (
-        hold_out_validation(train, seed=0, n_folds=10, n_held=tenths)
-        if validation == "patients"
-        else hold_out_events(train, tenths / 10)
-    )
-    subset[held.index[held]] = "validation"
-    missing = [part for part in PARTS if not (subset == part).any()]
-    if missing:
-        raise UserError(f"{corpus.audio_root} leaves no event to {', '.join(missing)}; fetch the whole data set.")
-    patients = {part: set(events.loc[subset == part, "patient"]) for part in PARTS}
-    seen = patients["train"] | patients["validation"]
-    notes = []
-    if n := len(patients["intra"] & seen):
-        notes.append(f"leaky test: {n} of the {len(patients['intra'])} intra patients are in train too, as published")
-    if n := len(patients["inter"] & seen):
-        notes.append(f"leaky test: {n} of the inter patients are in train too")
-    if n := len(patients["train"] & patients["validation"]):
-        notes.append(f"leaky validation: {n} patients stand in training and in validation, as published")
-    return subset, notes
+
+    N_AGES, N_SEXES, N_POSITIONS = 19, 2, 4
+
+    def __init__(self, width: int = 64, n_positions: int = N_POSITIONS):
+        super().__init__()
+        sizes = (self.N_AGES, self.N_SEXES, n_positions)
+        self.tables = nn.ModuleList(nn.Embedding(n + 1, width) for n in sizes)
+
+    def forward(self, metadata: torch.Tensor) -> torch.Tensor:
+        return torch.cat([table(metadata[:, k]) for k, table in enumerate(self.tables)], dim=1)
 
 
-@torch.no_grad()
-def z_scores(maps: torch.Tensor, train: torch.Tensor, form: str) -> torch.Tensor:
-    """Maps (N, 3, rows, frames) minus mean over sd: of the channel or of each of its rows over `train`, or of the clip."""
-    dims = {"channel": (0, 2, 3), "row": (0, 3), "clip": (2, 3)}[form]
-    if form != "clip":
-        total, square, n = 0, 0, 0
-        for part in train.split(EVAL_BATCH):
-            x = maps[part].double()
-            n += x[:, 0, 0].numel() * (x.shape[2] if form == "channel" else 1)
-            total, square = total + x.sum(dims, keepdim=True), square + x.square().sum(dims, keepdim=True)
-        mean = total / n
-        sd = (square / n - mean.square()).clamp(min=1e-6).sqrt()
-    out = torch.empty_like(maps)
-    for start in range(0, len(maps), EVAL_BATCH):
-        x = maps[start : start + EVAL_BATCH].float()
-        if form == "clip":
-            sd, mean = torch.std_mean(x, dims, keepdim=True)
-        out[start : start + EVAL_BATCH] = ((x - mean) / sd.clamp(min=1e-3)).half()
-    return out
+class ConvLSTM(nn.Module):
+    """Maps (B, 3, n_rows, frames) and metadata (B, 3) -> logits (B, 7); softmax belongs to inference.
+
+    "CNN": convolutions, one linear layer. "Upsampling CNN": the same with upsampling. "ConvLstm": its 64x16x19 as a
+    sequence of 304 steps of 64 (row by row, so time runs inside each frequency row), an LSTM of `hidden`, one linear layer.
+    "full": instead of that layer, four: to 512, tanh, to 64, beside 3 x 64 of metadata, to 64, tanh, to 7 (section 3.6;
+    widths and the ablations' heads are not given). readout: the LSTM's output at all 304 steps ("flattened output"), or the
+    last. dropout, ours, is before the first linear layer. Only the full model looks at the metadata.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture = "full",
+        size: InputName = "A",
+        readout: Literal["all", "last"] = "all",
+        hidden: int = 512,
+        dropout: float = 0.0,
+        n_classes: int = 7,
+        n_positions: int = Metadata.N_POSITIONS,
+    ):
+        super().__init__()
+        self.architecture, self.readout = architecture, readout
+        shape, recurrent = INPUTS[size], architecture in ("ConvLstm", "full")
+        self.convolutions = Convolutions(shape, upsampling=architecture != "CNN")
+        frames = 1 + round(shape.seconds * 8000) // shape.hop_length
+        with torch.no_grad():  # the one way to know the shape that cannot drift from the layers
+            shape = self.convolutions.eval()(torch.zeros(1, 3, shape.n_rows, frames)).shape[1:]
+        self.convolutions.train()
+        n_features = shape.numel()
+        if recurrent:
+            self.lstm = nn.LSTM(CHANNELS[-1], hidden, batch_first=True)
+            n_features = hidden * (shape[1:].numel() if readout == "all" else 1)
+        self.dropout = nn.Dropout(dropout)
+        if architecture == "full":
+            self.metadata = Metadata(64, n_positions)
+            self.before = nn.Sequential(nn.Linear(n_features, 512), nn.Tanh(), nn.Linear(512, 64))
+            self.after = nn.Sequential(nn.Linear(64 + 3 * 64, 64), nn.Tanh(), nn.Linear(64, n_classes))
+        else:
+            self.head = nn.Linear(n_features, n_classes)
+
+    def forward(self, maps: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
+        features = self.convolutions(maps)
+        if self.architecture in ("ConvLstm", "full"):
+            steps, _ = self.lstm(features.flatten(2).transpose(1, 2))  # (B, 304, 64) -> (B, 304, hidden)
+            features = steps if self.readout == "all" else steps[:, -1]
+        features = self.dropout(features.flatten(1))
+        if self.architecture != "full":
+            return self.head(features)
+        return self.after(torch.cat([self.before(features), self.metadata(metadata)], dim=1))
 
 
-def class_weights(label: torch.Tensor, form: str) -> torch.Tensor:
-    """Weights of the cross-entropy (section 4.1): N / (7 n_c), its square root, or 1; a class without events has weight 0."""
-    count = torch.bincount(label, minlength=N_CLASSES)
-    inverse = torch.where(count > 0, len(label) / (N_CLASSES * count.clamp(min=1)), 0.0)
+class StackedMaps(nn.Module):
+    """Waveform (B, T) -> log-mel, MFCC and LFCC, one above the other (B, 3, n_rows, 1 + T // hop_length).
+
+    The three channels of the Conv-LSTM paper (section 3.2), which gives no number; these are common choices
+    (docs/papers/convlstm.md,
+    section 2). Both filter banks span 0 to `sample_rate` / 2 with `n_rows` bands; levels are in dB re 1 within 80 dB of the
+    clip's maximum; the coefficients are all `n_rows` of the orthonormal DCT-II over the bands, of the mel bands (Slaney scale
+    and norm, as in librosa) for MFCC and of the linear bands for LFCC.
+    """
+
+    def __init__(self, sample_rate=8000, n_fft=512, hop_length=320, n_rows=64, top_db=80.0):
+        super().__init__()
+        self.top_db = top_db
+        self.spectrum = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=None, pad_mode="constant")
+        n_bins, nyquist = 1 + n_fft // 2, sample_rate / 2
+        mel = torchaudio.functional.melscale_fbanks(n_bins, 0.0, nyquist, n_rows, sample_rate, "slaney", "slaney")
+        linear = torchaudio.functional.linear_fbanks(n_bins, 0.0, nyquist, n_rows, sample_rate)
+        self.register_buffer("banks", torch.cat([mel, linear], dim=1))
+        self.register_buffer("dct", torchaudio.functional.create_dct(n_rows, n_rows, "ortho"))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = self.spectrum(waveform).mT  # frames first, as it lies in memory: the products below are one each
+        power = (spectrum.real.square() + spectrum.imag.square()) @ self.banks
+        mel, linear = (decibels(part, self.top_db) for part in power.chunk(2, dim=2))
+        return torch.stack([mel, mel @ self.dct, linear @ self.dct], dim=1).mT
+
+
+def class_weights(label: torch.Tensor, form: str, n_classes: int = 7) -> torch.Tensor:
+    """Weights of the cross-entropy (section 4.1): N / (C n_c), its square root, or 1; a class without events has weight 0."""
+    count = torch.bincount(label, minlength=n_classes)
+    inverse = torch.where(count > 0, len(label) / (n_classes * count.clamp(min=1)), 0.0)
     return {"inverse": inverse, "inverse square root": inverse.sqrt(), "none": torch.ones_like(inverse)}[form]
-
-
-@torch.no_grad()
-def log_probabilities(
-    net: nn.Module, given: Inputs, rows: torch.Tensor, metadata: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Log-probabilities (len(rows), 7) on the CPU; metadata: others than the run's own."""
-    net.eval()
-    metadata = given.metadata if metadata is None else metadata
-    parts = [net(given.maps[part].float(), metadata[part]).float() for part in rows.split(EVAL_BATCH)]
-    return torch.cat(parts).log_softmax(dim=1).cpu()
-
-
-def predict(net: nn.Module, given: Inputs, events: pd.DataFrame, metadata: torch.Tensor | None = None) -> pd.DataFrame:
-    """Predictions of all events but those trained on: event, recording, patient, subset, label, predicted, p0 to p6."""
-    frames = []
-    for part in ("validation", "inter", "intra"):
-        rows = given.rows[part]
-        p = log_probabilities(net, given, rows, metadata).exp().numpy()
-        about = events.loc[rows.cpu().numpy(), ["recording", "patient"]].rename_axis("event").reset_index()
-        about = about.assign(subset=part, label=given.label[rows].cpu().numpy(), predicted=p.argmax(axis=1))
-        frames.append(about.join(pd.DataFrame(p, columns=PROBABILITIES)))
-    return pd.concat(frames, ignore_index=True)

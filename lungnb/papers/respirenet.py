@@ -1,266 +1,284 @@
-"""RespireNet as runs: stage 1 on all devices, stage 2 fine-tuned on each device."""
+"""What RespireNet invented: concatenation, smart padding, blank region clipping, its network, fine-tuning by device.
 
+Gairola, Tom, Kwatra and Jain (EMBC 2021), section II; how we read it is in docs/papers/respirenet.md.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
+import torchvision
+from safetensors.torch import load_file
 from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 from lungnb.core import UserError
-from lungnb.data.clips import Padding
-from lungnb.features import BlankRegionClipping, MelImage
-from lungnb.features.augment import augment
-from lungnb.metrics.classification import scores
-from lungnb.papers.respirenet_clips import (
-    EVAL_BATCH,
-    EvaluationClips,
-    TrainingClips,
-    bank_of,
-    evaluation_clips,
-    levels_of,
-    split_events,
-    training_clips,
-)
-from lungnb.papers.respirenet_model import Backbone, RespireNet, load_imagenet
-from lungnb.training import Fitted, State, fit, make_accelerator
-from lungnb.training.experiment import Run
+from lungnb.data.audio import Neighbours, Segment, n_samples_of, part_of
+from lungnb.features import LogMel
+
+BlankRegionClipping = Literal["none", "paper", "code"]
+
+#: Recipes of concatenation-based augmentation in the released code: new label -> parents' labels and probability
+#: (docs/papers/respirenet.md, section 2.3). The paper says only "two samples of the same class".
+CBA_RECIPES = {
+    "crackle": [("crackle", "crackle", 0.6), ("crackle", "normal", 0.2), ("normal", "crackle", 0.2)],
+    "wheeze": [("wheeze", "wheeze", 0.6), ("wheeze", "normal", 0.2), ("normal", "wheeze", 0.2)],
+    "both": [
+        ("both", "both", 0.5),
+        ("crackle", "wheeze", 0.2),
+        ("wheeze", "crackle", 0.1),
+        ("both", "normal", 0.1),
+        ("normal", "both", 0.1),
+    ],
+}
 
 
-class RespireNetRun(Run):
-    """Stage 1. The defaults are the paper's where it says, else the released code's (docs/papers/respirenet.md,
-    sections 2 to 5)."""
+def concatenation(
+    label: Sequence[str], rng: np.random.Generator, recipes: dict[str, list[tuple[str, str, float]]]
+) -> list[tuple[int, int, str]]:
+    """Concatenation-based augmentation: pairs of events to join and their new label, until every class has as many as "normal".
 
-    split: Literal["official", "official_disjoint", "respirenet", "stratified"] = "respirenet"
-    fold: int = 4
-    leaky: str | None = None
-    task: Literal["4-class", "2-class"] = "4-class"
-    selection: Literal["validation", "last", "test"] = "validation"
-
-    clip_s: float = 7.0
-    highpass_hz: float | None = 50.0
-    peak_normalise: bool = True
-    padding: Padding = "smart"
-    test_padding: Padding = "repeat"
-    clipping: BlankRegionClipping = "none"
-    zoom: int = 3
-    augment: bool = True
-    cba: bool = False
-    same_class: bool = False
-
-    backbone: Backbone = "resnet34"
-    pretrained: str = "imagenet or scratch"
-    dropout: float = 0.5
-    loss_weights: Literal["none", "code"] = "none"
-    epochs: int = 200
-    #: "clips": an epoch draws as many clips as there are, as in the released code, so CBA also trains longer (about twice on
-    #: ICBHI). "events": as many as there are events, so that all variants take the same number of steps.
-    epoch_size: Literal["clips", "events"] = "clips"
-    batch_size: int = 64
-    lr: float = 1e-3
-    schedule: Literal["constant", "linear"] = "constant"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-
-    @property
-    def n_classes(self) -> int:
-        return 4 if self.task == "4-class" else 2
-
-    @property
-    def name(self) -> str:
-        return " ".join(
-            [self.split, self.task, *(["CBA"] if self.cba else []), *(["BRC"] if self.clipping != "none" else [])]
-        )
-
-    def classifier(self) -> "Classifier":
-        """The untrained network with its front end; weights of a finished run: `load_state_dict(run.state)`."""
-        net = RespireNet(self.n_classes, self.backbone, self.dropout)
-        return Classifier(MelImage(self.clipping, self.zoom), net)
-
-    def trained(self) -> "Classifier":
-        """The selected model of the finished run, in evaluation mode."""
-        model = self.classifier()
-        model.load_state_dict(self.state)
-        return model.eval()
-
-    def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
-        corpus = self.load("icbhi")
-        sides = split_events(self, corpus)
-        bank = bank_of(self, corpus)
-        accelerator = make_accelerator(self.device, self.precision)
-        torch.manual_seed(self.seed)
-        model = self.classifier().to(accelerator.device)
-        weights = load_imagenet(model.net, self.pretrained)
-        train = training_clips(self, bank, sides.train, accelerator)
-        model.front.fit_statistics(levels_of(model.front, train.clips))
-        held = {"val": sides.validation, "test": sides.test if self.selection == "test" else None}
-        monitored = {
-            k: evaluation_clips(self, bank, e, model.front, accelerator) for k, e in held.items() if e is not None
-        }
-        fitted = fit_stage(self, model, train, monitored, accelerator, checkpoint, self.lr, self.epochs, task=self.name)
-        test = evaluation_clips(self, bank, sides.test, model.front, accelerator)
-        frames = []
-        for rule, state in fitted.states.items():
-            model.load_state_dict(state)
-            frames.append(predict(model, test, sides.test).assign(rule=rule))
-        notes = list(sides.notes)
-        if self.selection == "test":
-            notes.append("leaky selection: the rule 'test' picks its epoch on the test events")
-        if self.test_padding == "smart":
-            notes.append("leaky padding: test clips are padded by their own labels")
-        facts = {
-            "notes": notes,
-            "weights": weights,
-            "epoch_of": fitted.epochs,
-            "n_train": len(sides.train),
-            "n_validation": 0 if sides.validation is None else len(sides.validation),
-            "n_test": len(sides.test),
-            "scores": {r: scores(g["label"], g["predicted"]) for r, g in pd.concat(frames).groupby("rule")},
-        }
-        return fitted.history, pd.concat(frames, ignore_index=True), fitted.states[self.selection], facts
+    label: (N,) labels of the training events. recipes: for each class the labels of two parents and how often (CBA_RECIPES, or
+    `same_class_recipes` for the paper's wording).
+    """
+    of_class = {name: np.flatnonzero(np.asarray(label) == name) for name in ("normal", *recipes)}
+    pairs = []
+    for name, ways in recipes.items():
+        ways = [way for way in ways if len(of_class[way[0]]) and len(of_class[way[1]])]
+        if not ways:
+            continue
+        p = np.array([way[2] for way in ways])
+        missing = max(len(of_class["normal"]) - len(of_class[name]), 0)
+        for k in rng.choice(len(ways), size=missing, p=p / p.sum()):
+            first, second, _ = ways[k]
+            pairs.append((rng.choice(of_class[first]), rng.choice(of_class[second]), name))
+    return pairs
 
 
-class DeviceFineTuning(Run):
-    """Stage 2 (section II-A, "Device Specific Fine-tuning"): a copy of the stage-1 model trained on for each device.
+def same_class_recipes(classes: Sequence[str]) -> dict[str, list[tuple[str, str, float]]]:
+    """ "two samples of the same class" (section II-A), for any abnormal classes."""
+    return {name: [(name, name, 1.0)] for name in classes if name != "normal"}
 
-    Stage-1 statistics stay frozen. A test event goes to the model of its device; a device with fewer than two classes to train
-    on, or without test events, keeps the stage-1 model. Predictions hold the column `stage1` beside `predicted`.
+
+def smart_padding(
+    core: list[Segment], n: int, label: str, neighbours: Neighbours, before: bool = False
+) -> list[Segment]:
+    """Smart padding (section II-A): the cycle's own neighbours, of the same class or normal, else a copy of itself.
+
+    The next neighbour goes behind, the previous one before, and so on outwards, until the clip has n samples; the outer end is
+    trimmed.
+    """
+    clip, behind = list(core), True
+    while (total := n_samples_of(clip)) < n:
+        neighbour = next(neighbours, None)
+        fits = neighbour is not None and neighbour[1] in (label, "normal")
+        part = neighbour[0] if fits else core
+        clip = clip + part if behind else part + clip
+        if (total := n_samples_of(clip)) > n:
+            clip = part_of(clip, 0 if behind else total - n, n)
+        behind = not behind
+    return clip
+
+
+class MelImage(nn.Module):
+    """Waveform (B, T) -> colour image of its log-mel spectrogram (B, 3, 64 * zoom, frames * zoom), high frequency on top.
+
+    min-max per clip to 256 levels -> blank region clipping -> magma colours -> bilinear zoom, then minus `mean` over `std`
+    per channel (statistics of the training clips, set by `fit_statistics`). A clip of 7 s gives 3 x 192 x 657 at zoom 3.
     """
 
-    base: RespireNetRun
-    epochs: int = 50
-    lr: float = 1e-4
-
-    @property
-    def rule(self) -> str:
-        """Stage 2 has no validation part of its own for each device: it runs its full length, as in the paper."""
-        return self.base.selection
-
-    def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
-        base, corpus = self.base, self.load("icbhi")
-        sides, bank = split_events(base, corpus), bank_of(base, corpus)
-        accelerator = make_accelerator(self.device, self.precision)
-        before, stage1 = base.predictions.query("rule == @self.rule").set_index("event"), base.state
-        after, histories, states, notes = before["predicted"].copy(), [], {}, list(base.notes)
-        for device in sorted({*sides.train["device"].dropna(), *sides.test["device"].dropna()}):
-            here, there = sides.train[sides.train["device"] == device], sides.test[sides.test["device"] == device]
-            if there.empty or here["label"].nunique() < 2:
-                notes.append(f"{device} keeps the stage-1 model ({len(here)} training and {len(there)} test events)")
-                continue
-            torch.manual_seed(self.seed)
-            model = base.classifier().to(accelerator.device)
-            model.load_state_dict(stage1)
-            train = training_clips(base, bank, here, accelerator)
-            path = checkpoint.with_name(f"checkpoint-{device}.pt")
-            fitted = fit_stage(
-                base, model, train, {}, accelerator, path, self.lr, self.epochs, task=f"{base.name} FT {device}"
-            )
-            model.load_state_dict(fitted.states["last"])
-            test = evaluation_clips(base, bank, there, model.front, accelerator)
-            after.update(predict(model, test, there).set_index("event")["predicted"])
-            histories.append(fitted.history.assign(device=device))
-            states |= {f"{device}.{k}": v for k, v in fitted.states["last"].items()}
-            path.unlink(missing_ok=True)
-        if not histories:
-            raise UserError(
-                f"No device can be fine-tuned: {'; '.join(notes)}; use a larger part of the data or leave stage 2."
-            )
-        predictions = before.assign(stage1=before["predicted"], predicted=after).reset_index()
-        facts = {
-            "notes": notes,
-            "weights": base.result()["weights"],
-            "scores": scores(predictions["label"], predictions["predicted"]),
-        }
-        return pd.concat(histories), predictions, states, facts
-
-
-class Classifier(nn.Module):
-    """Waveforms (B, T) or grey levels (B, 64, frames) -> logits (B, n_classes)."""
-
-    def __init__(self, front: MelImage, net: RespireNet):
+    def __init__(self, clipping: BlankRegionClipping = "none", zoom: int = 3):
         super().__init__()
-        self.front, self.net = front, net
+        self.log_mel, self.clipping, self.zoom = LogMel(), clipping, zoom
+        self.register_buffer("magma", torch.tensor(matplotlib.colormaps["magma"].colors, dtype=torch.float32))
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("std", torch.ones(3))
 
-    def forward(self, levels: torch.Tensor) -> torch.Tensor:
-        return self.net(self.front.image(levels))
+    def levels(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Grey levels uint8 (B, 64, frames), row 0 = highest frequency. A constant clip is all zero."""
+        db = self.log_mel(waveform)  # at most 0
+        low = db.amin(dim=(1, 2), keepdim=True)
+        return ((db - low) / (-low).clamp(min=1e-6) * 255).to(torch.uint8).flip(1)
+
+    def colour(self, levels: torch.Tensor) -> torch.Tensor:
+        """The image (B, 3, H, W) of grey levels, values in 0..1."""
+        return self._paint(levels, self.magma)
+
+    def image(self, levels: torch.Tensor) -> torch.Tensor:
+        """`standardise(colour(levels))`, but the 256 colours are standardised instead of the pixels."""
+        return self._paint(levels, (self.magma - self.mean) / self.std)
+
+    def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+        """Colours (256, 3) in place of grey levels, zoomed and clipped; channels last in memory, as convolutions like it."""
+        pixels = colours.index_select(0, levels.flatten().int()).view(*levels.shape, 3).permute(0, 3, 1, 2)
+        if self.clipping == "none":
+            return _zoomed(pixels, self.zoom, self.zoom)
+        # Zoom and clipping both mix rows: they are done to the rows of the unit matrix, and by one product to the image.
+        mix = _zoomed(torch.eye(levels.shape[1], device=levels.device)[None, None], self.zoom, 1)
+        mix = stretch_below(mix.expand(len(levels), -1, -1, -1), self.zoom * blank_rows(levels, self.clipping))[:, 0]
+        wide = _zoomed(pixels, 1, self.zoom).permute(0, 2, 3, 1)  # (B, H, W, 3)
+        with torch.autocast(levels.device.type, enabled=False):
+            return (mix @ wide.flatten(2)).unflatten(2, wide.shape[2:]).permute(0, 3, 1, 2)
+
+    def standardise(self, image: torch.Tensor) -> torch.Tensor:
+        return (image - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return self.image(self.levels(waveform))
+
+    @torch.no_grad()
+    def fit_statistics(self, batches) -> None:
+        """Set `mean` and `std` (per channel, pooled over pixels) from an iterable of batches of grey levels."""
+        n, total, square = 0, 0.0, 0.0
+        for levels in batches:
+            image = self.colour(levels).double()
+            n += image[:, 0].numel()
+            total, square = total + image.sum(dim=(0, 2, 3)), square + image.square().sum(dim=(0, 2, 3))
+        mean = total / n
+        self.mean.copy_(mean)
+        self.std.copy_((square / n - mean.square()).clamp(min=1e-12).sqrt())
 
 
-def fit_stage(
-    run: RespireNetRun,
-    model: Classifier,
-    train: TrainingClips,
-    monitored: dict[str, EvaluationClips],
-    accelerator: Accelerator,
-    checkpoint: Path,
-    lr: float,
-    epochs: int,
-    task: str,
-) -> Fitted:
-    """SGD on class-balanced batches; the epoch of the best Score on each monitored part is kept."""
-    abnormal = [0.3] * (run.n_classes - 1)
-    class_weights = torch.tensor([0.1, *abnormal] if run.loss_weights == "code" else [1.0] * run.n_classes)
-    criterion = nn.CrossEntropyLoss(class_weights.to(accelerator.device))
-
-    def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        clips = train.clips[items].float() / 32767
-        with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
-            levels = model.front.levels(augment(clips, generator) if run.augment else clips)
-        return criterion(net(levels), train.label[items])
-
-    def evaluate(net: nn.Module) -> dict[str, float]:
-        row = {}
-        for part, clips in monitored.items():
-            votes = vote(predict_clips(net, clips.levels), clips)
-            row |= {f"{part}_{k}": v for k, v in scores(votes["label"], votes["predicted"]).items()}
-        return row
-
-    return fit(
-        model,
-        loss_of,
-        len(train.clips) if run.epoch_size == "clips" else train.n_events,
-        torch.optim.SGD(model.parameters(), lr, run.momentum, weight_decay=run.weight_decay),
-        evaluate,
-        epochs=epochs,
-        batch_size=run.batch_size,
-        seed=run.seed,
-        accelerator=accelerator,
-        select={{"val": "validation"}.get(part, part): f"{part}_Score" for part in monitored},
-        weights=train.weights,
-        rate=(lambda epoch: 1 - epoch / epochs) if run.schedule == "linear" else (lambda epoch: 1.0),
-        checkpoint=checkpoint,
-        task=task,
+def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return (
+        nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear") if rows * columns > 1 else image
     )
 
 
-@torch.no_grad()
-def predict_clips(model: nn.Module, levels: torch.Tensor) -> torch.Tensor:
-    """Class probabilities (N, n_classes) on the CPU."""
-    model.eval()
-    return torch.cat([model(part).float().softmax(dim=1).cpu() for part in levels.split(EVAL_BATCH)])
+def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
+    """Number of blank rows on top of each spectrogram: levels (B, F, frames), row 0 = highest frequency -> (B,) int64.
+
+    A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's floor; a
+    row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the first row that is *not* blank, as
+    the released code does, so every clip loses its top mel band; "paper" does not. A clip that is blank throughout is kept.
+    """
+    filled = (levels <= 14).float().mean(dim=2) < 0.80
+    first_filled = filled.int().argmax(dim=1)
+    rows = first_filled + (1 if form == "code" else 0)
+    keep = ~filled.any(dim=1) | (rows >= levels.shape[1])
+    return rows.masked_fill(keep, 0)
 
 
-def vote(probability: torch.Tensor, clips: EvaluationClips) -> pd.DataFrame:
-    """One row an event: the class most of its clips vote for, the lower index in a tie (released code), and mean p."""
-    n = probability.shape[1]
-    ballots = pd.DataFrame(torch.nn.functional.one_hot(probability.argmax(1), n).numpy()).groupby(clips.event).sum()
-    mean = pd.DataFrame(probability.numpy(), columns=[f"p{k}" for k in range(n)]).groupby(clips.event).mean()
-    label = pd.Series(clips.label.numpy()).groupby(clips.event).first()
-    return mean.assign(label=label, predicted=np.argmax(ballots.to_numpy(), axis=1)).rename_axis("event")
+def stretch_below(image: torch.Tensor, cut: torch.Tensor) -> torch.Tensor:
+    """Remove the top `cut` (B,) rows of each image (B, C, H, W) and stretch the rest back to H rows, bilinearly."""
+    height = image.shape[2]
+    row = torch.arange(height, device=image.device, dtype=image.dtype)
+    rest = (height - cut)[:, None].to(image.dtype)
+    source = ((row + 0.5) * rest / height - 0.5).clamp(min=0) + cut[:, None]
+    above = source.floor().long().clamp(max=height - 1)
+    weight = (source - above)[:, None, :, None]
+
+    def pick(r: torch.Tensor) -> torch.Tensor:
+        return image.gather(2, r[:, None, :, None].expand_as(image))
+
+    return torch.lerp(pick(above), pick((above + 1).clamp(max=height - 1)), weight)
 
 
-def predict(model: nn.Module, clips: EvaluationClips, events: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of `events`: event, recording, patient, device, label and predicted (class indices), p0, p1, ..."""
-    votes = vote(predict_clips(model, clips.levels), clips)
-    return votes.join(events[["recording", "patient", "device"]]).reset_index()
+Backbone = Literal["resnet34", "resnet18", "resnet10-narrow"]
+#: Blocks in each of the four stages, and channels of the first. "resnet10-narrow" is ours, for a laptop without a GPU.
+BACKBONES = {"resnet34": ([3, 4, 6, 3], 64), "resnet18": ([2, 2, 2, 2], 64), "resnet10-narrow": ([1, 1, 1, 1], 16)}
 
 
-def predictions_with(run: RespireNetRun, **changes: Any) -> pd.DataFrame:
-    """Predictions of the finished run's model on test clips made with other settings, say test_padding="smart"."""
-    changed = run.infra.clone_obj(changes)
-    corpus = run.load("icbhi")
-    events = split_events(run, corpus).test
-    model = run.trained()
-    clips = evaluation_clips(changed, bank_of(changed, corpus), events, model.front, make_accelerator("cpu"))
-    return predict(model, clips, events)
+class ResNet(torchvision.models.ResNet):
+    """torchvision's ResNet of basic blocks with stages of `width`, 2, 4 and 8 times `width` channels (64: the original)."""
+
+    def __init__(self, blocks: list[int], width: int):
+        self.width = width
+        super().__init__(BasicBlock, blocks)
+
+    def _make_layer(self, block, planes, *args, **kwargs):
+        if planes == 64 and self.width != 64:  # the first stage: only the stem has been made
+            self.inplanes = self.width
+            self.conv1 = nn.Conv2d(3, self.width, kernel_size=7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(self.width)
+        return super()._make_layer(block, planes * self.width // 64, *args, **kwargs)
+
+
+class RespireNet(nn.Module):
+    """Image (B, 3, H, W) -> logits (B, n_classes); softmax belongs to inference.
+
+    ResNet-34 -> global average pool (512) -> dropout, linear 128, ReLU -> dropout, linear 128, ReLU -> linear n_classes, as in
+    the released code (the paper's figure draws a third dropout). 21,367,364 parameters with four classes.
+    """
+
+    def __init__(self, n_classes: int = 4, backbone: Backbone = "resnet34", dropout: float = 0.5):
+        super().__init__()
+        blocks, width = BACKBONES[backbone]
+        self.trunk = ResNet(blocks, width)
+        self.trunk.fc = nn.Identity()
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(8 * width, 128),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(128, 128),
+            nn.ReLU(),
+            nn.Linear(128, n_classes),
+        )
+        self.to(memory_format=torch.channels_last)  # convolutions are up to 1.6 times faster so
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(self.trunk(image))
+
+
+def load_imagenet(model: RespireNet, source: str) -> str:
+    """Load ImageNet weights into the trunk and say what was done, for the tables.
+
+    source: "imagenet" (torchvision's download), "imagenet or scratch" (the same, but a machine that cannot download trains
+    from scratch and says so), "scratch", or a folder or file with a `.pth` or `.safetensors` of torchvision's ResNet.
+    Raises UserError if the weights cannot be had or do not fit the backbone.
+    """
+    if source == "scratch":
+        return "from scratch"
+    try:
+        state = _imagenet_state(source, model.trunk)
+    except OSError as error:
+        if source == "imagenet or scratch":
+            return "from scratch (ImageNet weights could not be downloaded)"
+        raise UserError(
+            f"ImageNet weights could not be had from {source!r} ({error}); give a folder that holds resnet34*.pth, or "
+            "pretrained='scratch'."
+        ) from error
+    state = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    wrong = model.trunk.load_state_dict(state, strict=False) if _fits(model.trunk, state) else None
+    if wrong is None or wrong.missing_keys or wrong.unexpected_keys:
+        raise UserError(f"The weights in {source!r} are not those of this backbone; give torchvision's for it.")
+    return "ImageNet"
+
+
+def _imagenet_state(source: str, trunk: ResNet) -> dict[str, torch.Tensor]:
+    if source.startswith("imagenet"):
+        depth = {16: "ResNet34", 8: "ResNet18"}.get(sum(isinstance(m, BasicBlock) for m in trunk.modules()))
+        if depth is None or trunk.width != 64:
+            raise OSError("there are none for this backbone")
+        return torchvision.models.get_weight(f"{depth}_Weights.IMAGENET1K_V1").get_state_dict(progress=False)
+    path = Path(source).expanduser()
+    files = sorted([*path.glob("resnet*.pth"), *path.glob("*.safetensors")]) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise OSError("no such file")
+    if files[0].suffix == ".safetensors":
+        return load_file(files[0])
+    return torch.load(files[0], map_location="cpu", weights_only=True)
+
+
+def _fits(trunk: ResNet, state: dict[str, torch.Tensor]) -> bool:
+    own = trunk.state_dict()
+    return all(k in own and own[k].shape == v.shape for k, v in state.items())
+
+
+def merge_stages(stage_1: pd.DataFrame, stage_2: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Device-specific fine-tuning (section II-A): an event goes to the network of its device, else it keeps stage 1's answer.
+
+    Predictions of the one network of stage 1, and of the networks of stage 2, each on its own device's events. Returns stage 1's
+    table with the column `stage1` (its class) beside `predicted`.
+    """
+    merged = stage_1.set_index("event")
+    merged["stage1"] = merged["predicted"]
+    columns = ["predicted", *(c for c in merged if c[0] == "p" and c[1:].isdigit())]
+    for predictions in stage_2:
+        merged.update(predictions.set_index("event")[columns])
+    return merged.astype({"predicted": int}).reset_index()

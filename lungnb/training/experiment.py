@@ -153,10 +153,10 @@ class Run(pydantic.BaseModel):
     def notes(self) -> list[str]:
         return self.result()["notes"]
 
-    def load(self, name: str) -> Corpus:
+    def load(self, name: str, fingerprint: str = "") -> Corpus:
         """The corpus `name` of this run. Raises UserError if it is not the one that the run was made for."""
         corpus = load_corpus(name, self.data, self.n_patients)
-        if corpus.fingerprint != self.corpus:
+        if corpus.fingerprint != (fingerprint or self.corpus):
             raise UserError(
                 f"{corpus.audio_root} has changed since this run was set up (fingerprint {corpus.fingerprint}, not "
                 f"{self.corpus}); make the run again from the corpus as it is now."
@@ -230,3 +230,6 @@ def device_name(device: str = "auto") -> str:
     return (
         f"CPU {models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     )
+
+
+Experiment = Run

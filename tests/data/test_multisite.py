@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungnb import UserError
-from lungnb.data.audio import audio_bank
-from lungnb.data.clips import crop_table, crops
+from lungnb.data.audio import crop_starts, load_audio, plan_crops
 from lungnb.data.corpus import COLUMNS, Corpus, validate_events
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import DIAGNOSES, LABELS, SITES, read_multisite, read_sites
-from lungnb.data.splits import check_folds, patient_folds
+from lungnb.data.splits import patient_folds
 from lungnb.data.sprsound import read_sprsound, sprsound_view
 
 HEADER = "patient,site,path,diagnosis,age_years,sex,device\n"
@@ -61,14 +60,33 @@ def test_reads_one_whole_row_a_recording(folder):
     assert (corpus.name, corpus.origin_text, corpus.n_missing) == ("multisite", "real", 0)
 
 
-def test_the_bank_takes_it(folder, tmp_path, monkeypatch):
+def crops(length_s, **how):
+    """Starts (s) of the crops of one recording."""
+    row, start_s = crop_starts([length_s], **how)
+    assert (row == 0).all()
+    return start_s
+
+
+def crops_of(events, **how):
+    return crop_starts((events["end_s"] - events["start_s"]).to_numpy(), **how)
+
+
+def test_crops_of_all_recordings_lie_in_their_audio(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path / "cache"))
     corpus = read_multisite(folder)
-    bank = audio_bank(corpus)
-    first, length = bank.locate(crop_table(corpus, direction="clean"))
-    assert bank.length.tolist() == [24000, 30000, 120000, 19600, 20000]
-    assert set(length) == {20000}
-    assert (first + length <= len(bank.samples)).all()
+    audio, events = load_audio(corpus), corpus.events.assign(annotation=corpus.events["label"])
+    assert audio.length.tolist() == [24000, 30000, 120000, 19600, 20000]
+    row, start_s = crops_of(events)
+    assert [start_s[row == k].tolist() for k in range(5)] == [crops(length).tolist() for length in events["end_s"]]
+    assert 3 not in row  # 4.9 s
+    planned = plan_crops(audio, events, row, start_s, 5.0)
+    assert planned.event.tolist() == row.tolist()
+    assert planned.label.tolist() == events["label"].iloc[row].tolist()
+    begin = audio.start.to_numpy()[row]
+    for segments, at, first, length in zip(planned.segments, start_s, begin, audio.length.to_numpy()[row], strict=True):
+        assert segments == [(first + round(at * 4000), 20000, 1)]
+        assert segments[0][0] + 20000 <= first + length
+    assert len(crops_of(events, crop_s=2, overlap=0, direction="clean")[0]) == 3 + 3 + 15 + 2 + 2
 
 
 def test_what_gives_no_crop_or_is_not_named_is_told_and_kept(folder):
@@ -79,7 +97,7 @@ def test_what_gives_no_crop_or_is_not_named_is_told_and_kept(folder):
         "recordings shorter than one crop of 5 s (kept; they give no crop)": 1,
         "patients with no longer recording (kept; they give no crop)": 1,
     }
-    assert "POA/a.wav" in set(corpus.events["recording"]) - set(crop_table(corpus)["recording"])
+    assert "POA/a.wav" in set(corpus.events["recording"])
     edit(MANIFEST.replace("GVA", "POA"), "7,1,a.wav", "7,1,extra.flac")(folder)
     soundfile.write(folder / "POA/extra.flac", [0.0] * 40000, 8000)
     (folder / "POA/a.wav").unlink()
@@ -208,7 +226,7 @@ def test_any_manifest_is_a_corpus_or_a_sentence(tmp_path_factory, lines):
 
 
 @pytest.mark.parametrize(("length_s", "both", "one"), [(30, 21, 11), (10, 5, 3), (7.5, 3, 2), (5, 1, 1), (4.99, 0, 0)])
-def test_crop_counts_of_the_fact_sheet(length_s, both, one):
+def test_crop_counts_of_the_paper(length_s, both, one):
     assert len(crops(length_s)) == both
     assert len(crops(length_s, direction="clean")) == one
 
@@ -227,22 +245,6 @@ def test_crops_are_those_of_a_walk_over_samples(n, size, share):
     ahead, back = steps[steps + size <= n], n - size - steps[n - size - steps > 0]
     found = crops(n / 1000, crop_s=size / 1000, overlap=share)
     assert found * 1000 == pytest.approx(np.concatenate([ahead, back]))
-
-
-def test_crop_table_is_the_crops_of_each_recording(folder):
-    corpus = read_multisite(folder)
-    table = crop_table(corpus)
-    assert table.columns.tolist() == ["recording", "start_s", "end_s"]
-    assert table["recording"].drop_duplicates().tolist() == [r for r in corpus.events["recording"] if r != "POA/a.wav"]
-    for recording, length_s in zip(corpus.events["recording"], corpus.events["end_s"], strict=True):
-        found = table[table["recording"] == recording]
-        assert found["start_s"].tolist() == crops(length_s).tolist()
-        assert (found["end_s"] == found["start_s"] + 5).all()
-        assert (found["end_s"] <= length_s + 1e-9).all()
-    assert len(crop_table(corpus, crop_s=2, overlap=0, direction="clean")) == 3 + 3 + 15 + 2 + 2
-    assert crop_table(corpus.select(corpus.events["recording"] == "POA/a.wav")).empty
-    later = corpus.events.assign(start_s=0.5)
-    assert crop_table(replace(corpus, events=later))["start_s"].iloc[:2].tolist() == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -276,20 +278,20 @@ def test_folds_hold_whole_patients_spread_by_label_and_cohort():
     groups = [("control", "GVA", 10), ("asthma", "GVA", 5), ("control", "POA", 5), ("asthma", "POA", 15)]
     who = [(f"{c}/{label}{i}", label, c, 1 + i % 8) for label, c, n in groups for i in range(n)]
     corpus = people(who)
-    fold = patient_folds(corpus, n_folds=5, seed=3)
+    fold = patient_folds(corpus.events, n_folds=5, seed=3)
     of = corpus.events.assign(fold=fold)
     assert (of.groupby("patient")["fold"].nunique() == 1).all()
     counted = of.drop_duplicates("patient").groupby(["label", "split", "fold"]).size().unstack()
     assert counted.eq(counted[0], axis=0).all(axis=None)  # the same number in each fold
     assert counted.sum(axis=1).to_dict() == {(label, c): n for label, c, n in groups}
-    assert fold.equals(patient_folds(corpus, 5, 3))
-    assert not fold.equals(patient_folds(corpus, 5, 4))
+    assert fold.equals(patient_folds(corpus.events, 5, 3))
+    assert not fold.equals(patient_folds(corpus.events, 5, 4))
 
 
 def test_folds_of_a_part_of_a_corpus_keep_its_rows():
     corpus = people([(f"{c}{i}", c, "GVA", 2) for c in ("control", "asthma") for i in range(4)])
     part = Corpus("multisite", corpus.events.iloc[::-1], "simulated", "0", None)
-    fold = patient_folds(part, 2, 0)
+    fold = patient_folds(part.events, 2, 0)
     assert fold.index.equals(part.events.index)
     assert fold.value_counts().to_dict() == {0: 8, 1: 8}
 
@@ -298,16 +300,7 @@ def test_folds_of_a_part_of_a_corpus_keep_its_rows():
 def test_folds_that_cannot_be_made(n_folds):
     corpus = people([(f"p{i}", "control", "GVA", 8) for i in range(3)])
     with pytest.raises(UserError, match=f"^{n_folds} folds.* 3 patients"):
-        patient_folds(corpus, n_folds, seed=0)
-
-
-def test_a_patient_in_two_folds_or_none_is_refused():
-    corpus = people([("a", "control", "GVA", 1), ("b", "control", "GVA", 3)])
-    check_folds(corpus, pd.Series([0, 1, 1, 1]))
-    with pytest.raises(UserError, match=r"patient b in two folds: b_0 in 1 and b_2 in 0 .1 such"):
-        check_folds(corpus, pd.Series([0, 1, 1, 0]))
-    with pytest.raises(UserError, match=r"none to b_1 of patient b .2 rows"):
-        check_folds(corpus, pd.Series([0, 1]))
+        patient_folds(corpus.events, n_folds, seed=0)
 
 
 @pytest.fixture
@@ -328,7 +321,7 @@ def test_the_view_takes_whole_recordings_at_p1_to_p4(tiny):
         "recordings shorter than one crop of 5 s (kept; they give no crop)": 2,
         "patients with no longer recording (kept; they give no crop)": 1,
     }
-    assert crop_table(view).empty
+    assert not len(crops_of(view.events)[0])
 
 
 def test_one_adventitious_event_in_the_view_marks_the_patient(tiny):
@@ -347,8 +340,6 @@ def test_the_view_takes_no_other_corpus(tiny, folder):
         sprsound_view(read_multisite(folder))
     with pytest.raises(UserError, match="p1 to p4"):
         sprsound_view(tiny.select(tiny.events["position"] == "p8"))
-    with pytest.raises(UserError, match="several events a recording"):
-        crop_table(tiny)
     path = tiny.audio_root / tiny.events["path"][0]
     path.write_bytes(b"no audio")
     with pytest.raises(UserError, match=path.name):
@@ -386,7 +377,7 @@ def test_the_view_of_the_real_data():
     mixed = corpus.events["label"].eq("normal").groupby(corpus.events["recording"]).all()
     ill = view.events[view.events["label"] == "adventitious"]
     assert ill.loc[ill["recording"].map(mixed), "patient"].nunique() == 112  # of 132
-    fold = patient_folds(view, n_folds=5, seed=0)
+    fold = patient_folds(view.events, n_folds=5, seed=0)
     of = view.events.assign(fold=fold).drop_duplicates("patient")
     share = of["label"].eq("adventitious").groupby(of["fold"]).mean()
     assert of["fold"].value_counts().between(55, 60).all()

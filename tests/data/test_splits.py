@@ -1,7 +1,5 @@
 """Splits: who stands on which side, and that no patient stands on both unless by name."""
 
-from dataclasses import replace
-
 import pandas as pd
 import pytest
 from corpora import real_data, simulated
@@ -9,40 +7,44 @@ from corpora import real_data, simulated
 from lungnb import UserError
 from lungnb.data.icbhi import read_annotations, read_folds
 from lungnb.data.load import load_corpus
-from lungnb.data.splits import SPLITS, grouped_folds, hold_out_events, hold_out_validation, make_split
+from lungnb.data.splits import SPLITS, grouped_folds, hold_out_events, hold_out_patients, make_split
 
 
 def patients(split, corpus):
-    return {side: set(corpus.events.loc[split.side == side, "patient"]) for side in ("train", "test")}
+    return {part: set(corpus.events.loc[split.part == part, "patient"]) for part in ("train", "validation", "test")}
 
 
 def test_a_leak_is_refused_and_then_noted():
     corpus = simulated()
     with pytest.raises(UserError, match=r"leaky='official'"):
-        make_split(corpus, "official")
+        make_split(corpus.events, "official")
     with pytest.raises(UserError, match=r"leaky='official'"):
-        make_split(corpus, "official", leaky="respirenet")  # another split's name is no permission
-    split = make_split(corpus, "official", leaky="official")
+        make_split(corpus.events, "official", leaky="respirenet")  # another split's name is no permission
+    split = make_split(corpus.events, "official", leaky="official")
     sides = patients(split, corpus)
     assert set(split.shared) == sides["train"] & sides["test"] != set()
     assert "leaky split" in split.notes[0]
     assert split.shared[0] in split.notes[0]
 
 
-@pytest.mark.parametrize("name", [n for n in SPLITS if n != "official"])
+@pytest.mark.parametrize("name", [n for n in SPLITS if n not in ("official", "events (leaky)")])
 def test_no_patient_on_both_sides(name):
     corpus = simulated()
-    split = make_split(corpus, name)
+    split = make_split(corpus.events, name)
     sides = patients(split, corpus)
     assert sides["train"]
     assert sides["test"]
     assert not sides["train"] & sides["test"]
+    assert not sides["validation"] & (sides["train"] | sides["test"])
     assert split.notes == []
 
 
 def test_disjoint_only_drops_training_events():
     corpus = simulated()
-    full, disjoint = (make_split(corpus, n, leaky="official").side for n in ("official", "official_disjoint"))
+    full, disjoint = (
+        make_split(corpus.events, n, leaky="official", validation="none").part
+        for n in ("official", "official_disjoint")
+    )
     dropped = disjoint.isna()
     assert dropped.any()
     assert (full[dropped] == "train").all()
@@ -51,7 +53,7 @@ def test_disjoint_only_drops_training_events():
 
 def test_stratified_folds_cover_every_patient_once():
     corpus = simulated()
-    tested = [patients(make_split(corpus, "stratified", fold=k), corpus)["test"] for k in range(5)]
+    tested = [patients(make_split(corpus.events, "stratified", fold=k), corpus)["test"] for k in range(5)]
     assert sorted(p for fold in tested for p in fold) == sorted(set(corpus.events["patient"]))
 
 
@@ -71,26 +73,26 @@ def test_stratified_spreads_classes_over_the_folds():
 
 def test_validation_patients_are_nobodys_training_patients():
     events = simulated().events
-    held = hold_out_validation(events, seed=0)
+    held = hold_out_patients(events)
     assert not set(events[held]["patient"]) & set(events[~held]["patient"])
     assert 0.05 < held.mean() < 0.5
     few = events[events["patient"].isin(events["patient"].unique()[:4])]
-    with pytest.raises(UserError, match="Only 4 patients"):
-        hold_out_validation(few, seed=0)
+    with pytest.raises(UserError, match="4 patients are too few for 5 folds"):
+        hold_out_patients(few)
 
 
 def test_unknown_names_and_empty_sides():
     corpus = simulated()
     with pytest.raises(UserError, match="no split 'oficial'"):
-        make_split(corpus, "oficial")
+        make_split(corpus.events, "oficial")
     with pytest.raises(UserError, match=r"fold 9\) leaves no event to test"):
-        make_split(corpus, "respirenet", fold=9)
+        make_split(corpus.events, "respirenet", fold=9)
     events = corpus.events
     part = events.assign(fold=events["fold"].mask(events["patient"] == events["patient"].iloc[0]))
     with pytest.raises(UserError, match="gives no fold to patient"):
-        make_split(replace(corpus, events=part), "respirenet")
-    with pytest.raises(UserError, match=r"foldwise.txt is missing"):
-        make_split(replace(corpus, events=events.assign(fold=pd.NA)), "respirenet")
+        make_split(part, "respirenet")
+    with pytest.raises(UserError, match=r"foldwise.txt is not there"):
+        make_split(events.assign(fold=pd.NA), "respirenet")
 
 
 @pytest.mark.parametrize("text", ["1 0\n2\n", "1 0\n2 5\n", "1 0\nx 1\n"])
@@ -118,7 +120,7 @@ def test_folds_of_the_real_data():
 
 def test_official_split_of_the_real_recordings():
     corpus = load_corpus("icbhi", real_data())
-    counts = make_split(corpus, "official", leaky="official").side.value_counts().to_dict()
+    counts = make_split(corpus.events, "official", leaky="official", validation="none").part.value_counts().to_dict()
     if corpus.n_missing == 0:
         assert counts == {"train": 4142, "test": 2756}
     elif corpus.n_recordings == 192:
@@ -140,13 +142,12 @@ def test_events_are_held_out_label_by_label():
     several = table.loc[[name for name, n in counts.items() if n > 1]]
     assert (several > 0).all(axis=None)
     assert hold_out_events(events.copy()).equals(held)
-    assert not hold_out_events(events, seed=1).equals(held)
     assert hold_out_events(events, share=0.5).sum() == pytest.approx(0.5 * len(events), abs=3)
 
 
 def test_several_folds_are_held_out():
     events = simulated().events
-    one, three = (hold_out_validation(events, seed=0, n_folds=10, n_held=n) for n in (1, 3))
+    one, three = (hold_out_patients(events, n, 10) for n in (1, 3))
     assert (three | ~one).all()
     assert not set(events[three]["patient"]) & set(events[~three]["patient"])
     folds = grouped_folds(events, 10, seed=0)

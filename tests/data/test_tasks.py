@@ -7,7 +7,8 @@ import pytest
 from lungnb.core import UserError
 from lungnb.data import icbhi, multisite, sprsound
 from lungnb.data.load import load_corpus
-from lungnb.data.tasks import PARTS, TASKS, label_maps, parts_of, task_of
+from lungnb.data.splits import make_split
+from lungnb.data.tasks import TASKS, label_maps, task_of
 
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 
@@ -25,15 +26,20 @@ def view(task):
 def test_a_label_map_is_whole(name):
     task = TASKS[name]
     known = {"icbhi": icbhi.LABELS, "sprsound": sprsound.LABELS, "multisite": multisite.LABELS}[task.corpus]
-    known = sprsound.VIEW_LABELS if name == "sprsound-patients" else known
+    known = sprsound.VIEW_LABELS if task.unit == "patient" and task.corpus == "sprsound" else known
     assert set(task.labels) == set(known)
     assert set(task.labels.values()) - {None} == set(task.classes)
-    assert [label for label, to in task.labels.items() if to == task.classes[0]] in (["normal"], ["control"])
+    assert [label for label, to in task.labels.items() if to == task.classes[0]] in (
+        ["normal"],
+        ["control"],
+        ["bronchiolitis"],
+    )
 
 
 def test_the_table_of_label_maps_says_what_is_left_out():
-    table = label_maps()
-    assert len(table) == sum(len(t.labels) for t in TASKS.values())
+    names = ["icbhi", "sprsound", "sprsound-common"]
+    table = label_maps(names)
+    assert len(table) == sum(len(TASKS[name].labels) for name in names)
     left_out = table[table["class"].isna()]
     assert left_out[["task", "label"]].to_numpy().tolist() == [["sprsound-common", "stridor"]]
 
@@ -59,32 +65,29 @@ def test_patients_of_a_task_have_one_label():
     assert ((own["label"] == "control") == (view("cohorts").events["label"] == "normal")).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [n for n in TASKS if n != "pneumonia"])
 def test_parts_keep_patients_apart_and_folds_test_everyone_once(name):
-    task, here = TASKS[name], view(name)
-    tested = []
+    here, split, tested = view(name), "children" if TASKS[name].unit == "patient" else "patients", []
     for fold in range(5):
-        part, notes = parts_of(task, here, fold)
-        assert not notes
-        assert set(part) == set(PARTS)
-        assert (here.events["patient"].groupby(part).unique().explode().value_counts() == 1).all()
-        tested += here.events.index[part == "test"].tolist()
+        made = make_split(here.events, split, fold=fold)
+        assert not made.notes
+        assert set(made.part) == {"train", "validation", "test"}
+        assert (here.events["patient"].groupby(made.part).unique().explode().value_counts() == 1).all()
+        tested += here.events.index[made.part == "test"].tolist()
     assert sorted(tested) == here.events.index.tolist()
 
 
 def test_events_dealt_one_by_one_leak_and_say_so():
-    task, here = TASKS["icbhi"], view("icbhi")
-    part, notes = parts_of(task, here, split="events (leaky)")
-    patients = {name: set(here.events.loc[part == name, "patient"]) for name in PARTS}
-    n = len(patients["train"] & patients["test"])
-    assert n > 10
-    assert notes == [f"leaky split: {n} patients stand in train and in test"]
-    honest = parts_of(task, here)[0].value_counts()
-    assert part.value_counts()["test"] == pytest.approx(honest["test"], rel=0.5)
+    here = view("icbhi")
+    split = make_split(here.events, "events (leaky)")
+    assert len(split.shared) > 10
+    assert split.notes[0] == f"leaky split: {len(split.shared)} patients stand in train and in test"
+    honest = make_split(here.events, "patients").part.value_counts()
+    assert split.part.value_counts()["test"] == pytest.approx(honest["test"], rel=0.5)
 
 
 def test_what_has_no_label_map_is_refused_with_those_there_are():
-    with pytest.raises(UserError, match=r"'coughvid' has no label map; known are icbhi, sprsound, .*cohorts"):
+    with pytest.raises(UserError, match=r"'coughvid' has no label map; known are icbhi, .*sprsound, .*cohorts"):
         task_of("coughvid")
 
 
@@ -96,11 +99,11 @@ def test_bad_corpora_are_refused():
     odd.events.loc[3, "label"] = "squawk"
     with pytest.raises(UserError, match="has no 'squawk'"):
         task.view(odd)
-    few = here.events["patient"].unique()[:6]
-    with pytest.raises(UserError, match=r"6 patients .* too few"):
-        parts_of(task, here.select(here.events["patient"].isin(few)))
+    few = here.events["patient"].unique()[:4]
+    with pytest.raises(UserError, match=r"4 patients are too few"):
+        make_split(here.events[here.events["patient"].isin(few)], "patients")
     with pytest.raises(UserError, match="no fold 5"):
-        parts_of(task, here, 5)
-    healthy = here.select(here.events["label"] == "normal")
-    with pytest.raises(UserError, match="without one kind of sound"):
-        parts_of(task, healthy)
+        make_split(here.events, "patients", fold=5)
+    healthy = here.events[here.events["label"] == "normal"]
+    with pytest.raises(UserError, match="one kind of sound"):
+        make_split(healthy, "patients")

@@ -9,9 +9,9 @@ from corpora import simulated
 from scipy.signal import butter, sosfilt
 from torch.nn.functional import interpolate
 
-from lungnb.data.audio import audio_bank
-from lungnb.data.clips import cut, plan_clips
-from lungnb.features import LogMel, MelImage, blank_rows, stretch_below
+from lungnb.data.audio import cut, load_audio, plan_clips
+from lungnb.features import LogMel
+from lungnb.papers.respirenet import MelImage, blank_rows, stretch_below
 
 RATE = 4000
 
@@ -21,9 +21,9 @@ def noise(n_clips=4, seconds=7, seed=0):
 
 
 def lung_sounds():
-    bank = audio_bank(simulated(), highpass_hz=50, peak_normalise=True)
+    bank = load_audio(simulated(), highpass_hz=50, peak_normalise=True)
     events = simulated().events[::40]
-    return torch.from_numpy(cut(bank.samples, plan_clips(bank, events, 7.0, "repeat"))).float() / 32767
+    return torch.from_numpy(cut(bank.samples, plan_clips(bank, events, 7.0))).float() / 32767
 
 
 SIGNALS = {

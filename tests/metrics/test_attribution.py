@@ -10,13 +10,14 @@ from corpora import simulated
 from scipy.stats import entropy
 from torch import nn
 
-from lungnb.classification.baselines import SmallCNN
-from lungnb.classification.compare import CompareRun, data_of
-from lungnb.classification.compare_inputs import BANK, about_of, front_end, maps_of, plan_task
-from lungnb.classification.networks import FRONT_OF, Classifier, MapsOnly, Painted, Sizes, build
+from lungnb.classification import Classification
+from lungnb.classification.dataset import AUDIO, Clips, features_of, front_end, metadata_of, plan
+from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, ImageClassifier, Sizes, SmallCNN
 from lungnb.core import UserError
-from lungnb.data.audio import audio_bank
+from lungnb.data.audio import load_audio
 from lungnb.data.corpus import read_truth
+from lungnb.data.tasks import task_of
+from lungnb.features import Standardise
 from lungnb.metrics.attribution import (
     METHODS,
     area_under,
@@ -44,11 +45,16 @@ from lungnb.metrics.localisation import (
     pointing_game,
     rank_correlation,
 )
-from lungnb.papers.convlstm_model import INPUTS
+from lungnb.papers.convlstm import INPUTS
 
 POOLING = (3, 4)
-SIZES = Sizes(4, 3, backbone="resnet10-narrow", zoom=1, hidden=8)
-NETWORKS = [model for model in FRONT_OF if model not in ("boosting", "MPA")]
+NETWORKS = [model for model, entry in CLASSIFIERS.items() if entry.build and not entry.all_sites]
+
+
+def build(model, features):
+    """An untrained network for features of four classes and three positions."""
+    sizes = {"n_channels": features.shape[1], "n_rows": features.shape[2], "n_positions": 3, "hidden": 8}
+    return CLASSIFIERS[model].build(Sizes(4, **sizes, backbone="resnet10-narrow", zoom=1))
 
 
 def box(start_s, end_s, low_hz, high_hz):
@@ -57,14 +63,14 @@ def box(start_s, end_s, low_hz, high_hz):
 
 def pictures(front, wave):
     """Maps of a clip that `wave` (a function of seconds) gives at the rate of the front end."""
-    rate = BANK[front][0]
-    return front_end(front, POOLING)(torch.from_numpy(wave(np.arange(3 * rate) / rate).astype(np.float32))[None])
+    rate = AUDIO[front][0]
+    return front_end(front, rate, pooling=POOLING)(torch.from_numpy(wave(np.arange(3 * rate) / rate)).float()[None])
 
 
-def clips(front="levels", n=5, seed=0, boxes=()):
+def clips(front="mel image", n=5, seed=0, boxes=()):
     generator = torch.Generator().manual_seed(seed)
-    noise = 0.1 * torch.randn(n, 3 * BANK[front][0], generator=generator)
-    maps = front_end(front, POOLING)(noise)
+    noise = 0.1 * torch.randn(n, 3 * AUDIO[front][0], generator=generator)
+    maps = front_end(front, AUDIO[front][0], pooling=POOLING)(noise)
     about = torch.stack([torch.zeros(n), torch.zeros(n), torch.arange(n) % 3], dim=1).long()
     axes = feature_axes(front, *maps.shape[2:], POOLING)
     return Examples(maps, about, torch.arange(n) % 4, *axes, 3.0, list(boxes))
@@ -81,7 +87,7 @@ def to_grid(maps, hertz, second, clip_s):
 # ---- the common grid
 
 
-@pytest.mark.parametrize("front", ["levels", "stacked", "crop"])
+@pytest.mark.parametrize("front", ["mel image", "stacked", "stft"])
 @pytest.mark.parametrize(("hz", "start_s"), [(300, 0.5), (620, 1.2), (1210, 2.0)])
 def test_a_tone_is_in_its_box_whatever_the_front_end(front, hz, start_s):
     noise = np.random.default_rng(0)
@@ -119,8 +125,8 @@ def test_the_grid_is_linear_between_centres_and_keeps_the_ends():
 
 def test_axes_are_those_of_the_front_ends():
     size = INPUTS["A"]
-    assert feature_axes("stacked", size.n_rows, 2)[1][1] == size.hop_length / BANK["stacked"][0]
-    assert feature_axes("levels", 64, 2)[1][1] == 128 / BANK["levels"][0]
+    assert feature_axes("stacked", size.n_rows, 2)[1][1] == size.hop_length / AUDIO["stacked"][0]
+    assert feature_axes("mel image", 64, 2)[1][1] == 128 / AUDIO["mel image"][0]
 
 
 def test_boxes_cover_the_cells_that_they_touch():
@@ -139,34 +145,36 @@ def test_boxes_cover_the_cells_that_they_touch():
 @pytest.fixture(scope="module")
 def given():
     corpus = simulated()
-    run = CompareRun(corpus=corpus.fingerprint, task="icbhi", model="small CNN", n_patients=24)
-    data = data_of(run)
-    test = data.corpus.events[(data.inputs["icbhi"].units["part"] == "test").to_numpy()]
-    return run, data, test, read_truth(corpus.audio_root)
+    run = Classification(corpus=corpus.fingerprint, task="icbhi", model="small CNN", n_patients=24)
+    here = run.view()
+    return run, here, here.events[run.parts(here).part == "test"], read_truth(corpus.audio_root)
 
 
-def examples_of(run, data, events, truth):
-    front, task = FRONT_OF[run.model], data.task
-    audio = audio_bank(data.corpus, *BANK[front])
-    plan = plan_task(audio, events, task.classes, run.clip_s)
-    features = maps_of(data.corpus, plan, front, tuple(run.pooling))
-    first = np.unique(plan.event, return_index=True)[1]
+def examples_of(run, here, events, truth):
+    """The first clip of each of `events` as `run` is given it, with its true places, as notebook 92 makes them."""
+    name, task = CLASSIFIERS[run.model].front_end, task_of(run.task)
+    rate, *filters, _ = AUDIO[name]
+    audio, choices = load_audio(here, rate, *filters), (run.size, run.pooling)
+    planned = plan(audio, events, Clips(run.clip_s), task.classes, training=False)
+    features = features_of(here, audio, planned, name, front_end(name, rate, *choices), choices)
+    first = np.unique(planned.event, return_index=True)[1]
     begin, boxes = audio.locate(events)[0], []
     for i, k in enumerate(first):
-        segments = [((start - begin[i]) / audio.sample_rate, n / audio.sample_rate) for start, n, _ in plan.segments[k]]
+        segments = [((start - begin[i]) / rate, n / rate) for start, n, _ in planned.segments[k]]
         boxes.append(clip_boxes(events.iloc[i], segments, truth))
-    axes = feature_axes(front, *features.shape[2:], run.pooling)
+    axes = feature_axes(name, *features.shape[2:], run.pooling)
     label = torch.tensor(events["label"].map(task.classes.index).to_numpy(int))
-    return Examples(features[first], about_of(task, events, data.sites), label, *axes, run.clip_s, boxes)
+    metadata = metadata_of(events, run.positions(here), task.age_step)
+    return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
 
 
 @pytest.mark.train
 def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
-    _, data, test, truth = given
+    _, here, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
     assert set(sounds["patient"]) <= set(test["patient"])
     first = sounds[sounds["label"] == "crackle"]
-    possible = data.corpus.events[data.corpus.events["patient"].isin(test["patient"])].query("label == 'crackle'")
+    possible = here.events[here.events["patient"].isin(test["patient"])].query("label == 'crackle'")
     assert first["patient"].nunique() == min(4, possible["patient"].nunique())
     for event in sounds.itertuples():
         here = truth[(truth["recording"] == event.recording) & truth["kind"].str.startswith(event.label)]
@@ -182,13 +190,13 @@ def test_a_kind_that_no_test_patient_has_is_refused(given):
 
 @pytest.mark.train
 def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(given):
-    run, data, test, truth = given
+    run, whole, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
-    found, own = examples_of(run, data, sounds, truth), data.inputs["icbhi"]
+    found, own = examples_of(run, whole, sounds, truth), run.dataset()
     for k, row in enumerate(sounds.index):
-        sample = np.flatnonzero(own.unit == data.corpus.events.index.get_loc(row))[0]
+        sample = np.flatnonzero(own.unit == whole.events.index.get_loc(row))[0]
         assert (own.batch(torch.tensor([sample]))[0] == found.features[k]).all()
-        assert (own.about[sample] == found.metadata[k]).all()
+        assert (own.metadata[sample] == found.metadata[k]).all()
         assert own.label[sample] == found.label[k]
     length = (sounds["end_s"] - sounds["start_s"]).to_numpy()
     for event, lasts, boxes in zip(sounds.itertuples(), length, found.boxes, strict=True):
@@ -215,8 +223,8 @@ def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(g
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_network_has_a_map_of_the_size_of_its_picture(model, method):
     torch.manual_seed(0)
-    shown = clips(FRONT_OF[model])
-    network = build(model, SIZES, *shown.features.shape[1:3])
+    shown = clips(CLASSIFIERS[model].front_end)
+    network = build(model, shown.features)
     maps, detail = map_of(network, shown, method)
     assert maps.shape == (5, *shown.features.shape[2:])
     assert 0 <= maps.min() <= maps.max() <= 1
@@ -231,24 +239,24 @@ def test_every_network_has_a_map_of_the_size_of_its_picture(model, method):
 def test_maps_are_those_of_the_library_one_clip_at_a_time():
     """In MPO every clip is seen by the network of its own position, and batches do not mix clips."""
     torch.manual_seed(0)
-    shown = clips("crop", n=40)
-    network = build("MPO", SIZES, *shown.features.shape[1:3])
+    shown = clips("stft", n=40)
+    network = build("MPO", shown.features)
     network.fit_statistics([shown.features])
     maps, _ = map_of(network, shown, "Grad-CAM")
     for k in (0, 1, 2, 34):
         own = network.network.networks[int(shown.metadata[k, 2])]
-        image = (shown.features[[k]] - network.mean) / network.sd
+        image = network.image(shown.features[[k]])
         expected = class_maps(own, own.convolutions[-1], image, [int(shown.label[k])], "Grad-CAM")
         assert maps[k] == pytest.approx(expected[0], abs=1e-4)
 
 
 def test_unknown_places_and_unknown_networks_are_refused():
-    shown = clips("crop")
+    shown = clips("stft")
     shown.metadata[1, 2] = 3
     with pytest.raises(
         UserError, match="MPO has no network for a sound from an unknown position; leave that sound out"
     ):
-        map_of(build("MPO", SIZES, *shown.features.shape[1:3]), shown, "Grad-CAM")
+        map_of(build("MPO", shown.features), shown, "Grad-CAM")
     with pytest.raises(UserError, match="It is not known where Linear looks; name its layers"):
         stages(nn.Linear(2, 2))
 
@@ -257,7 +265,7 @@ def test_grad_cam_is_its_equation():
     """Grad-CAM of the small CNN by hand: mean gradients weigh the channels, the sum is cut at 0 and scaled to 0..1."""
     torch.manual_seed(1)
     shown, found = clips(n=1), {}
-    network = build("small CNN", SIZES, *shown.features.shape[1:3]).eval()
+    network = build("small CNN", shown.features).eval()
     inside = network.network.network
     layer = inside.convolutions[-2]
     layer.register_forward_hook(lambda _, __, y: found.update(a=y) or y.retain_grad())
@@ -274,24 +282,24 @@ def test_grad_cam_is_its_equation():
 
 def test_weights_drawn_anew_keep_only_the_scale():
     torch.manual_seed(0)
-    network = build("ConvLstm", SIZES, 3, 64)
-    network.mean.fill_(2)
+    network = build("ConvLstm", torch.zeros(1, 3, 64, 76))
+    network.scale.mean.fill_(2)
     other, again = randomise_weights(network, 1), randomise_weights(network, 1)
     before, after = network.state_dict(), other.state_dict()
-    assert (after["mean"] == 2).all()
+    assert (after["scale.mean"] == 2).all()
     same = [k for k in before if torch.equal(before[k], after[k]) and not k.endswith(("mean", "sd"))]
     assert not [k for k in same if before[k].dim() > 1]  # a batch norm's weights start at 1 anyway
     assert all(torch.equal(after[k], v) for k, v in again.state_dict().items())
 
 
 def test_fused_sites_are_channels_and_their_boxes_lie_over_one_another():
-    shown = clips("crop", n=4, boxes=[box(k, k + 0.5, 100, 200) for k in (0, 1, 2, 0)])
+    shown = clips("stft", n=4, boxes=[box(k, k + 0.5, 100, 200) for k in (0, 1, 2, 0)])
     both = shown.stacked(2)
     assert both.features.shape == (2, 2, *shown.features.shape[2:])
     assert (both.features[1, 0] == shown.features[2, 0]).all()
     assert both.label.tolist() == shown.label[::2].tolist()
     assert (both.masks[0] == shown.masks[0] | shown.masks[1]).all()
-    network = build("MPA", SIZES, *both.features.shape[1:3])
+    network = build("MPA", both.features)
     assert map_of(network, both, "Grad-CAM++")[0].shape == (2, *shown.features.shape[2:])
 
 
@@ -384,8 +392,8 @@ def test_pixels_of_one_importance_go_in_random_order_by_the_seed():
 def test_deleted_grey_levels_stay_grey_levels():
     torch.manual_seed(0)
     shown = clips(n=2)
-    network = build("RespireNet", SIZES, 1, 64).eval()
-    assert isinstance(network, Painted)
+    network = build("RespireNet", shown.features).eval()
+    assert isinstance(network, ImageClassifier)
     curves = deletion(
         network,
         shown.features,
@@ -412,7 +420,7 @@ def units(n=24):
 
 def small(dropout):
     torch.manual_seed(0)
-    return Classifier(MapsOnly(SmallCNN(4, dropout=dropout)), 1, 64)
+    return Classifier(FeaturesOnly(SmallCNN(4, dropout=dropout)), Standardise("row", 1, 64), 1)
 
 
 def test_a_network_without_dropout_never_contradicts_itself():

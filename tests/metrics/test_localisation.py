@@ -8,11 +8,9 @@ from corpora import simulated
 from torch.nn.functional import interpolate
 
 from lungnb.data.corpus import read_truth
-from lungnb.features import MelImage
 from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
-from lungnb.papers.respirenet import Classifier
-from lungnb.papers.respirenet_model import RespireNet
+from lungnb.papers.respirenet import MelImage, RespireNet
 
 
 def test_unstretch_undoes_the_stretch():
@@ -43,7 +41,7 @@ def test_a_box_lies_where_its_sound_is_in_the_spectrogram():
     levels = MelImage().levels(torch.from_numpy(sound[None].astype(np.float32)))[0].numpy()
     box = pd.DataFrame({"start_s": [12.0], "end_s": [13.0], "low_hz": [380.0], "high_hz": [420.0]})
     shifted = box.assign(start_s=box["start_s"] - 10, end_s=box["end_s"] - 10)  # the event starts ten seconds into it
-    mask = box_mask(shifted, *feature_axes("levels", *levels.shape))
+    mask = box_mask(shifted, *feature_axes("mel image", *levels.shape))
     frames, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     loud = levels > 200
     assert abs(frames[0] - np.flatnonzero(loud.any(axis=0))[0]) <= 2
@@ -54,7 +52,7 @@ def test_a_box_lies_where_its_sound_is_in_the_spectrogram():
 
 def test_boxes_past_the_clip_and_thinner_than_a_band():
     boxes = pd.DataFrame({"start_s": [6.9, 20], "end_s": [9.0, 21], "low_hz": [500.0, 100], "high_hz": [500.1, 200]})
-    mask = box_mask(boxes, *feature_axes("levels", 64, 219))
+    mask = box_mask(boxes, *feature_axes("mel image", 64, 219))
     assert mask.any(axis=1).sum() == 1
     assert mask.any(axis=0)[:215].sum() == 0
     assert mask[:, -1].any()
@@ -71,10 +69,9 @@ def test_energy_of_a_uniform_map_is_the_share_of_the_mask():
 @pytest.mark.parametrize("clipping", ["none", "paper"])
 def test_grad_cam_maps_have_the_size_of_the_spectrogram(clipping):
     torch.manual_seed(0)
-    model = Classifier(MelImage(clipping, zoom=1), RespireNet(4, "resnet10-narrow")).eval()
-    levels = model.front.levels(0.1 * torch.randn(3, 28000))
-    images = model.front.image(levels).detach()
-    maps = class_maps(model.net, model.net.trunk.layer4[-1], images, [0, 1, 3], "Grad-CAM++")
+    front, network = MelImage(clipping, zoom=1), RespireNet(4, "resnet10-narrow").eval()
+    levels = front.levels(0.1 * torch.randn(3, 28000))
+    maps = class_maps(network, network.trunk.layer4[-1], front.image(levels), [0, 1, 3], "Grad-CAM++")
     assert maps.shape == levels.shape
     assert maps.min() >= 0
     assert maps.max() <= 1
@@ -94,14 +91,13 @@ def test_grad_cam_finds_the_corner_a_network_looks_at():
             return torch.stack([seen.square().mean(dim=(1, 2, 3)), -seen.mean(dim=(1, 2, 3))], dim=1)
 
     torch.manual_seed(0)
-    model = torch.nn.Module()
-    model.front, model.net = MelImage(zoom=1), Corner()
-    torch.nn.init.uniform_(model.net.features.weight, 0.1, 1)
+    network = Corner()
+    torch.nn.init.uniform_(network.features.weight, 0.1, 1)
     levels = torch.zeros(1, 64, 200, dtype=torch.uint8)
     levels[:, 40:60, 20:60] = 200
     mask = np.zeros((1, 64, 200), dtype=bool)
     mask[:, 38:62, 18:62] = True
-    maps = class_maps(model.net, model.net.features, model.front.image(levels).detach(), [0], "Grad-CAM++")
+    maps = class_maps(network, network.features, MelImage(zoom=1).image(levels), [0], "Grad-CAM++")
     assert energy_inside(maps - maps.min(), mask)[0] > 0.9
 
 
@@ -117,4 +113,4 @@ def test_truth_of_the_simulator_lies_inside_its_events():
             & (truth["end_s"] <= event.end_s)
         ]
         shifted = inside.assign(start_s=inside["start_s"] - event.start_s, end_s=inside["end_s"] - event.start_s)
-        assert box_mask(shifted, *feature_axes("levels", 64, 219)).any()
+        assert box_mask(shifted, *feature_axes("mel image", 64, 219)).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungnb.papers.aggregate import Learned, by_site, inverse_loss, maximum, simple_mean
+from lungnb.papers.pediatric import Learned, by_site, inverse_loss, maximum, simple_mean
 
 SITES = pd.DataFrame({"1": [0.2, 0.9], "2": [0.4, np.nan], "3": [0.9, 0.5]}, index=["a", "b"])
 LOSS = pd.Series({"1": 0.5, "2": 0.25, "3": 1.0})

@@ -7,9 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lungnb.features import StackedMaps
-from lungnb.papers.convlstm import MODELS
-from lungnb.papers.convlstm_model import INPUTS, ConvLSTM, Convolutions, Metadata
+from lungnb.papers.convlstm import INPUTS, MODELS, ConvLSTM, Convolutions, Metadata, StackedMaps
 
 #: docs/papers/convlstm.md, section 3: what convolutions, pools and upsamplings give, one after the other.
 TAIL = "16x32x38 32x32x38 32x16x19 32x32x38 64x32x38 64x16x19"

@@ -9,13 +9,13 @@ import pytest
 import scipy.fft
 import torch
 from corpora import write_tiny_sprsound
+from lungnb.papers.convlstm_maps import clips_of, compute_maps, metadata_of, stacked_maps
+from lungnb.papers.convlstm_model import INPUTS
 
 from lungnb.data.audio import AudioBank
 from lungnb.data.sprsound import read_sprsound
 from lungnb.features import StackedMaps
 from lungnb.papers import convlstm_maps as module
-from lungnb.papers.convlstm_maps import clips_of, compute_maps, metadata_of, stacked_maps
-from lungnb.papers.convlstm_model import INPUTS
 
 RATE = 8000
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lungnb.papers.pediatric_model import SiteCNN
+from lungnb.papers.pediatric import SiteCNN
 
 
 @pytest.mark.parametrize(("n_sites", "size"), [(1, 43_570), (8, 44_018)])

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lungnb.data.clips import crop_table
+from lungnb.papers.pediatric_crops import DRAWN, SAMPLE_RATE, TOO_MANY, Images, cropped, images_of, samples_of
 
 from lungnb.core import UserError
 from lungnb.data.audio import audio_bank
-from lungnb.data.clips import crop_table
 from lungnb.data.load import load_corpus
 from lungnb.data.multisite import SITES
 from lungnb.features import CropSpectrogram
@@ -23,7 +24,6 @@ from lungnb.papers.pediatric import (
     predict,
     roles_of,
 )
-from lungnb.papers.pediatric_crops import DRAWN, SAMPLE_RATE, TOO_MANY, Images, cropped, images_of, samples_of
 from lungnb.training.experiment import _pool, run_all
 
 POOLED = (3, 4)

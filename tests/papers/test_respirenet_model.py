@@ -8,7 +8,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from lungnb import UserError
-from lungnb.papers.respirenet_model import BACKBONES, RespireNet, load_imagenet
+from lungnb.papers.respirenet import BACKBONES, RespireNet, load_imagenet
 
 
 def parameters(model):

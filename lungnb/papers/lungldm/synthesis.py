@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lungnb.classification.baselines import SmallCNN
+from lungnb.classification.networks import SmallCNN
 from lungnb.core import UserError
 from lungnb.data.prompts import FIELDS, prompts
 from lungnb.features.augment import augment

@@ -5,40 +5,46 @@ import pytest
 import torch
 from torch import nn
 
-from lungnb.classification.baselines import SmallCNN, boosting, statistics
-from lungnb.classification.cost import multiply_adds, parameters
-from lungnb.classification.networks import FRONT_OF, ByPosition, Classifier, MapsOnly, Sizes, build
-from lungnb.papers.convlstm_model import ConvLSTM
-from lungnb.papers.pediatric_model import SiteCNN
-from lungnb.papers.respirenet_model import RespireNet
+from lungnb.classification.fitting import class_draws, multiply_adds
+from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, Sizes, SmallCNN, boosting, statistics
+from lungnb.features import Standardise
+from lungnb.papers.convlstm import ConvLSTM
+from lungnb.papers.pediatric import ByPosition, SiteCNN
+from lungnb.papers.respirenet import RespireNet
 
-SHAPE = {"levels": (1, 64, 94), "stacked": (3, 64, 76), "crop": (1, 50, 54)}
+SHAPE = {"mel image": (1, 64, 94), "stacked": (3, 64, 76), "stft": (1, 50, 54)}
 SMALL = {"backbone": "resnet10-narrow", "zoom": 1, "hidden": 8}
 
 
-def maps_for(model, n=3):
-    channels, rows, frames = SHAPE[FRONT_OF[model]]
-    channels = 5 if model == "MPA" else channels
+def parameters(network):
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def features_for(model, n=3):
+    channels, rows, frames = SHAPE[CLASSIFIERS[model].front_end]
+    channels = 5 if CLASSIFIERS[model].all_sites else channels
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 255, (n, channels, rows, frames), generator=generator).to(torch.uint8)
 
 
 def built(model, n_classes=4, **choices):
-    maps = maps_for(model)
-    return build(model, Sizes(n_classes, n_sites=5, **SMALL | choices), maps.shape[1], maps.shape[2])
+    shape = features_for(model).shape
+    return CLASSIFIERS[model].build(Sizes(n_classes, shape[1], n_rows=shape[2], n_positions=5, **SMALL | choices))
 
 
-@pytest.mark.parametrize("model", [m for m in FRONT_OF if m != "boosting"])
+@pytest.mark.parametrize("model", [m for m, entry in CLASSIFIERS.items() if entry.build])
 @pytest.mark.parametrize("n_classes", [2, 7])
 def test_a_classifier_is_as_wide_as_its_task(model, n_classes):
     network = built(model, n_classes).eval()
-    network.fit_statistics([maps_for(model)])
-    about = torch.tensor([[3, 0, 1], [19, 2, 5], [0, 1, 4]])
-    logits = network(maps_for(model), about)
+    network.fit_statistics(
+        [features_for(model)[:, : SHAPE[CLASSIFIERS[model].front_end][0]]]
+    )  # one scale for all sites
+    metadata = torch.tensor([[3, 0, 1], [19, 2, 5], [0, 1, 4]])
+    logits = network(features_for(model), metadata)
     assert logits.shape == (3, n_classes)
-    alone = network(maps_for(model)[1:2], about[1:2])
+    alone = network(features_for(model)[1:2], metadata[1:2])
     assert torch.allclose(alone, logits[1:2], atol=1e-4)  # nobody else's sound counts
-    rolled = network(maps_for(model), about, torch.Generator().manual_seed(1))
+    rolled = network(features_for(model), metadata, torch.Generator().manual_seed(1))
     assert not torch.allclose(rolled, logits, atol=1e-4)
 
 
@@ -55,13 +61,32 @@ def test_networks_are_the_papers():
     assert full - parameters(ConvLSTM("full")) == 64  # five positions instead of SPRSound's four
 
 
-def test_statistics_of_training_maps_make_rows_alike():
-    maps = 7 * torch.randn(40, 2, 6, 11) + torch.arange(12).view(1, 2, 6, 1) * 30
-    network = Classifier(nn.Identity(), 2, 6)
-    network.fit_statistics(maps.split(7))
-    scaled = (maps - network.mean) / network.sd
-    assert scaled.mean((0, 3)).abs().max() < 1e-4
-    assert torch.allclose(scaled.std((0, 3), correction=0), torch.ones(2, 6), atol=1e-4)
+@pytest.mark.parametrize(("form", "dims"), [("row", (0, 3)), ("channel", (0, 2, 3))])
+def test_statistics_of_training_features_make_them_alike(form, dims):
+    features = 7 * torch.randn(40, 2, 6, 11) + torch.arange(12).view(1, 2, 6, 1) * 30
+    scale = Standardise(form, 2, 6)
+    scale.fit_statistics(features.split(7))
+    scaled = scale(features)
+    assert scaled.mean(dims).abs().max() < 1e-4
+    assert torch.allclose(scaled.std(dims, correction=0), torch.tensor(1.0), atol=1e-4)
+
+
+def test_other_scales():
+    features = 7 * torch.randn(5, 2, 6, 11) - 30
+    assert torch.allclose(Standardise((-30.0, 7.0), 2, 6)(features), (features + 30) / 7)
+    each = Standardise("clip", 2, 6)(features)
+    assert torch.allclose(each.mean((2, 3)), torch.zeros(5, 2), atol=1e-5)
+    assert torch.allclose(each.std((2, 3)), torch.ones(5, 2), atol=1e-4)
+    mask = Classifier(nn.Identity(), Standardise((-30.0, 7.0), 1, 6), n_features=1).image(features)
+    assert torch.equal(mask[:, 1], features[:, 1])  # what tells of missing sites is not scaled
+
+
+def test_rare_classes_are_drawn_more_often_than_they_come():
+    label = torch.tensor([0] * 90 + [1] * 10)
+    weight = class_draws(label, 0.5)
+    assert weight.mean() == pytest.approx(1)
+    assert weight[-1] / weight[0] == pytest.approx(3)  # the root of nine
+    assert class_draws(label, 0)[-1] / class_draws(label, 0)[0] == pytest.approx(9)
 
 
 def test_a_clip_goes_to_the_network_of_its_position():
@@ -74,21 +99,21 @@ def test_a_clip_goes_to_the_network_of_its_position():
             return maps.mean((1, 2, 3))[:, None] + torch.tensor([[self.value, 0.0]])
 
     network = ByPosition([Constant(10.0), Constant(20.0), Constant(60.0)])
-    about = torch.tensor([[0, 0, 2], [0, 0, 0], [0, 0, 3], [0, 0, 1], [0, 0, 2]])
+    metadata = torch.tensor([[0, 0, 2], [0, 0, 0], [0, 0, 3], [0, 0, 1], [0, 0, 2]])
     maps = torch.arange(5.0)[:, None, None, None].expand(5, 1, 4, 4)
-    assert network(maps, about)[:, 0].tolist() == [60, 11, 32, 23, 64]  # position 3 is unknown: the mean of all
-    assert network(maps, about)[:, 1].tolist() == [0, 1, 2, 3, 4]
+    assert network(maps, metadata)[:, 0].tolist() == [60, 11, 32, 23, 64]  # position 3 is unknown: the mean of all
+    assert network(maps, metadata)[:, 1].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_only_the_full_model_reads_age_and_sex():
     for model in ("full", "ConvLstm", "RespireNet", "MPO"):
         network = built(model).eval()
-        maps, one, other = maps_for(model), torch.tensor([[3, 0, 1]] * 3), torch.tensor([[7, 1, 1]] * 3)
+        maps, one, other = features_for(model), torch.tensor([[3, 0, 1]] * 3), torch.tensor([[7, 1, 1]] * 3)
         assert torch.equal(network(maps, one), network(maps, other)) == (model != "full")
 
 
 def test_costs_by_hand():
-    network = MapsOnly(nn.Conv2d(3, 8, 3))
+    network = FeaturesOnly(nn.Conv2d(3, 8, 3))
     assert parameters(network) == 8 * (3 * 9 + 1)
     assert multiply_adds(network, torch.zeros(1, 3, 12, 20), torch.zeros(1, 3)) == 10 * 18 * 3 * 9 * 8
     lstm = nn.LSTM(64, 16, batch_first=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungnb.features import CropSpectrogram
+from lungnb.papers.pediatric import CropSpectrogram
 
 RATE = 22050
 

@@ -1,0 +1,312 @@
+"""From a task's events to what a classifier is given: clips, features of a front end, samples, and the units that are scored.
+
+    events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
+
+Everything here is a function of values; `lungnb.classification.Classification` says which.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import torchaudio
+from torch import nn
+
+from lungnb.core import UserError, cached_arrays
+from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
+from lungnb.data.corpus import Corpus
+from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps
+from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
+from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
+
+Padding = Literal["smart", "repeat", "reflect", "zero"]
+Windows = Literal["windows", "middle", "crops, paper", "crops, clean"]
+#: By front end: sample rate (Hz), high-pass (Hz) and peak normalisation of the audio; clips a pass on a CPU, where memory for
+#: more costs more than the transform.
+AUDIO = {
+    "mel image": (4000, 50.0, True, 32),
+    "stacked": (8000, None, False, 32),
+    "stft": (8000, None, False, 2),
+    "mel": (8000, None, False, 2),
+    "mfcc": (8000, None, False, 2),
+}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """How clips are made of events: seconds; padding of shorter ones, in training and else; what becomes of longer ones;
+    concatenation-based augmentation of the training clips, of two sounds of one class or by the released recipes."""
+
+    seconds: float
+    padding: Padding = "repeat"
+    test_padding: Padding = "repeat"
+    long: Windows = "windows"
+    cba: bool = False
+    same_class: bool = True
+    random_side: bool = False
+
+
+def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, int] = (1, 1)) -> nn.Module:
+    """The module from waveforms (B, T) at `sample_rate` to features (B, C, rows, frames).
+
+    size: a row of the Conv-LSTM's INPUTS. pooling: rows and frames of which the mean is taken (small profiles); mel and MFCC
+    have so few rows that all stay.
+    """
+    if name == "mel image":
+        return SpectrogramImage()
+    if name == "stacked":
+        return StackedMaps(sample_rate, INPUTS[size].n_fft, INPUTS[size].hop_length, INPUTS[size].n_rows)
+    rows, frames = pooling
+    resample = torchaudio.transforms.Resample(sample_rate, 22050) if sample_rate != 22050 else nn.Identity()
+    pool = nn.AvgPool2d((rows if name == "stft" else 1, frames), ceil_mode=True)
+    return nn.Sequential(resample, CropSpectrogram(name), pool, nn.Unflatten(0, (-1, 1)))
+
+
+class SpectrogramImage(MelImage):
+    """RespireNet's 8-bit spectrogram as features: waveform (B, T) -> uint8 (B, 1, 64, frames)."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return self.levels(waveform)[:, None]
+
+
+def plan(
+    audio: Audio, events: pd.DataFrame, clips: Clips, classes: Sequence[str], training: bool, seed: int = 0
+) -> ClipPlan:
+    """The clips of `events`. Joined sounds, and sides drawn by a coin, are for training alone. `plan.label` are annotations."""
+    if clips.long.startswith("crops"):
+        length = (events["end_s"] - events["start_s"]).to_numpy()
+        row, start_s = crop_starts(length, clips.seconds, direction=clips.long.removeprefix("crops, "))
+        start_s = start_s + events["start_s"].to_numpy()[row]
+        if clips.long == "crops, paper":
+            kept = thin_crops(events.iloc[row][["recording", "cohort"]].reset_index(drop=True)).index
+            row, start_s = row[kept], start_s[kept]
+        return plan_crops(audio, events, row, start_s, clips.seconds)
+    rng, joined = np.random.default_rng(seed), []
+    if training and clips.cba:
+        recipes = same_class_recipes(classes) if clips.same_class else CBA_RECIPES
+        joined = concatenation(events["annotation"].to_numpy(object), rng, recipes)
+    pad = (PADDINGS | {"smart": smart_padding})[clips.padding if training else clips.test_padding]
+    options = {"long": clips.long, "label": "annotation", "random_side": training and clips.random_side}
+    return plan_clips(audio, events, clips.seconds, pad, joined=joined, rng=rng, **options)
+
+
+def features_of(
+    corpus: Corpus, audio: Audio, clip_plan: ClipPlan, name: str, front: nn.Module, choices: tuple, device="cpu"
+) -> torch.Tensor:
+    """Features (N, C, rows, frames) of the clips of a plan, from the cache if it has them: 8-bit ones as uint8, else float16.
+
+    choices: what `front` was made with, beside its name.
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        batch = AUDIO[name][3] if torch.device(device).type == "cpu" else 256
+        return {"features": compute_features(audio.samples, clip_plan, front, batch, device).numpy()}
+
+    key = (corpus.fingerprint, audio.sample_rate, name, choices, clip_plan.n_samples, clip_plan.segments)
+    code = ["lungnb.data.audio", "lungnb.classification.dataset"]
+    return torch.from_numpy(cached_arrays(f"features/{corpus.name}", key, code, compute)["features"])
+
+
+@torch.no_grad()
+def compute_features(
+    samples: np.ndarray, clip_plan: ClipPlan, front: nn.Module, batch: int, device="cpu"
+) -> torch.Tensor:
+    """The pass itself: see `features_of`."""
+    front, features = front.to(device), None
+    for start in range(0, len(clip_plan), batch):
+        clips = cut(samples, clip_plan.take(range(start, min(start + batch, len(clip_plan)))))
+        part = front(torch.from_numpy(clips).to(device).float() / 32767).cpu()
+        part = part if part.dtype == torch.uint8 else part.half()
+        features = part.new_empty(len(clip_plan), *part.shape[1:]) if features is None else features
+        features[start : start + len(part)] = part
+    return features
+
+
+def metadata_of(events: pd.DataFrame, positions: Sequence[str], age_step: float = 1.0) -> torch.Tensor:
+    """Indices (N, 3) of age (bins of `age_step` years), sex and position (of `positions`); the last row is the unknown."""
+    age = np.floor(events["age_years"].astype("Float64").fillna(-1).to_numpy(float) / age_step)
+    columns = [
+        np.where(age < 0, Metadata.N_AGES, age.clip(max=Metadata.N_AGES - 1)),
+        events["sex"].map({"male": 0, "female": 1}).fillna(Metadata.N_SEXES),
+        events["position"].map({site: k for k, site in enumerate(positions)}).fillna(len(positions)),
+    ]
+    return torch.from_numpy(np.stack([np.asarray(c, dtype=np.int64) for c in columns], axis=1))
+
+
+def changed_metadata(metadata: torch.Tensor, form: str, n_positions: int, seed: int = 0) -> torch.Tensor:
+    """Metadata of other samples ("shuffled"), or all unknown ("zeroed"): controls of what a model makes of them."""
+    if form == "shuffled":
+        return metadata[torch.from_numpy(np.random.default_rng(seed).permutation(len(metadata)))]
+    if form == "zeroed":
+        return torch.tensor([Metadata.N_AGES, Metadata.N_SEXES, n_positions]).expand_as(metadata)
+    return metadata
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a classifier is given, S samples of N clips.
+
+    features: (N, C, rows, frames). rows: (S, K), the clips of each sample: one, or one of each site, the last K features
+    standing for missing sites. metadata: (S, 3). label: (S,), class index. unit: (S,), row of `units`, the table of what is
+    scored (event, recording, patient, position, device, cohort, split, label). waveforms: int16 (N, T), where training
+    augments them. event: (N,) row of the events of each clip. n_events: trained on. mask: channels of 1 (recorded) and 0 follow.
+    """
+
+    features: torch.Tensor
+    rows: torch.Tensor
+    metadata: torch.Tensor
+    label: torch.Tensor
+    unit: np.ndarray
+    units: pd.DataFrame
+    event: np.ndarray
+    n_events: int
+    waveforms: torch.Tensor | None = None
+    mask: bool = False
+
+    def samples(self, *parts: str) -> torch.Tensor:
+        """Indices of the samples of these parts of the split."""
+        return torch.from_numpy(np.flatnonzero(np.isin(self.units["split"].to_numpy(object)[self.unit], parts)))
+
+    def batch(self, samples: torch.Tensor) -> torch.Tensor:
+        """Features (B, K * C, rows, frames) of `samples`."""
+        rows = self.rows[samples]
+        features = self.features[rows.to(self.features.device)].flatten(1, 2)
+        if not self.mask:
+            return features
+        recorded = (rows < len(self.features) - rows.shape[1]).to(features)
+        return torch.cat([features, recorded[:, :, None, None].expand_as(features)], dim=1)
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same with its clips on `device`."""
+        waveforms = None if self.waveforms is None else self.waveforms.to(device)
+        return replace(self, features=self.features.to(device), waveforms=waveforms)
+
+
+def make_dataset(
+    corpus: Corpus,
+    part: pd.Series,
+    name: str,
+    clips: Clips,
+    classes: Sequence[str],
+    labels: dict[str, str | None],
+    unit: Literal["event", "patient"],
+    positions: Sequence[str],
+    *,
+    age_step: float = 1.0,
+    sample_rate: int = 0,
+    size: str = "A",
+    pooling: tuple[int, int] = (1, 1),
+    keep_waveforms: bool = False,
+    seed: int = 0,
+    device="cpu",
+) -> Dataset:
+    """The dataset of `corpus` (`Task.view`), whose rows are in `part`, one clip a sample.
+
+    Where training clips are made as all others, all rows are cut in one go, so that every fold shares the features.
+    """
+    rate, *filters, _ = AUDIO[name]
+    audio, events = load_audio(corpus, sample_rate or rate, *filters), corpus.events
+    front = front_end(name, audio.sample_rate, size, pooling)
+    apart = clips.padding != clips.test_padding or clips.cba or clips.random_side or keep_waveforms
+    names = part.fillna("").to_numpy(object)
+    groups = [(names == "train", True), (~np.isin(names, ["train", ""]), False)] if apart else [(names == names, False)]
+    features, waveforms, event, annotation = [], [], [], []
+    for here, training in groups:
+        rows = np.flatnonzero(here)
+        if not len(rows):
+            continue
+        planned = plan(audio, events.iloc[rows], clips, list(labels), training, seed)
+        features.append(features_of(corpus, audio, planned, name, front, (size, tuple(pooling)), device))
+        event.append(rows[planned.event])
+        annotation.append(planned.label)
+        if keep_waveforms and training:
+            waveforms.append(torch.from_numpy(cut(audio.samples, planned)))
+    event, annotation = np.concatenate(event), np.concatenate(annotation)
+    units, unit_of = _units(events, part, unit, classes)
+    of_label = {label: classes.index(name) for label, name in labels.items() if name is not None}
+    whole = Dataset(
+        features=torch.cat(features) if len(features) > 1 else features[0],
+        rows=torch.arange(len(event))[:, None],
+        metadata=metadata_of(events, positions, age_step)[event],
+        label=torch.tensor([of_label[a] for a in annotation]),
+        unit=unit_of[event],
+        units=units,
+        event=event,
+        n_events=int((names == "train").sum()),
+        waveforms=torch.cat(waveforms) if waveforms else None,
+    )
+    if unit == "patient":  # each recording has its patient's label
+        whole = replace(whole, label=torch.tensor(units["label"].to_numpy(int)[whole.unit]))
+    return _take(whole, np.flatnonzero(units["split"].notna().to_numpy()[whole.unit]))
+
+
+def _units(events: pd.DataFrame, part: pd.Series, unit: str, classes: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows that are scored, and for each event which of them it belongs to. A patient of two parts is two units."""
+    columns = ["recording", "patient", "position", "device", "cohort"]
+    split = part.astype(object).where(part.notna(), None)
+    rows = events[columns].assign(
+        split=split, label=events["label"].map({c: k for k, c in enumerate(classes)}).astype(int)
+    )
+    rows.insert(0, "event", events.index)
+    if unit == "event":
+        return rows.reset_index(drop=True), np.arange(len(rows))
+    number = rows.groupby(["patient", "split"], sort=False, dropna=False).ngroup().to_numpy()
+    return rows.drop_duplicates(["patient", "split"]).reset_index(drop=True), number
+
+
+def _take(dataset: Dataset, samples: np.ndarray) -> Dataset:
+    at = torch.from_numpy(samples)
+    return replace(
+        dataset,
+        rows=dataset.rows[at],
+        metadata=dataset.metadata[at],
+        label=dataset.label[at],
+        unit=dataset.unit[samples],
+    )
+
+
+def stack_sites(
+    dataset: Dataset,
+    position: Sequence[str],
+    sites: Sequence[str],
+    missing: Literal["zero", "mean", "mask"],
+    seed: int,
+    scaled: bool = False,
+) -> Dataset:
+    """Samples of several sites at once (MPA), or of one (MPO); position: (N,) of each clip.
+
+    A site that was not recorded is 0 dB, as in the paper, or its mean over the clips trained on; "mask": 0, and further channels
+    say so. scaled: rows will be z-scores, whose 0 is the mean of the row. Raises UserError if a part that is needed has no
+    patient with a clip at these sites.
+    """
+    clip = dataset.rows[:, 0].numpy()
+    site = np.asarray(position, dtype=object)
+    table = pd.DataFrame({"patient": dataset.unit, "site": site[clip]}, index=clip)
+    samples = samples_of(table, sites, np.random.default_rng(seed))
+    unit = samples.patient.astype(int)
+    split = dataset.units["split"].to_numpy(object)
+    if lacking := [p for p in ("train", "validation") if p in split and not (split[unit] == p).any()]:
+        raise UserError(f"No patient for {lacking[0]} has a clip at {', '.join(sites)}; use more patients.")
+    blank = dataset.features.new_zeros(len(sites), *dataset.features.shape[1:])
+    trained = clip[split[dataset.unit] == "train"]
+    if scaled:
+        blank += dataset.features[torch.from_numpy(trained)].float().mean((0, 3), keepdim=True).to(blank.dtype)
+    if missing == "mean":
+        for k, name in enumerate(sites):
+            own = dataset.features[torch.from_numpy(trained[site[trained] == name])]
+            if len(own):
+                blank[k] = own.float().mean(0).to(own.dtype)
+    column = torch.arange(len(sites)).expand_as(samples.rows)
+    first = {u: k for k, u in reversed(list(enumerate(dataset.unit)))}
+    return replace(
+        dataset,
+        features=torch.cat([dataset.features, blank]) if len(sites) > 1 else dataset.features,
+        rows=torch.where(samples.rows < 0, len(dataset.features) + column, samples.rows),
+        metadata=dataset.metadata[[first[u] for u in unit]],
+        label=torch.tensor(dataset.units["label"].to_numpy(int)[unit]),
+        unit=unit,
+        mask=missing == "mask",
+    )
