@@ -23,22 +23,10 @@ import platformdirs
 from filelock import FileLock
 
 _PACKAGE = Path(__file__).parent
-#: Packages whose versions may change a number: name in an import -> name of the distribution.
-_NUMERICAL = {"sklearn": "scikit-learn"} | {
-    name: name
-    for name in [
-        "accelerate",
-        "diffusers",
-        "librosa",
-        "numpy",
-        "scipy",
-        "soundfile",
-        "soxr",
-        "torch",
-        "torchaudio",
-        "torchvision",
-        "transformers",
-    ]
+#: Packages whose versions may change a number: the distribution, by the name it is imported by.
+_NUMERICAL = {name: name for name in ("accelerate", "diffusers", "librosa", "numpy", "scipy", "soundfile", "soxr")}
+_NUMERICAL |= {name: name for name in ("torch", "torchaudio", "torchvision", "transformers")} | {
+    "sklearn": "scikit-learn"
 }
 #: Calls that only tell something, such as `logger.info(...)`.
 _TELLS = ("print", "debug", "info", "warning", "warn", "error", "exception", "critical")
@@ -157,13 +145,13 @@ def code_version(*modules: str) -> str:
 
 
 class _WithoutWords(ast.NodeTransformer):
-    """Empties what is only read by people: docstrings, what is raised, what is printed or logged."""
+    """Drops what only people read: docstrings, the words of what is raised, what is printed or logged."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value
         is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
         tells = isinstance(value, ast.Call) and (ast.unparse(value.func).rpartition(".")[2] in _TELLS)
-        return ast.Pass() if is_text or tells else self.generic_visit(node)
+        return None if is_text or tells else node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)

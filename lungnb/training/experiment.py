@@ -5,7 +5,6 @@ model.safetensors; while it is trained also checkpoint.pt, from which a killed r
 configuration, the fingerprint of the data and the code behind the run, so a change of any of them is another run.
 """
 
-import ast
 import functools
 import hashlib
 import json
@@ -28,46 +27,12 @@ from exca import TaskInfra
 from safetensors.torch import load_file, save
 from tqdm import tqdm
 
-import lungnb
-from lungnb.core import UserError, atomic_file, cache_dir, disk_errors
+from lungnb.core import UserError, atomic_file, cache_dir, code_version, disk_errors
 from lungnb.data.corpus import Corpus
 from lungnb.data.load import load_corpus
 from lungnb.training import State
 
 logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well
-
-
-@functools.cache
-def code_version(module: str) -> str:
-    """A hash of `module` and of all it imports from lungnb: the code behind a result, blind to comments and layout.
-
-    Simulators are imported by name alone (`lungnb.data.load`), so they do not count: what they write is in the fingerprint.
-    """
-    digest, trees, left = hashlib.blake2b(digest_size=5), {}, [module]
-    while left:
-        name = left.pop()
-        source = _source(name)
-        if name in trees or source is None:
-            continue
-        trees[name] = tree = ast.parse(source.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            if isinstance(node, ast.Import):
-                left += [alias.name for alias in node.names]
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-                node.body = node.body[1:]
-    for name, tree in sorted(trees.items()):
-        digest.update(f"{name}:{ast.dump(tree)}".encode())
-    return digest.hexdigest()
-
-
-def _source(module: str) -> Path | None:
-    """The file of a module of lungnb; None for other modules and for names that are none."""
-    package, *parts = module.split(".")
-    path = Path(lungnb.__file__).parent.joinpath(*parts)
-    files = (path / "__init__.py", path.with_suffix(".py"))
-    return next((file for file in files if package == "lungnb" and file.is_file()), None)
 
 
 class Run(pydantic.BaseModel):

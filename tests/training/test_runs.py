@@ -16,6 +16,7 @@ import torch
 from corpora import simulated
 
 from lungnb import UserError
+from lungnb.core import code_version
 from lungnb.data.icbhi import LABELS
 from lungnb.papers import respirenet as module
 from lungnb.papers.convlstm import ConvLSTMRun
@@ -142,29 +143,8 @@ def test_the_key_is_every_choice_but_place_and_machine(finished, tmp_path):
     assert elsewhere.uid == others[5].uid
 
 
-def test_code_version_follows_imports_and_is_blind_to_comments(tmp_path, monkeypatch):
-    def version(**files):
-        for name, text in files.items():
-            (tmp_path / f"{name}.py").write_text(dedent(text))
-        base_module.code_version.cache_clear()
-        return base_module.code_version("lungnb.run")
-
-    monkeypatch.setattr(base_module.lungnb, "__file__", str(tmp_path / "__init__.py"))
-    plain = version(
-        run="import numpy\nfrom lungnb.data.clips import f", clips="def f(a):\n    return a + 1", report="shows = 1"
-    )
-    assert (
-        version(clips='''"""Module."""\n\n# comment\ndef f(a):\n    """Doc."""\n    return (a + 1)  # why''') == plain
-    )
-    assert version(report="shows = 2") == plain
-    assert version(clips="def f(a):\n    return a + 2") != plain
-    changed = version(clips="from lungnb import deep\ndef f(a):\n    return a + 1", deep="x = 1")
-    assert changed not in (plain, version(deep="x = 2"))
-    base_module.code_version.cache_clear()
-
-
 def test_a_paper_does_not_train_again_for_the_code_of_another():
-    version = base_module.code_version
+    version = code_version
     assert version(RespireNetRun.__module__) == RespireNetRun(corpus="x").infra.version
     assert version(RespireNetRun.__module__) != version("lungnb.papers.convlstm")
     assert version("lungnb.papers.convlstm") == ConvLSTMRun(corpus="x").infra.version
