@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -180,7 +181,7 @@ class Classification(Choices):
             for name, given in ({self.task: dataset} | others).items()
         ]
         predictions = pd.concat(frames, ignore_index=True)
-        units = dataset.units.dropna(subset="split")
+        units = dataset.units.loc[np.unique(dataset.unit)]  # a patient without a clip is not counted
         facts |= {
             "notes": notes,
             "n_units": units["split"].value_counts().to_dict(),

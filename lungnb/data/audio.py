@@ -238,6 +238,8 @@ def crop_starts(
     A backward crop that starts at 0 s is left out. Only full crops are cut: a recording shorter than one gives none.
     """
     length_s = np.asarray(length_s, dtype=float)
+    if not (np.isfinite(length_s) & (length_s >= 0)).all():
+        raise UserError("A recording's length is a number of seconds from 0 on; correct the one that is not.")
     if not (0 < crop_s < math.inf and 0 <= overlap < 1):
         raise UserError(
             f"Crops are longer than 0 s and overlap by 0 up to 1, not {crop_s} s and {overlap}; correct them."

@@ -142,6 +142,8 @@ def _leaks(known: dict[str, set[str]]) -> list[str]:
             else:
                 who = f"patient {both[0]} stands" if len(both) == 1 else f"patients {' and '.join(both)} stand"
                 notes.append(f"leaky split: {who} in train and in test")
+        if part != "test" and (n := len(known.get(part, set()) & known.get("validation", set()))):
+            notes.append(f"leaky selection: {n} of the {len(known[part])} {part} patients select the epoch")
     if n := len(known["train"] & known.get("validation", set())):
         notes.append(f"leaky validation: {n} patients stand in training and in validation")
     return notes

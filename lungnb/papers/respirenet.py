@@ -153,8 +153,9 @@ def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
     """Number of blank rows on top of each spectrogram: levels (B, F, frames), row 0 = highest frequency -> (B,) int64.
 
     A pixel is blank if its grey value in magma is below 10, that is level <= 14 of 255, within 4.7 dB of the clip's floor; a
-    row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the first row that is *not* blank, as
-    the released code does, so every clip loses its top mel band; "paper" does not. A clip that is blank throughout is kept.
+    row is blank if at least 80 % of it is (docs/papers/respirenet.md, section 2.2). "code" also counts the first row that is
+    *not* blank, as the released code does, so every clip loses its top mel band; "paper" does not. A clip that is blank
+    throughout is kept.
     """
     filled = (levels <= 14).float().mean(dim=2) < 0.80
     first_filled = filled.int().argmax(dim=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 from tqdm import tqdm
 
@@ -42,11 +42,23 @@ class _Progress:
 
 
 def make_accelerator(device: str = "auto", precision: str = "float32") -> Accelerator:
-    """An Accelerator on `device` ("auto", "cpu", "cuda"); under `accelerate launch` it spans all processes."""
+    """An Accelerator on `device`: "cpu", "cuda", or "auto" for the GPU if torch sees one, else the CPU (never Apple's "mps",
+    which lacks float64); under `accelerate launch` it spans all processes.
+
+    Raises UserError for another device, and for a GPU that is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(
+            f"There is no device {device!r}; known are auto, cpu and cuda: choose one of several GPUs by CUDA_VISIBLE_DEVICES."
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device='cuda' was asked for but torch sees no GPU; use device='auto' or 'cpu'.")
-    AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    # What accelerate remembers of an earlier training in this process would else decide the device.
+    kept = PartialState._shared_state
+    other = bool(kept) and kept["device"].type != kind and kept.get("num_processes", 1) == 1
+    AcceleratorState._reset_state(reset_partial_state=other)
+    return Accelerator(cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 def fit(

@@ -35,7 +35,7 @@ from lungnb.training import State
 logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well
 
 
-class Run(pydantic.BaseModel):
+class Experiment(pydantic.BaseModel):
     """One experiment: the fields are all its choices, `result()` trains and evaluates it once and remembers.
 
     corpus is the fingerprint of the data (`Corpus.fingerprint`), part of the key; where they lie (`data`) and what computes
@@ -129,27 +129,49 @@ class Run(pydantic.BaseModel):
         return corpus
 
 
-def run_all(runs: Sequence[Run], cluster: str | None = None, max_workers: int = 8) -> None:
-    """Compute the results of `runs` that are not cached: in this process (None), as "local" processes, or by "slurm"."""
-    distinct = {run.infra.uid(): run for run in runs}
+def run_all(
+    experiments: Sequence[Experiment],
+    cluster: str | None = None,
+    max_workers: int = 8,
+    *,
+    timeout_min: int = 24 * 60,
+    cpus_per_task: int = 2,
+    gpus_per_node: int | None = None,
+    mem_gb: float | None = None,
+    slurm_partition: str | None = None,
+) -> None:
+    """Compute what is not cached: in this process (None), in "local" processes, or as an array of "slurm" jobs.
+
+    The others are of a job: minutes after which it is ended, cores, GPUs (one where slurm is asked and nothing said), memory in
+    GB and partition. At most `max_workers` jobs run at once.
+    """
+    distinct = {one.infra.uid(): one for one in experiments}
     if cluster is None:
         with disk_errors(cache_dir() / "runs"):
             _side_by_side([r for r in distinct.values() if r._small and r.infra.status() != "completed"])
-            for run in distinct.values():
-                run.result()
+            for one in distinct.values():
+                one.result()
         return
-    by_class: dict[type, list[Run]] = {}
-    for run in distinct.values():
-        by_class.setdefault(type(run), []).append(run)
+    gpus = 1 if gpus_per_node is None and cluster == "slurm" else gpus_per_node
+    job = {"cluster": cluster, "timeout_min": timeout_min, "cpus_per_task": cpus_per_task, "gpus_per_node": gpus}
+    job |= {"mem_gb": mem_gb, "slurm_partition": slurm_partition}
+    settings = {f"infra.{name}": value for name, value in job.items() if value is not None}
+    by_class: dict[type, list[Experiment]] = {}
+    for one in distinct.values():
+        by_class.setdefault(type(one), []).append(one.infra.clone_obj(settings))
     for group in by_class.values():  # an array holds tasks of one kind
-        infra = group[0].infra.clone_obj({"infra.cluster": cluster}).infra
-        with infra.job_array(max_workers=max_workers) as array:
-            array.extend(run.infra.clone_obj({"infra.cluster": cluster}) for run in group)
-        for run in array:
-            run.result()
+        at_once = (
+            max_workers if cluster == "local" else len(group)
+        )  # submitit starts all local jobs of an array together
+        for start in range(0, len(group), at_once):
+            part = group[start : start + at_once]
+            with part[0].infra.job_array(max_workers=max_workers) as array:
+                array.extend(part)
+            for one in array:
+                one.result()
 
 
-def _side_by_side(runs: Sequence[Run]) -> None:
+def _side_by_side(runs: Sequence[Experiment]) -> None:
     """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; a single one, in none.
 
     The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_pediatric.py).
@@ -177,7 +199,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted notebook is this process's business, which stops them
 
 
-def _result(run: Run, settings: dict[str, str]) -> None:
+def _result(run: Experiment, settings: dict[str, str]) -> None:
     os.environ.update(settings)
     run.result()
 
@@ -195,6 +217,3 @@ def device_name(device: str = "auto") -> str:
     return (
         f"CPU {models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     )
-
-
-Experiment = Run

@@ -225,6 +225,7 @@ def test_every_network_has_a_map_of_the_size_of_its_picture(model, method):
     torch.manual_seed(0)
     shown = clips(CLASSIFIERS[model].front_end)
     network = build(model, shown.features)
+    network.fit_statistics([shown.features])
     maps, detail = map_of(network, shown, method)
     assert maps.shape == (5, *shown.features.shape[2:])
     assert 0 <= maps.min() <= maps.max() <= 1

@@ -1,30 +1,24 @@
-"""The Conv-LSTM as runs, on a simulated corpus: who is trained on, what the networks see, and what a run leaves."""
+"""The Conv-LSTM paper's presets on a simulated corpus: who is trained on, what the networks see, and what a run leaves."""
 
 import functools
-import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from lungnb import UserError
+from lungnb import configs
+from lungnb.classification import Classification
+from lungnb.classification.fitting import predict_samples
+from lungnb.core import UserError
 from lungnb.data.load import load_corpus
+from lungnb.data.splits import make_split
 from lungnb.data.sprsound import LABELS
 from lungnb.metrics.classification import biocas_scores, scores
-from lungnb.papers import convlstm as module
-from lungnb.papers.convlstm import (
-    PROBABILITIES,
-    ConvLSTMRun,
-    class_weights,
-    inputs_of,
-    predict,
-    subsets_of,
-    z_scores,
-)
+from lungnb.papers.convlstm import class_weights
 
 PATIENTS = 20
+SMALL = {"model": "CNN", "epochs": 2, "n_patients": PATIENTS, "device": "cpu", "hidden": 16, "readout": "last"}
 
 
 @functools.cache
@@ -32,9 +26,10 @@ def simulated():
     return load_corpus("sprsound", n_patients=PATIENTS)
 
 
-def tiny(**choices):
-    given = {"architecture": "CNN", "epochs": 2, "n_patients": PATIENTS, "device": "cpu", "hidden": 16}
-    return ConvLSTMRun(**{"corpus": simulated().fingerprint, "readout": "last"} | given | choices)
+def tiny(setting="paper", **choices):
+    size = configs.load("convlstm", "smoke")
+    fields = size["run"] | size["settings"][setting] | SMALL | choices
+    return Classification(corpus=simulated().fingerprint, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -44,74 +39,67 @@ def finished():
     return run
 
 
+@pytest.mark.train
 def test_predictions_are_of_all_events_but_those_of_training(finished):
-    predictions, events = finished.predictions, simulated().events
-    subset, _ = subsets_of(simulated())
-    expected = subset[subset != "train"]
-    assert predictions.set_index("event")["subset"].sort_index().to_dict() == expected.to_dict()
-    assert set(predictions["subset"]) == {"validation", "inter", "intra"}
+    events, part = simulated().events, finished.parts(finished.view()).part
+    predictions = finished.tested("validation", "inter", "intra")
+    expected = part[part != "train"]
+    assert predictions.set_index("event")["split"].sort_index().to_dict() == expected.to_dict()
+    assert set(predictions["split"]) == {"validation", "inter", "intra"}
     mine = events.loc[predictions["event"]]
-    assert (
-        mine[["recording", "patient"]].to_numpy().tolist() == predictions[["recording", "patient"]].to_numpy().tolist()
-    )
+    for column in ("recording", "patient"):
+        assert mine[column].tolist() == predictions[column].tolist()
     assert mine["label"].map(LABELS.index).tolist() == predictions["label"].tolist()
-    p = predictions[PROBABILITIES].to_numpy()
+    p = predictions[[f"p{k}" for k in range(7)]].to_numpy()
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
     assert (predictions["predicted"] == p.argmax(axis=1)).all()
 
 
-def test_a_run_leaves_a_readable_folder(finished):
-    names = {path.name for path in finished.folder.iterdir()}
-    assert {"config.yaml", "history.csv", "predictions.parquet", "metrics.json", "model.safetensors"} <= names
-    assert "checkpoint.pt" not in names
-    facts = json.loads((finished.folder / "metrics.json").read_text())
-    assert facts == finished.result()
-    assert facts["n_events"] == subsets_of(simulated())[0].value_counts().to_dict()
-    for subset, rows in finished.predictions.groupby("subset"):
-        assert facts["scores"][subset] == scores(rows["label"], rows["predicted"], biocas_scores)
-    history = finished.history
-    assert facts["epoch"] == history["val_Score"].idxmax()
-    assert history.loc[facts["epoch"], "val_Score"] == pytest.approx(facts["scores"]["validation"]["Score"])
+@pytest.mark.train
+def test_the_epoch_is_the_one_of_the_best_validation_score(finished):
+    facts, history = finished.result(), finished.history
+    assert facts["n_units"] == finished.parts(finished.view()).part.value_counts().to_dict()
+    for part, rows in finished.tested("validation", "inter", "intra").groupby("split"):
+        assert facts["scores"][part] == pytest.approx(scores(rows["label"], rows["predicted"], biocas_scores))
+    assert facts["epoch_of"]["validation"] == history["val_Score"].idxmax()
+    assert history["val_Score"].max() == pytest.approx(facts["scores"]["validation"]["Score"])
     assert len(history) == 2
 
 
-def test_the_stored_network_gives_the_stored_predictions(finished):
-    network = finished.trained()
-    assert not network.training
-    again = predict(network, inputs_of(finished, simulated()), simulated().events)
-    pd.testing.assert_frame_equal(again, finished.predictions, check_dtype=False, atol=1e-6)
+@pytest.mark.train
+def test_leaks_of_the_test_parts_are_noted(finished):
+    events, part = simulated().events, finished.parts(finished.view()).part
+    intra, trained = (set(events.loc[part == name, "patient"]) for name in ("intra", "train"))
+    assert intra & trained
+    assert finished.notes == [f"leaky test: {len(intra & trained)} of the {len(intra)} intra patients are trained on"]
+
+
+def test_an_inter_patient_who_is_trained_on_is_noted():
+    events = simulated().events
+    one = events.loc[events["split"] == "train", "patient"].iloc[0]
+    mixed = events.assign(patient=events["patient"].mask(events["split"] == "inter", one))
+    split = make_split(mixed, "official", leaky="official", validation="events (leaky)")
+    assert any("1 of the 1 inter patients" in note for note in split.notes)
 
 
 def test_validation_patients_are_not_trained_on_unless_by_name():
-    patients, subset = simulated().events["patient"], {}
-    for validation in ("patients", "events (leaky)"):
-        subset[validation], notes = subsets_of(simulated(), validation)
-        assert subset[validation].mask(subset[validation] == "validation", "train").equals(simulated().events["split"])
-        shared = set(patients[subset[validation] == "train"]) & set(patients[subset[validation] == "validation"])
-        leaks = [n for n in notes if n.startswith("leaky validation")]
-        assert [f"leaky validation: {len(shared)} patients" in n for n in leaks] == [True] * bool(shared)
-        assert bool(shared) == (validation == "events (leaky)")
-        held = (subset[validation] == "validation").sum() / (simulated().events["split"] == "train").sum()
-        assert 0.2 < held < 0.42
-
-
-def test_leaks_of_the_test_parts_are_noted(finished):
     events = simulated().events
-    n = events.loc[events["split"] == "intra", "patient"].nunique()
-    assert finished.notes == [f"leaky test: {n} of the {n} intra patients are in train too, as published"]
-    one = events.loc[events["split"] == "train", "patient"].iloc[0]
-    mixed = events["patient"].mask(events["split"] == "inter", one)
-    _, notes = subsets_of(replace(simulated(), events=events.assign(patient=mixed)))
-    assert any("1 of the inter patients" in note for note in notes)
+    for validation in ("patients", "events (leaky)"):
+        split = make_split(events, "official", leaky="official", validation=validation, held_out=(3, 10))
+        part = split.part
+        assert (part.mask(part == "validation", "train") == events["split"]).all()
+        shared = set(events["patient"][part == "train"]) & set(events["patient"][part == "validation"])
+        leaks = [note for note in split.notes if note.startswith("leaky validation")]
+        assert [f"leaky validation: {len(shared)} patients" in note for note in leaks] == [True] * bool(shared)
+        assert bool(shared) == (validation == "events (leaky)")
+        assert 0.2 < (part == "validation").sum() / (events["split"] == "train").sum() < 0.42
 
 
-@pytest.mark.parametrize("part", ["inter", "intra", "train"])
-def test_a_corpus_without_a_part_is_refused(part):
-    corpus = simulated()
-    with pytest.raises(
-        UserError, match=r"leaves no event to .*intra|leaves no event to inter|patients are left to train on"
-    ):
-        subsets_of(corpus.select(corpus.events["split"] != part))
+def test_a_corpus_without_training_or_test_events_is_refused():
+    events = simulated().events
+    for gone, empty in ((["train"], "train"), (["inter", "intra"], "test")):
+        with pytest.raises(UserError, match=f"leaves no event to {empty}"):
+            make_split(events[~events["split"].isin(gone)], "official", leaky="official")
 
 
 def test_class_weights_of_the_published_counts():
@@ -125,87 +113,60 @@ def test_class_weights_of_the_published_counts():
     assert class_weights(without, "inverse")[1] == pytest.approx(len(without) / (7 * 39))
 
 
-@pytest.mark.parametrize(("form", "axes"), [("channel", (0, 2, 3)), ("row", (0, 3)), ("clip", (2, 3))])
-def test_z_scores_are_numpys_with_statistics_of_training_events(form, axes):
-    rng = np.random.default_rng(0)
-    maps = rng.normal(rng.normal(0, 9, (1, 3, 5, 1)), rng.uniform(1, 9, (1, 3, 5, 1)), (600, 3, 5, 11))
-    maps, train = torch.from_numpy(maps).half(), torch.arange(0, 600, 2)
-    ours = z_scores(maps, train, form)
-    of = maps.numpy().astype(float)
-    base = of if form == "clip" else of[train.numpy()]
-    sd = base.std(axes, keepdims=True, ddof=1 if form == "clip" else 0)
-    expected = (of - base.mean(axes, keepdims=True)) / sd
-    assert ours.dtype == torch.float16
-    assert np.allclose(ours.numpy(), expected, atol=5e-3)
-    other = maps.clone()
-    other[1::2] = 99 + 7 * other[1::2]
-    assert torch.equal(z_scores(other, train, form)[train], ours[train])
-    assert z_scores(torch.full((4, 3, 5, 11), -100.0).half(), torch.arange(2), form).eq(0).all()  # silence alone
+@pytest.mark.train
+def test_inputs_are_those_of_the_events_scaled_by_those_of_training(finished):
+    dataset, events = finished.dataset(), simulated().events
+    assert dataset.features.shape == (len(events), 3, 64, 76)
+    assert sorted(dataset.event) == list(range(len(events)))
+    assert dataset.label.tolist() == events["label"].iloc[dataset.event].map(LABELS.index).tolist()
+    train = finished.trained().image(dataset.batch(dataset.samples("train"))).double()
+    assert train.mean((0, 2, 3)).abs().max() < 1e-3
+    assert (train.std((0, 2, 3)) - 1).abs().max() < 1e-3
+    own = dataset.batch(dataset.samples("train")).double()
+    assert torch.allclose(finished.state["scale.mean"].double().flatten(), own.mean((0, 2, 3)), atol=1e-3)
 
 
+@pytest.mark.train
 def test_augmentation_changes_the_training():
-    plain, augmented = (tiny(epochs=1, augment=augment).history.loc[0, "loss"] for augment in (False, True))
+    plain, augmented = (tiny(epochs=1, augment_features=way).history.loc[0, "loss"] for way in (False, True))
     assert np.isfinite(augmented)
     assert augmented != pytest.approx(plain, rel=5e-3)
 
 
-def test_a_learning_rate_on_a_cosine_ends_near_zero():
-    rates = [tiny(schedule="cosine", epochs=4)._rate(epoch) for epoch in range(4)]
-    assert rates == pytest.approx([1, 0.853553, 0.5, 0.146447], abs=1e-6)
+def test_a_learning_rate_on_a_schedule_ends_near_zero():
+    rates = {how: [tiny(schedule=how, epochs=4)._rate(epoch) for epoch in range(4)] for how in ("cosine", "linear")}
+    assert rates["cosine"] == pytest.approx([1, 0.853553, 0.5, 0.146447], abs=1e-6)
+    assert rates["linear"] == [1, 0.75, 0.5, 0.25]
     assert {tiny(epochs=4)._rate(epoch) for epoch in range(4)} == {1.0}
 
 
-@pytest.fixture(scope="module")
-def full():
-    run = tiny(architecture="full", epochs=1, metadata="zeroed", normalisation="row", validation="events (leaky)")
-    run.result()
-    return run
-
-
-def test_all_choices_of_the_full_model_together(full):
+@pytest.mark.train
+def test_all_choices_of_the_full_model_together_and_zeroed_metadata_tell_nothing():
+    full = tiny("best", model="full", epochs=1, metadata="zeroed", validation="events (leaky)")
     assert {note.split(":")[0] for note in full.notes} == {"leaky test", "leaky validation"}
-    assert full.trained().lstm.hidden_size == 16
-    assert set(full.predictions["subset"]) == {"validation", "inter", "intra"}
+    assert full.trained().network.lstm.hidden_size == 16
+    assert set(full.predictions["split"]) == {"validation", "inter", "intra"}
+    dataset = full.dataset()
+    samples = dataset.samples("inter", "intra")
+    assert dataset.metadata.unique(dim=0).tolist() == [[19, 2, 4]]
+    known = replace(dataset, metadata=torch.tensor([[3, 0, 1]]).expand_as(dataset.metadata))
+    zeroed, told = (predict_samples(full.trained(), given, samples) for given in (dataset, known))
+    assert not np.allclose(zeroed, told)  # the network reads them when it is given any
+    real = full.predict(metadata="real").set_index("event")
+    again = full.predict().set_index("event")
+    stored = full.predictions.query("rule == 'validation'").set_index("event")
+    assert np.allclose(again.loc[stored.index, "p0"], stored["p0"], atol=1e-5)
+    assert not np.allclose(real.loc[stored.index, "p0"], stored["p0"], atol=1e-5)
 
 
-def test_zeroed_metadata_tell_nothing_and_real_ones_do(full):
-    other = simulated().events.assign(age_years=3.0, sex="male", position="p2")
-    others = {"zeroed": True, "real": False}
-    for metadata, same in others.items():
-        run = full.model_copy(update={"metadata": metadata})
-        both = [inputs_of(run, replace(simulated(), events=events)) for events in (simulated().events, other)]
-        a, b = (predict(full.trained(), given, simulated().events)[PROBABILITIES] for given in both)
-        assert np.array_equal(a, b) == same
-
-
-def test_inputs_are_those_of_the_events():
-    given = inputs_of(tiny(), simulated())
-    assert given.maps.shape == (len(simulated().events), 3, 64, 76)
-    assert sorted(torch.cat(list(given.rows.values())).tolist()) == list(range(len(simulated().events)))
-    assert given.label.tolist() == simulated().events["label"].map(LABELS.index).tolist()
-    train = given.maps[given.rows["train"]].double()
-    assert train.mean((0, 2, 3)).abs().max() < 1e-3
-    assert (train.std((0, 2, 3)) - 1).abs().max() < 1e-3
-
-
-def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
-    monkeypatch.setattr(module, "fit", None)
-    assert tiny().result() == finished.result()
-    assert tiny(augment=True).uid != tiny().uid
-
-
+@pytest.mark.train
 def test_a_model_starts_from_the_convolutions_of_another():
-    first = tiny(architecture="Upsampling CNN", epochs=1, seed=5)
-    then = tiny(architecture="ConvLstm", epochs=1, lr=1e-7, start=first)
-    weights = {k: v for k, v in first.state.items() if k.startswith("convolutions.") and k.endswith("weight")}
+    first = tiny(model="Upsampling CNN", epochs=1, seed=5)
+    then = tiny(model="ConvLstm", epochs=1, lr=1e-7, start=first)
+    prefix = "network.convolutions."
+    weights = {k: v for k, v in first.state.items() if k.startswith(prefix) and k.endswith("weight")}
     assert len(weights) == 8  # four convolutions, four batch norms
     assert all(torch.allclose(then.state[k], v, atol=1e-4) for k, v in weights.items())
-    alone = tiny(architecture="ConvLstm", epochs=1, lr=1e-7)
-    assert not torch.allclose(alone.state["convolutions.0.weight"], weights["convolutions.0.weight"], atol=1e-2)
+    alone = tiny(model="ConvLstm", epochs=1, lr=1e-7)
+    assert not torch.allclose(alone.state[f"{prefix}0.weight"], weights[f"{prefix}0.weight"], atol=1e-2)
     assert alone.uid != then.uid
-
-
-def test_the_share_held_out_is_the_one_asked_for():
-    n = {tenths: subsets_of(simulated(), tenths=tenths)[0].value_counts()["validation"] for tenths in (1, 3)}
-    total = (simulated().events["split"] == "train").sum()
-    assert 0.05 < n[1] / total < 0.2 < n[3] / total < 0.4

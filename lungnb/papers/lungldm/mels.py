@@ -18,7 +18,7 @@ from lungnb.data.store import Store, build_store
 from lungnb.papers.lungldm.mel import LungMel, prepare
 from lungnb.papers.lungldm.presets import PRESETS
 from lungnb.papers.lungldm.text import UNCONDITIONAL
-from lungnb.training.experiment import Run
+from lungnb.training.experiment import Experiment
 
 #: Part of the cache key: raise it when the same clips would give other mels.
 VERSION = 1
@@ -30,7 +30,7 @@ MANY = 10_000
 Size = Literal["smoke", "laptop", "paper"]
 
 
-class LungRun(Run):
+class LungRun(Experiment):
     """What the runs of LungLDM share: simulated or real clips, and a size of `lungnb.papers.lungldm.presets`."""
 
     size: Size = "paper"

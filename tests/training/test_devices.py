@@ -1,0 +1,69 @@
+"""Devices and clusters: what is asked for is what computes, and a job gets the time, memory and GPUs it is told to ask for."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.state import PartialState
+
+from lungnb import UserError
+from lungnb.training import make_accelerator
+from lungnb.training.experiment import Experiment, run_all
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:1", "mps", ""])
+def test_another_device_is_refused(device):
+    with pytest.raises(UserError, match="known are auto, cpu and cuda"):
+        make_accelerator(device)
+
+
+def test_auto_is_never_mps(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    PartialState._reset_state()
+    assert make_accelerator("auto").device.type == "cpu"
+
+
+def test_the_device_of_an_earlier_training_is_forgotten():
+    make_accelerator("cpu")
+    PartialState._shared_state["device"] = torch.device("meta")  # stands for a GPU
+    assert make_accelerator("cpu").device.type == "cpu"
+
+
+class Toy(Experiment):
+    corpus: str = "none"
+
+    def compute(self, checkpoint):
+        raise AssertionError("nothing is trained here")
+
+
+def submitted(monkeypatch, n=5, **options):
+    """What exca is given for `n` experiments: the settings of each array of jobs, and its length."""
+    arrays = []
+
+    class Array(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            arrays.append((len(self), self[0].infra))
+            self[:] = [SimpleNamespace(result=dict)] * len(self)
+
+    from exca import TaskInfra
+
+    monkeypatch.setattr(TaskInfra, "job_array", lambda self, max_workers: Array())
+    run_all([Toy(seed=seed) for seed in range(n)], **options)
+    return arrays
+
+
+def test_slurm_jobs_ask_for_a_gpu_and_for_time(monkeypatch):
+    [(n, infra)] = submitted(monkeypatch, cluster="slurm", timeout_min=90, mem_gb=32, slurm_partition="gpu")
+    assert n == 5
+    assert (infra.cluster, infra.timeout_min, infra.gpus_per_node, infra.cpus_per_task) == ("slurm", 90, 1, 2)
+    assert (infra.mem_gb, infra.slurm_partition) == (32, "gpu")
+
+
+def test_local_jobs_last_a_day_and_so_many_at_once(monkeypatch):
+    arrays = submitted(monkeypatch, cluster="local", max_workers=2)
+    assert [n for n, _ in arrays] == [2, 2, 1]
+    assert {infra.timeout_min for _, infra in arrays} == {24 * 60}
