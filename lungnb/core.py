@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import numpy as np
 import platformdirs
 from filelock import FileLock
 
@@ -92,15 +91,15 @@ def atomic_file(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def cached_arrays(
-    place: str, key: Any, code: Sequence[str], compute: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def cached_arrays(place: str, key: Any, code: Sequence[str], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The arrays that `compute` makes, from the cache if they were made before; memory-mapped, changes stay in memory.
 
     place: where in the cache, as "features/icbhi". key: all that decides the arrays but the code, in plain values and arrays
     (as JSON holds them). code: the modules that compute them (see `code_version`). Processes that ask at the same time
     compute once; one that is killed leaves nothing half.
     """
+    import numpy as np  # here: importing lungnb stays light
+
     content = json.dumps([key, code_version(*code)], sort_keys=True, default=lambda array: array.tolist())
     folder = cache_dir() / f"{place}-{hashlib.blake2b(content.encode(), digest_size=8).hexdigest()}"
     if not folder.exists():

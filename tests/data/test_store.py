@@ -187,7 +187,7 @@ build_store(simulated_clips(600, Path({root!r})), Path({root!r}) / "store", shar
 
 def test_a_killed_build_is_told_and_goes_on(tmp_path):
     """Killed for good, in the middle of a shard: what was whole is kept as it is, the rest is written."""
-    script = KILLED.format(tests=str(Path(__file__).parents[1]), root=str(tmp_path))
+    script = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script])
     folder = tmp_path / "store"
     try:

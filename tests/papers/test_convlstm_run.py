@@ -69,9 +69,12 @@ def test_the_epoch_is_the_one_of_the_best_validation_score(finished):
 @pytest.mark.train
 def test_leaks_of_the_test_parts_are_noted(finished):
     events, part = simulated().events, finished.parts(finished.view()).part
-    intra, trained = (set(events.loc[part == name, "patient"]) for name in ("intra", "train"))
+    intra, trained, selecting = (set(events.loc[part == p, "patient"]) for p in ("intra", "train", "validation"))
     assert intra & trained
-    assert finished.notes == [f"leaky test: {len(intra & trained)} of the {len(intra)} intra patients are trained on"]
+    assert finished.notes == [
+        f"leaky test: {len(intra & trained)} of the {len(intra)} intra patients are trained on",
+        f"leaky selection: {len(intra & selecting)} of the {len(intra)} intra patients select the epoch",
+    ]
 
 
 def test_an_inter_patient_who_is_trained_on_is_noted():
@@ -143,7 +146,7 @@ def test_a_learning_rate_on_a_schedule_ends_near_zero():
 @pytest.mark.train
 def test_all_choices_of_the_full_model_together_and_zeroed_metadata_tell_nothing():
     full = tiny("best", model="full", epochs=1, metadata="zeroed", validation="events (leaky)")
-    assert {note.split(":")[0] for note in full.notes} == {"leaky test", "leaky validation"}
+    assert {note.split(":")[0] for note in full.notes} == {"leaky test", "leaky selection", "leaky validation"}
     assert full.trained().network.lstm.hidden_size == 16
     assert set(full.predictions["split"]) == {"validation", "inter", "intra"}
     dataset = full.dataset()

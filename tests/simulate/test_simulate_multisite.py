@@ -73,7 +73,7 @@ def test_the_reader_takes_it_for_simulated_cohorts(folder, corpus, events):
     assert events["age_years"].between(0, 15).all()
     marker = json.loads((folder / SIMULATED_MARKER).read_text())
     assert (marker["seed"], marker["n_patients"], marker["version"]) == (3, N, multisite.VERSION)
-    assert set(patient_folds(corpus, 3, seed=0)) == {0, 1, 2}
+    assert set(patient_folds(events, 3, seed=0)) == {0, 1, 2}
 
 
 def test_sound_files(folder, events, audio):

@@ -399,7 +399,7 @@ def test_two_processes_train_one_diffusion(tmp_path):
     (tmp_path / "two.py").write_text(
         dedent(f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r}]
         import torch
         from pathlib import Path
         from accelerate.state import PartialState
