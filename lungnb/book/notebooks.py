@@ -92,13 +92,18 @@ def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
     book = load(source)
     for number, (cell, done) in enumerate(zip(book.cells, executed.cells, strict=True), start=1):
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            cell.outputs, cell.execution_count = without_progress(done.outputs), done.execution_count
             _refuse_machine_details(cell, f"{source.stem}, cell {number} ({cell.source.splitlines()[0]!r})")
     drop_widgets(book)
     size = len(nbformat.writes(book).encode())
     if size >= MAX_BYTES:
         raise UserError(f"{source.stem} would be {size / 1e6:.1f} MB with its outputs; keep it under 1 MB.")
     return book
+
+
+def without_progress(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs but for progress bars, which are drawn over themselves and are nothing once a training is done."""
+    return [out for out in outputs if not (out.get("name") == "stderr" and out.text.startswith("\r"))]
 
 
 def drop_widgets(book: NotebookNode) -> None:

@@ -84,6 +84,7 @@ def test_stored_half_was_executed_without_error(source):
     code = [cell for cell in stored(source).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
+    assert not [out for cell in code for out in cell.outputs if out.get("name") == "stderr"]  # progress, warnings
 
 
 @each_notebook
