@@ -87,6 +87,8 @@ from lungnb.metrics.generation import (
     kernel_distance,
     same_gaussian_demo,
 )
+
+# %%
 from lungnb.papers.lungldm import losses
 from lungnb.papers.lungldm.gates import Gate, SEGate
 from lungnb.papers.lungldm.interpolate import slerp

@@ -51,6 +51,7 @@ import torch
 from IPython.display import Code, Markdown, display
 from scipy.stats import entropy
 
+# %%
 from lungnb import configs
 from lungnb.data.audio import load_audio
 from lungnb.data.corpus import read_truth
@@ -69,6 +70,8 @@ from lungnb.metrics.attribution import (
     risk_coverage,
     uncertainty,
 )
+
+# %%
 from lungnb.metrics.classification import mean_over_patients
 from lungnb.metrics.localisation import (
     BAND_HZ,
@@ -126,6 +129,7 @@ def examples_of(run, sounds, truth) -> Examples:
     return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
 
 
+# %%
 def test_events(run) -> pd.DataFrame:
     """The events of the run's test patients."""
     corpus = run.view()
@@ -582,6 +586,7 @@ def uncertainty_rows(doubts) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(n_seeds=1)
 
 
+# %%
 doubts = {model: uncertainty_of(e) for model, e in heard.items()}
 found = uncertainty_rows(doubts)
 tidy = comparison(nothing, found, recorded("explanations-real-uncertainty"))

@@ -174,7 +174,7 @@ def run_all(
 def _side_by_side(runs: Sequence[Experiment]) -> None:
     """Train `runs` on the CPU in as many processes as torch has threads here, one thread each; a single one, in none.
 
-    The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_pediatric.py).
+    The same networks as one after another on one thread, in about half the time on two cores (benchmarks/bench_classifiers.py).
     """
     if len(runs) < 2 or torch.get_num_threads() < 2 or torch.cuda.is_available():
         return
