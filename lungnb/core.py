@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that replaces `target` only if the block ends without an error."""
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             yield temporary
             os.replace(temporary, target)
