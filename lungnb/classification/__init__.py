@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 from lungnb.classification.choices import Choices
-from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset, stack_sites
+from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset
 from lungnb.classification.dataset import front_end as make_front_end
 from lungnb.classification.fitting import class_draws, costs_of, fit_trees, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
+from lungnb.classification.sites import stack_sites
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import Split, cohort_split, make_split
@@ -160,8 +161,6 @@ class Classification(Choices):
         notes = self.parts(self.view()).notes
         if self.test_padding == "smart":
             notes.append("leaky padding: test clips are padded by their own labels")
-        if self.leaky_selection:
-            notes.append(f"leaky selection: the rule '{LEAKY_RULE}' picks its epoch on the test part")
         others = {name: self.dataset(task_of(name), key, accelerator.device) for name, key in self.transfer.items()}
         started = time.perf_counter()
         if CLASSIFIERS[self.model].build is None:
@@ -200,20 +199,16 @@ class Classification(Choices):
         device = accelerator.device
         train, label = dataset.samples("train"), dataset.label.to(device)
         torch.manual_seed(self.seed)
-        network = self.network(dataset)
+        network = self.network(dataset).to(device)
         pretrained = load_imagenet(network.network, self.pretrained) if self.model == "RespireNet" else "from scratch"
         if self.start is None:
             trained_on = dataset.rows[train].unique()
             own = trained_on[trained_on < len(dataset.event)]
             network.fit_statistics(dataset.features[rows.to(device)] for rows in own.split(128))
         else:
-            fits = {
-                k: v
-                for k, v in self.start.state.items()
-                if k in (own := network.state_dict()) and own[k].shape == v.shape
-            }
+            own, state = network.state_dict(), self.start.state
+            fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
             network.load_state_dict(fits, strict=False)
-        network.to(device)
         weight = class_weights(label[train.to(device)], self.loss_weights, len(task_of(self.task).classes)).float()
         name = self.front_end or CLASSIFIERS[self.model].front_end
         front = make_front_end(name, self.sample_rate or AUDIO[name][0], self.size, self.pooling).to(device)
@@ -297,10 +292,8 @@ class Classification(Choices):
             raise UserError(
                 f"Blank region clipping is part of RespireNet's image; {self.model!r} has another: leave it out."
             )
-        if self.metadata != "real" and self.model not in ("full", "MPO"):
-            raise UserError(
-                f"Only the model 'full' embeds metadata; {self.model!r} hears the sound alone: leave it out."
-            )
+        if self.metadata != "real" and self.model != "full":
+            raise UserError(f"Only the model 'full' embeds metadata, {self.model!r} does not: leave it out.")
         for name in self.transfer:
             if task_of(name).classes != task.classes:
                 raise UserError(f"{task.name!r} and {name!r} do not share their classes; choose tasks that do.")

@@ -15,11 +15,11 @@ import torch
 import torchaudio
 from torch import nn
 
-from lungnb.core import UserError, cached_arrays
+from lungnb.core import cached_arrays
 from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
 from lungnb.data.corpus import Corpus
 from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps
-from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
+from lungnb.papers.pediatric import CropSpectrogram, thin_crops
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
 
 Padding = Literal["smart", "repeat", "reflect", "zero"]
@@ -105,7 +105,9 @@ def features_of(
         batch = AUDIO[name][3] if torch.device(device).type == "cpu" else 256
         return {"features": compute_features(audio.samples, clip_plan, front, batch, device).numpy()}
 
-    key = (corpus.fingerprint, audio.sample_rate, name, choices, clip_plan.n_samples, clip_plan.segments)
+    # Segments are places in the array of these recordings: another selection may have the same ones and mean other sounds.
+    place = (corpus.fingerprint, list(audio.start.index), audio.sample_rate)
+    key = (*place, name, choices, clip_plan.n_samples, clip_plan.segments)
     code = ["lungnb.data.audio", "lungnb.classification.dataset"]
     return torch.from_numpy(cached_arrays(f"features/{corpus.name}", key, code, compute)["features"])
 
@@ -265,48 +267,4 @@ def _take(dataset: Dataset, samples: np.ndarray) -> Dataset:
         metadata=dataset.metadata[at],
         label=dataset.label[at],
         unit=dataset.unit[samples],
-    )
-
-
-def stack_sites(
-    dataset: Dataset,
-    position: Sequence[str],
-    sites: Sequence[str],
-    missing: Literal["zero", "mean", "mask"],
-    seed: int,
-    scaled: bool = False,
-) -> Dataset:
-    """Samples of several sites at once (MPA), or of one (MPO); position: (N,) of each clip.
-
-    A site that was not recorded is 0 dB, as in the paper, or its mean over the clips trained on; "mask": 0, and further channels
-    say so. scaled: rows will be z-scores, whose 0 is the mean of the row. Raises UserError if a part that is needed has no
-    patient with a clip at these sites.
-    """
-    clip = dataset.rows[:, 0].numpy()
-    site = np.asarray(position, dtype=object)
-    table = pd.DataFrame({"patient": dataset.unit, "site": site[clip]}, index=clip)
-    samples = samples_of(table, sites, np.random.default_rng(seed))
-    unit = samples.patient.astype(int)
-    split = dataset.units["split"].to_numpy(object)
-    if lacking := [p for p in ("train", "validation") if p in split and not (split[unit] == p).any()]:
-        raise UserError(f"No patient for {lacking[0]} has a clip at {', '.join(sites)}; use more patients.")
-    blank = dataset.features.new_zeros(len(sites), *dataset.features.shape[1:])
-    trained = clip[split[dataset.unit] == "train"]
-    if scaled:
-        blank += dataset.features[torch.from_numpy(trained)].float().mean((0, 3), keepdim=True).to(blank.dtype)
-    if missing == "mean":
-        for k, name in enumerate(sites):
-            own = dataset.features[torch.from_numpy(trained[site[trained] == name])]
-            if len(own):
-                blank[k] = own.float().mean(0).to(own.dtype)
-    column = torch.arange(len(sites)).expand_as(samples.rows)
-    first = {u: k for k, u in reversed(list(enumerate(dataset.unit)))}
-    return replace(
-        dataset,
-        features=torch.cat([dataset.features, blank]) if len(sites) > 1 else dataset.features,
-        rows=torch.where(samples.rows < 0, len(dataset.features) + column, samples.rows),
-        metadata=dataset.metadata[[first[u] for u in unit]],
-        label=torch.tensor(dataset.units["label"].to_numpy(int)[unit]),
-        unit=unit,
-        mask=missing == "mask",
     )

@@ -6,8 +6,7 @@
       store.json              origin, counts, what was left out; written last
 
 A shard is written beside its place and renamed when it is whole, so a killed build goes on where it stopped and nothing
-half-written is ever read. Shards are memory-mapped: what a batch needs is paged in, and the system may drop it again
-(the paper's 124,883 recordings would be about 40 GB at 10 s each).
+half-written is ever read. Shards are memory-mapped (the paper's 124,883 recordings would be about 40 GB at 10 s each).
 
 A clip that cannot be decoded, is silent, or ends past its audio is kept out, counted by reason, and named in
 `Store.left_out`; levels are as recorded, and only what would clip is scaled.

@@ -120,11 +120,11 @@ class Experiment(pydantic.BaseModel):
 
     def load(self, name: str, fingerprint: str = "") -> Corpus:
         """The corpus `name` of this run. Raises UserError if it is not the one that the run was made for."""
-        corpus = load_corpus(name, self.data, self.n_patients)
-        if corpus.fingerprint != (fingerprint or self.corpus):
+        corpus, expected = load_corpus(name, self.data, self.n_patients), fingerprint or self.corpus
+        if corpus.fingerprint != expected:
             raise UserError(
                 f"{corpus.audio_root} has changed since this run was set up (fingerprint {corpus.fingerprint}, not "
-                f"{self.corpus}); make the run again from the corpus as it is now."
+                f"{expected}); make the run again from the corpus as it is now."
             )
         return corpus
 
