@@ -16,6 +16,7 @@ class Choices(Experiment):
     """All choices of one training; what the papers and the comparison choose stands in `lungnb/configs/*.yaml`."""
 
     _small: ClassVar[bool] = True
+    _one_thread: ClassVar[bool] = True
 
     # what is classified, and who is trained on, selects and is tested (lungnb.data.tasks, lungnb.data.splits)
     task: str

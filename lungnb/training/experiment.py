@@ -15,8 +15,9 @@ import platform
 import signal
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -46,6 +47,8 @@ class Experiment(pydantic.BaseModel):
     _exclude_from_cls_uid: ClassVar[tuple[str, ...]] = ("data", "device")
     #: So small that one training cannot use several cores: without a GPU `run_all` trains one of them on each.
     _small: ClassVar[bool] = False
+    #: Without a GPU it takes one thread wherever it is trained, so that its result does not depend on how many there are.
+    _one_thread: ClassVar[bool] = False
 
     corpus: str
     data: str = "simulated"
@@ -65,7 +68,8 @@ class Experiment(pydantic.BaseModel):
         """Train, evaluate, write the run's folder; returns what metrics.json holds."""
         started, folder = time.monotonic(), self.infra.uid_folder(create=True)
         with disk_errors(folder):
-            history, predictions, state, facts = self.compute(folder / "checkpoint.pt")
+            with _threads(1 if self._one_thread and not torch.cuda.is_available() else torch.get_num_threads()):
+                history, predictions, state, facts = self.compute(folder / "checkpoint.pt")
             with atomic_file(folder / "history.csv") as path:
                 history.to_csv(path, index=False)
             with atomic_file(folder / "predictions.parquet") as path:
@@ -169,6 +173,16 @@ def run_all(
                 array.extend(part)
             for one in array:
                 one.result()
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _side_by_side(runs: Sequence[Experiment]) -> None:

@@ -1,7 +1,9 @@
 """Devices and clusters: what is asked for is what computes, and a job gets the time, memory and GPUs it is told to ask for."""
 
 from types import SimpleNamespace
+from typing import ClassVar
 
+import pandas as pd
 import pytest
 import torch
 from accelerate.state import PartialState
@@ -35,6 +37,25 @@ class Toy(Experiment):
 
     def compute(self, checkpoint):
         raise AssertionError("nothing is trained here")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes")
+def test_a_small_training_takes_one_thread_and_gives_the_others_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path))
+    taken = []
+
+    class Small(Toy):
+        _one_thread: ClassVar[bool] = True
+
+        def compute(self, checkpoint):
+            taken.append(torch.get_num_threads())
+            return pd.DataFrame(), pd.DataFrame(), {}, {}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    Small().result()
+    assert (taken, torch.get_num_threads()) == ([1], 2)
+    torch.set_num_threads(before)
 
 
 def submitted(monkeypatch, n=5, **options):
