@@ -14,9 +14,9 @@ from lungnb.classification import LEAKY_RULE, Classification
 from lungnb.classification.dataset import AUDIO, Clips, compute_features, features_of, front_end, metadata_of, plan
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
+from lungnb.data import load_corpus
 from lungnb.data.audio import cut, load_audio
 from lungnb.data.icbhi import LABELS
-from lungnb.data.load import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import TASKS
 from lungnb.metrics.classification import biocas_scores, scores, table_scores
