@@ -19,8 +19,8 @@ import torch
 from lungnb import configs
 from lungnb.classification import Classification
 from lungnb.classification.dataset import AUDIO, Clips, compute_features, front_end, plan
+from lungnb.data import load_corpus
 from lungnb.data.audio import cut, load_audio
-from lungnb.data.load import load_corpus
 from lungnb.data.tasks import task_of
 from lungnb.training.experiment import device_name, run_all
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.data.prompted import load_clips
+from lungnb.data import load_corpus
 from lungnb.data.prompts import prompts
 from lungnb.papers.lungldm.diffusion import DiffusionRun, generate, latents_of
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def runs() -> tuple[ClassifierRun, AutoencoderRun, DiffusionRun]:
-    clips = load_clips("simulated", SIZE["run"]["n_patients"])
+    clips = load_corpus("prompted", "simulated", SIZE["run"]["n_patients"])
     common = {"corpus": clips.fingerprint, **SIZE["run"]}
     penalty, se, gate = LUNGLDM_SYSTEMS["LungLDM"]
     judge = ClassifierRun(**common, **SIZE["classifier"])

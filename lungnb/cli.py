@@ -104,7 +104,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed writes the same recordings.")] = 0,
 ) -> None:
     """Write a simulated data set into DIR/NAME, in the official layout."""
-    from lungnb.data.load import simulator
+    from lungnb.data import simulator
 
     simulator(name)(folder / name, n_patients=patients, seed=seed)
     typer.echo(folder / name)
@@ -113,7 +113,7 @@ def simulate(
 @data_app.command()
 def check(name: DataSet, folder: Folder) -> None:
     """Count the data set in DIR/NAME against the published counts; status 1 if anything differs."""
-    from lungnb.data.check import check
+    from lungnb.data import check
 
     counts = check(name, folder)
     differences = counts[~counts["agrees"].astype(bool)]
@@ -128,6 +128,6 @@ def check(name: DataSet, folder: Folder) -> None:
 @data_app.command()
 def fetch(name: DataSet, folder: Folder) -> None:
     """Download the data set into DIR/NAME; what is there already is kept."""
-    from lungnb.data.fetch import fetch
+    from lungnb.data.download import fetch
 
     fetch(name, folder)

@@ -63,7 +63,7 @@ from lungnb.classification import LEAKY_RULE, Classification
 from lungnb.data.corpus import read_truth
 from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
 from lungnb.data.icbhi import DEVICES, LABELS
-from lungnb.data.load import load_corpus
+from lungnb.data import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers

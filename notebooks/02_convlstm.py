@@ -63,7 +63,7 @@ from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.classification import Classification
 from lungnb.classification.dataset import metadata_of
 from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
-from lungnb.data.load import load_corpus
+from lungnb.data import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import decibels

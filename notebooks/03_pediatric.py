@@ -66,7 +66,7 @@ from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
 from lungnb.data.audio import crop_starts, load_audio
-from lungnb.data.load import load_corpus
+from lungnb.data import load_corpus
 from lungnb.metrics.classification import confusion, patient_scores
 from lungnb.metrics.attribution import class_maps
 from lungnb.papers.pediatric import CropSpectrogram, Learned, SiteCNN, by_site, inverse_loss, maximum

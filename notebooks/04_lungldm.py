@@ -73,10 +73,8 @@ from lungnb import published
 from lungnb.metrics import listening
 from lungnb.book import plots
 from lungnb.published import disagreements
-from lungnb.data.prompted import load_clips
-from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
-from lungnb.data.prompted.table import counts
-from lungnb.data.prompts import SOUNDS, parse, prompt
+from lungnb.data import load_corpus
+from lungnb.data.prompts import REBUILDABLE, SOUNDS, corpora, count_sounds, parse, prompt
 from lungnb.metrics.embedding import cell_means, embed, load_vggish, memorisation, memorised, nearest_training
 from lungnb.core import UserError
 from lungnb.metrics.generation import (
@@ -111,16 +109,16 @@ from lungnb.papers.lungldm.vocoder_experiment import VocoderRun
 # %%
 size = LUNGLDM[profile]
 seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
-clips = load_clips(data, size["run"].get("n_patients", 60))
+clips = load_corpus("prompted", data, size["run"].get("n_patients", 60))
 preset, seconds = PRESETS[size["run"].get("size", "paper")], PRESETS[size["run"].get("size", "paper")]["seconds"]
 report = Report("04_lungldm", profile=profile, out=out, corpus=clips)
-types = [name for name in SOUNDS if name in set(clips.table["sound"])]
+types = [name for name in SOUNDS if name in set(clips.events["sound"])]
 if len(types) < 2:
     raise UserError(
         f"All clips in {data} are of the type {types[0]!r}; a prompt needs two types at least to choose from."
     )
 Markdown(
-    f"**Data of this build:** {clips.origin_text}; {len(clips.table):,} clips of {len(types)} sound types, {seconds:g} s of each. **Seeds:** {seeds}. "
+    f"**Data of this build:** {clips.origin_text}; {len(clips.events):,} clips of {len(types)} sound types, {seconds:g} s of each. **Seeds:** {seeds}. "
     f"**Steps:** {min(steps or 10**9, size['autoencoder'].get('steps', 250_000)):,} of the VAE, "
     f"{min(steps or 10**9, size['diffusion'].get('steps', 250_000)):,} of the U-Net (the paper: 250,000)."
 )
@@ -138,7 +136,7 @@ Markdown(
 # %%
 report.table(
     "corpora",
-    LICENCES.rename(columns={"in_paper": "in the paper"}).fillna("").reset_index(),
+    corpora().rename(columns={"in_paper": "in the paper"}).fillna("").reset_index(),
     title="who may have which corpus",
     origin="published",
     note=REBUILDABLE,
@@ -148,7 +146,7 @@ report.table(
 # The list of 13 types is therefore *ours*. One row of the clip table below is one clip: a whole phone recording, or one labelled event of a stethoscope's.
 
 # %%
-report.table("clips", counts(clips.table).reset_index(), title="clips by sound type and corpus")
+report.table("clips", count_sounds(clips.events).reset_index(), title="clips by sound type and corpus")
 if clips.skipped:
     print("left out:", *(f"{n:,} {reason};" for reason, n in clips.skipped.items()))
 
@@ -175,7 +173,7 @@ print(str(caught[0].message).split(":")[0])
 # model here is trained on:
 
 # %%
-n_train = round(0.6 * len(clips.table))
+n_train = round(0.6 * len(clips.events))
 
 
 def judge_of(plan: dict, target: str = "sound") -> ClassifierRun:
@@ -186,7 +184,7 @@ def judge_of(plan: dict, target: str = "sound") -> ClassifierRun:
     return ClassifierRun(corpus=clips.fingerprint, data=data, device=device, target=target, **plan["run"], **fields)
 
 
-told = [target for target in ("sound", "sex", "age_decade") if clips.table[target].nunique() > 1]
+told = [target for target in ("sound", "sex", "age_decade") if clips.events[target].nunique() > 1]
 judges = {target: judge_of(size, target) for target in told}
 run_all(list(judges.values()), cluster or None)
 given = mels_of(judges["sound"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from lungnb.data import load_corpus
 from lungnb.data.corpus import Corpus
-from lungnb.data.load import load_corpus
 
 #: file stem -> suffix, sample rate, sample type, seconds, name in the split list, lines of the annotation
 TINY = {

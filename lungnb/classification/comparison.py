@@ -9,8 +9,8 @@ from typing import Any
 from lungnb import configs
 from lungnb.classification import Classification
 from lungnb.core import UserError
+from lungnb.data import load_corpus
 from lungnb.data.corpus import Corpus
-from lungnb.data.load import load_corpus
 from lungnb.data.tasks import task_of
 
 

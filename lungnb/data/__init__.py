@@ -1,1 +1,273 @@
-"""Readers, splits, the audio bank, simulators and downloads. Design: one row per event, origin never lost."""
+"""Data sets by name: who reads them, who simulates them, where they come from, and how many of what they hold.
+
+    load_corpus("icbhi")                         simulated recordings, written into the cache on first use
+    load_corpus("icbhi", "DATA")                 those in DATA/icbhi, in the official layout
+    load_corpus("prompted", "DATA")              every corpus in DATA that prompts can be made for, joined
+    check("icbhi", "DATA")                       the counts of DATA/icbhi beside the published ones
+
+A data set joins with a module that reads it and one entry in DATASETS.
+"""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from lungnb.core import UserError, cache_dir, code_version
+from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to download and where it belongs in the data set's folder.
+
+    `archive_folder` is the folder of an archive that is unpacked as `target`; if `parts` are given only these of it, each as
+    `target`/part. Without `archive_folder` the file itself becomes `target`. `mirrors` hold the same bytes as `url`.
+    """
+
+    url: str
+    target: str
+    archive_folder: str = ""
+    parts: tuple[str, ...] = ()
+    checksum: str | None = None
+    mirrors: tuple[str, ...] = ()
+    file_name: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.file_name or PurePosixPath(urlsplit(self.url).path).name
+
+    @property
+    def proof(self) -> str:
+        """What is there, below the data set's folder, once this source is complete."""
+        return str(PurePosixPath(self.target, *self.parts[:1]))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Addresses are "module:function", so that nothing is imported before it is asked for.
+
+    reader: folder -> Corpus. simulator: (folder, n_patients=, seed=) writes that folder. counts: folder -> the counts that
+    `check` compares with those of `published` (paper, artefact `data`). sounds: whether its events have a sound type, so that
+    prompts can be made for them. folder: where it lies below the data folder, if not under its name. sources: what
+    `lungnb.data.download.fetch` downloads, small files first, so that what fails early fails cheaply. hint: what to do where the
+    data set is not there and cannot be downloaded.
+    """
+
+    reader: str
+    simulator: str = ""
+    counts: str = ""
+    published: str = ""
+    sounds: bool = False
+    folder: str = ""
+    sources: tuple[Source, ...] = ()
+    hint: str = "copy it there from where lungnb/data/corpora.csv says"
+
+
+_ICBHI = "https://bhichallenge.med.auth.gr/sites/default/files/ICBHI_final_database/"
+_SPRSOUND = "874eeb8736ddb78937c2fb5332fc7e7293d0f0ca"
+
+DATASETS = {
+    "icbhi": DataSet(
+        "lungnb.data.icbhi:read_icbhi",
+        "lungnb.simulate.icbhi:simulate_icbhi",
+        "lungnb.data.icbhi:counts",
+        "respirenet",
+        sounds=True,
+        # The addresses are those of the database's own page, https://bhichallenge.med.auth.gr, as many public scripts quote
+        # them; the names that files get here are those of the copies in circulation, which the reader knows.
+        sources=(
+            Source(_ICBHI + "ICBHI_challenge_train_test.txt", "ICBHI_challenge_train_test.txt"),
+            Source(_ICBHI + "ICBHI_Challenge_diagnosis.txt", "patient_diagnosis.csv"),
+            Source(_ICBHI + "ICBHI_Challenge_demographic_information.txt", "demographic_info.txt"),
+            # RespireNet's folds (MIT licence). The checksum was computed from the file at commit 5e3f41a.
+            Source(
+                "https://raw.githubusercontent.com/microsoft/RespireNet/HEAD/data/patient_list_foldwise.txt",
+                "patient_list_foldwise.txt",
+                checksum="sha256:a244cb5a415af08884e6251cedbbc27b03b0001679d33bb8bab9e296252c31f5",
+            ),
+            # The certificate of the database's site has been reported as expired, hence a mirror: Harvard Dataverse,
+            # doi:10.7910/DVN/HT6PKI. MD5 and mirror are as a public download script gives them for both copies.
+            Source(
+                _ICBHI + "ICBHI_final_database.zip",
+                "audio_and_txt_files",
+                archive_folder="ICBHI_final_database",
+                checksum="md5:f6a5d0ea40bbcd25e17754f9d5ddae48",
+                mirrors=("https://dataverse.harvard.edu/api/access/datafile/7127117",),
+            ),
+        ),
+    ),
+    "sprsound": DataSet(
+        "lungnb.data.sprsound:read_sprsound",
+        "lungnb.simulate.sprsound:simulate_sprsound",
+        "lungnb.data.sprsound:counts",
+        "convlstm",
+        sounds=True,
+        # The commit that public studies pin. GitHub packs this archive when it is asked for, so a broken download starts over
+        # and the bytes may change: there is no checksum to publish.
+        sources=(
+            Source(
+                f"https://codeload.github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound/zip/{_SPRSOUND}",
+                "",
+                archive_folder=f"SPRSound-{_SPRSOUND}",
+                parts=("BioCAS2022", "README.md", "LICENSE"),
+                file_name="SPRSound.zip",
+            ),
+        ),
+    ),
+    "multisite": DataSet(  # the clinics' recordings are private
+        "lungnb.data.multisite:read_multisite",
+        "lungnb.simulate.multisite:simulate_multisite",
+        hint="lay your own cohorts out as lungnb/data/multisite.py says",
+    ),
+    "prompted": DataSet("lungnb.data:read_prompted", "lungnb.simulate.prompted:simulate_prompted", folder="."),
+    "coughvid": DataSet("lungnb.data.phone:read_coughvid", sounds=True),
+    "coswara": DataSet("lungnb.data.phone:read_coswara", sounds=True),
+    "ukcovid": DataSet("lungnb.data.phone:read_ukcovid", sounds=True),
+    "kauh": DataSet("lungnb.data.phone:read_kauh", sounds=True),
+    "covid19_cough": DataSet("lungnb.data.phone:read_covid19_cough", sounds=True),
+}
+_LOADED: dict[tuple[str, Path], tuple[str, Corpus]] = {}
+
+
+def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 40) -> Corpus:
+    """The corpus called `name` from `data`: a folder that holds `name`/, or "simulated" (`n_patients` are then simulated).
+
+    A corpus is read once a process, as long as no file of its folder changes. Raises UserError if the data set is unknown or
+    the folder does not exist, and as its reader does.
+    """
+    reader = _dataset(name).reader
+    folder = simulated(name, n_patients) if str(data) == "simulated" else data_folder(data, name)
+    key, state = (name, folder.resolve()), _folder_state(folder)
+    kept = _LOADED.get(key)
+    if kept is None or kept[0] != state:
+        kept = (state, imported(reader)(folder))
+        if state:
+            _LOADED[key] = kept
+    return replace(kept[1], events=kept[1].events.copy())
+
+
+def _folder_state(folder: Path) -> str | None:
+    """A hash of all that a reader may look at; None where it may still be changing."""
+    files = sorted(Path(parent, file) for parent, _, found in os.walk(folder, followlinks=True) for file in found)
+    around = folder.resolve().parent / SIMULATED_MARKER
+    return files_state([file for file in (*files, around) if file.exists()])
+
+
+def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
+    """The events that prompts can be made for of the corpora `names` in the folder `data`, joined; None takes every one there.
+
+    A folder with a manifest.csv is read by it, whatever its name; events of no sound type are counted in `skipped`. Raises
+    UserError for a name that is neither a known corpus nor a folder with a manifest, for a folder with no corpus at all, and
+    as the readers and `join` do.
+    """
+    root = Path(data).expanduser()
+    known = [name for name, dataset in DATASETS.items() if dataset.sounds]
+    if names is None:
+        folders = sorted(root.glob("*/"))
+        names = [folder.name for folder in folders if folder.name in known or (folder / "manifest.csv").exists()]
+        if not names:
+            raise UserError(
+                f"{root} holds no corpus of clips; known are {', '.join(known)}, and any with a manifest.csv."
+            )
+    corpora = []
+    for name in names:
+        folder = data_folder(root, name)
+        by_manifest = (folder / "manifest.csv").exists()
+        if not by_manifest and name not in known:
+            raise UserError(f"{folder} holds no manifest.csv, and no reader is called {name!r}; write the manifest.")
+        reader = "lungnb.data.multisite:read_manifest" if by_manifest else DATASETS[name].reader
+        corpus = imported(reader)(folder)
+        without = corpus.events["sound"].isna()
+        counted = {OTHER_SOUND: int(without.sum())} if without.any() else {}
+        corpora.append(replace(corpus.select(~without), skipped=corpus.skipped | counted))
+    return join(corpora)
+
+
+def data_folder(data: str | Path, name: str) -> Path:
+    """`data`/`name`, checked. Raises UserError if either folder does not exist."""
+    root, dataset = Path(data).expanduser(), DATASETS.get(name, DataSet(""))
+    if not root.is_dir():
+        raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
+    if not (root / (dataset.folder or name)).is_dir():
+        found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "nothing"
+        hint = f"get it with `lungnb data fetch {name} {root}`" if dataset.sources else dataset.hint
+        raise UserError(f"{root} holds no {name}/ (found: {found}); {hint}.")
+    return root / (dataset.folder or name)
+
+
+def simulator(name: str) -> Callable[..., None]:
+    """What writes a simulated data set `name`: simulator(folder, n_patients=, seed=)."""
+    known = [each for each, dataset in DATASETS.items() if dataset.simulator]
+    if name not in known:
+        raise UserError(f"There is no simulator of {name!r}; known are {', '.join(known)}.")
+    return imported(DATASETS[name].simulator)
+
+
+def simulated(name: str, n_patients: int) -> Path:
+    """The folder of the simulated data set `name`, written into the cache on first use."""
+    simulate = simulator(name)
+    folder = cache_dir() / "simulated" / f"{n_patients}-patients-{code_version(simulate.__module__)}" / name
+    if not folder.exists():
+        simulate(folder, n_patients=n_patients, seed=0)
+    return folder
+
+
+def check(name: str, data: Path | str) -> pd.DataFrame:
+    """The counts of data set `name` in `data`/`name` beside the published ones: columns what, published, here, agrees.
+
+    Annotations are counted whether or not their audio is here. A rounded published number agrees with one that rounds to it.
+    Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations or lists; audio
+    that cannot be read is a row of the answer.
+    """
+    known = [each for each, dataset in DATASETS.items() if dataset.counts]
+    if name not in known:
+        raise UserError(f"No published counts of a data set {name!r}; known are {', '.join(known)}.")
+    printed = imported("lungnb.published:load")(DATASETS[name].published, "data").set_index(["row", "metric"])
+    rows = []
+    for what, published, here in imported(DATASETS[name].counts)(data_folder(data, name)):
+        if not isinstance(published, tuple):
+            rows.append((what, published, _plain(here), published == here))
+        elif published in printed.index:
+            value, digits = printed.loc[published, ["value", "printed"]]
+            tolerance = (
+                0.5 * 10.0 ** -len(digits.partition(".")[2]) if "." in digits or not float(here).is_integer() else 0
+            )
+            agrees = pd.notna(here) and abs(here - value) <= tolerance + 1e-9
+            rows.append((what or ": ".join(published), _plain(value), _plain(here), bool(agrees)))
+    kinds = {
+        "what": "string",
+        "published": object,
+        "here": object,
+        "agrees": bool,
+    }  # objects: counts stay whole numbers
+    columns = zip(*rows, strict=True)
+    return pd.DataFrame(
+        {name: pd.Series(c, dtype=kind) for (name, kind), c in zip(kinds.items(), columns, strict=True)}
+    )
+
+
+def _plain(number: Any) -> Any:
+    """A whole number as int, for the eye; others to three decimals; text as it is."""
+    if isinstance(number, str):
+        return number
+    if pd.isna(number):
+        return "-"
+    return int(number) if float(number).is_integer() else round(float(number), 3)
+
+
+def _dataset(name: str) -> DataSet:
+    if name not in DATASETS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
+def imported(address: str) -> Any:
+    """What stands at "module:name"."""
+    module, name = address.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,12 +1,29 @@
-"""Download one file: with progress, going on where it stopped, checked against its checksum."""
+"""Download a data set from where its authors publish it, into the layout that its reader expects.
+
+    fetch("icbhi", "data")    ->  data/icbhi/audio_and_txt_files/*.wav, *.txt and the side files
+    fetch("sprsound", "data") ->  data/sprsound/BioCAS2022/...
+
+Downloads go on where they stopped (`<file>.part`), and a second call fetches only what is missing. Downloaded files stay in
+`downloads/` of the data set, each with its checksum in `<file>.sha256`, in the form of `sha256sum`.
+
+Checksums. Where one is known (`Source.checksum`) the file must match it. For the others their publishers state none, and none
+is invented here: the SHA-256 of the first download is recorded and every later one must match it. Whoever has a trusted
+checksum writes it to `<file>.sha256` before the download; it goes before all others.
+"""
 
 import errno
 import os
 import re
 import shutil
+import stat
+import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import pooch
@@ -14,9 +31,111 @@ import requests
 from tqdm import tqdm
 
 from lungnb.core import UserError
+from lungnb.data import DATASETS
+from lungnb.data.corpus import SIMULATED_MARKER
 
 #: Bytes written at a time. Of a chunk that a broken connection cuts nothing is kept, so it is small.
 CHUNK = 1 << 16
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError)
+
+
+def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Path:
+    """Download data set `name` into `folder`/`name`, and return that folder. What is there already is kept.
+
+    Raises UserError, in one sentence that says what was kept and how to go on: an unknown name, no network, a broken or
+    refused download, a full disk, a wrong checksum, an archive that is damaged or would write outside its folder.
+    """
+    known = [each for each, dataset in DATASETS.items() if dataset.sources]
+    if name not in known:
+        raise UserError(f"No known address of a data set {name!r}; known are {', '.join(known)}.")
+    root = Path(folder) / name
+    if (root / SIMULATED_MARKER).exists():
+        raise UserError(f"{root} holds simulated recordings; fetch the real ones into another folder.")
+    for source in DATASETS[name].sources:
+        if (root / source.proof).exists():
+            say(f"{root / source.proof} is there already.")
+            continue
+        with _disk_errors(root):
+            downloads = root / "downloads"
+            file = download(source.name, (source.url, *source.mirrors), source.checksum, downloads, say)
+            if source.archive_folder:
+                unpack(file, root / source.target, source.archive_folder, source.parts)
+            else:
+                half = downloads / (source.target + ".half")
+                shutil.copyfile(file, half)
+                half.replace(root / source.target)
+        say(f"{root / source.proof} is complete.")
+    return root
+
+
+@contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"The disk of {root} is full; what was downloaded is kept in {root / 'downloads'}: free some space and "
+                "run the same command again."
+            ) from error
+        raise UserError(
+            f"{error.filename or root} cannot be written ({error.strerror or error}); make {root} a folder that you may "
+            "write to and run the same command again."
+        ) from error
+
+
+def unpack(archive: Path, target: Path, archive_folder: str = "", parts: tuple[str, ...] = ()) -> None:
+    """Unpack `archive_folder` of a zip or tar file as the folder `target`; with `parts` only these, into `target`.
+
+    An archive with a member that would leave the folder, a link or a device is refused whole. Files go to a temporary folder
+    beside `archive` and are renamed when all are there. The first of `parts` must exist, and is renamed last. Raises UserError
+    naming the archive, the member and what to do; OSError where the disk is the trouble.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=archive.parent))
+    try:
+        tree = _extract(archive, temporary / "tree", [PurePosixPath(archive_folder, part) for part in parts or ("",)])
+        needed = tree / archive_folder / (parts[0] if parts else "")
+        if not needed.is_dir() or not any(needed.iterdir()):
+            wanted = PurePosixPath(archive_folder, *parts[:1])
+            raise UserError(f"{archive} holds no files in {wanted}/: its publisher changed it; unpack it by hand.")
+        for part in reversed(parts or ("",)):
+            if (source := tree / archive_folder / part).exists():
+                (target / part).parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target / part)
+    except _DAMAGED as error:
+        raise UserError(f"{archive} is damaged ({error}); remove it and run the same command again.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract(archive: Path, tree: Path, roots: list[PurePosixPath]) -> Path:
+    """`tree`, with what of the archive lies at or below `roots`. The standard library keeps it inside, too."""
+    if zipfile.is_zipfile(archive):
+        opened, safe = zipfile.ZipFile(archive), {}
+        members = {m: (m.filename, m.file_size, _plain_in_zip(m)) for m in opened.infolist()}
+    elif tarfile.is_tarfile(archive):
+        opened, safe = tarfile.open(archive), {"filter": "data"}  # noqa: SIM115
+        members = {m: (m.name, m.size, m.isfile() or m.isdir()) for m in opened}
+    else:
+        raise UserError(f"{archive} is neither a zip nor a tar file; remove it and run the same command again.")
+    with opened:
+        for name, _, plain in members.values():
+            steps = re.split(r"[/\\]", name)
+            outside = ".." in steps or steps[0] == "" or ":" in steps[0]
+            if outside or not plain:
+                what = "lies outside its folder" if outside else "is a link or a device"
+                raise UserError(f"{archive}: member {name!r} {what}; nothing was unpacked, get the archive elsewhere.")
+        wanted = [m for m, (name, *_) in members.items() if any(PurePosixPath(name).is_relative_to(r) for r in roots)]
+        tree.mkdir()
+        if sum(members[member][1] for member in wanted) > shutil.disk_usage(tree).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tree))
+        opened.extractall(tree, wanted, **safe)
+    return tree
+
+
+def _plain_in_zip(member: zipfile.ZipInfo) -> bool:
+    # The type is 0 if the archive was not made on Unix.
+    return stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
 
 
 def download(

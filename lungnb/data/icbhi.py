@@ -14,15 +14,20 @@ the list by its full name, else by its first four parts, and the device is read 
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus, check_audio, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import LUNG_SOUNDS, Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, read_text
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
+#: Diagnosis -> condition in a prompt.
+CONDITIONS = {name: name for name in ("healthy", "asthma", "bronchiectasis", "bronchiolitis", "pneumonia")}
+CONDITIONS |= {"copd": "COPD", "urti": "upper respiratory infection", "lrti": "lower respiratory infection"}
 POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
 
 _NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
@@ -49,12 +54,13 @@ def read_icbhi(folder: Path) -> Corpus:
     split = read_split(folder).set_index("recording")["split"]
     folds = read_folds(folder).set_index("patient")["fold"] if (folder / FOLD_LIST).exists() else {}
     frame = here.join(people, on="patient").assign(split=here["recording"].map(split), fold=here["patient"].map(folds))
-    events = validate_events(frame, here["where"], mend="correct that line or remove the recording's two files")
+    frame["sound"], frame["condition"] = frame["label"].map(LUNG_SOUNDS), frame["diagnosis"].str.lower().map(CONDITIONS)
+    hint = "correct that line or remove the recording's two files"
     used = [folder / p for p in (*pd.unique(here["path"]), *pd.unique(here["annotation"]))]
     used += [folder / p for p in (*_PATIENT_FILES, FOLD_LIST) if (folder / p).exists()]
     return Corpus(
         name="icbhi",
-        events=events,
+        events=validate_events(frame, here["where"], hint, "icbhi"),
         origin=origin_of(folder),
         fingerprint=fingerprint_files([*used, _split_file(folder)], folder),
         audio_root=folder,
@@ -74,7 +80,7 @@ def read_annotations(folder: Path) -> pd.DataFrame:
             f"{folder} is no ICBHI folder: it holds no audio_and_txt_files/*.txt; see `lungnb data fetch icbhi`."
         )
     files = {**_annotation_files(folder / "all_annotation_txt"), **_annotation_files(audio_folder)}
-    sounds = {_four_parts(p.stem): p for e in (".flac", ".wav") for p in sorted(audio_folder.glob("*" + e))}
+    sounds = {_four_parts(stem): path for stem, path in audio_files(audio_folder).items()}
     if silent := sorted(sounds.keys() - files.keys()):
         raise UserError(
             f"{sounds[silent[0]]} has no .txt of the same name ({len(silent)} in all); fetch it or remove the audio."
@@ -84,14 +90,14 @@ def read_annotations(folder: Path) -> pd.DataFrame:
     for key, path in sorted(files.items()):
         name, audio = names[path.stem], sounds.get(key)
         parts = _parse_name(name, path)
-        about = {
+        metadata = {
             "recording": name,
             **parts,
             "has_audio": audio is not None,
             "path": audio.relative_to(folder).as_posix() if audio else pd.NA,
             "annotation": path.relative_to(folder).as_posix(),
         }
-        rows += [about | cycle for cycle in _parse_cycles(path)]
+        rows += [metadata | cycle for cycle in _parse_cycles(path)]
     return pd.DataFrame(rows).sort_values(["recording", "start_s"], ignore_index=True)
 
 
@@ -115,8 +121,71 @@ def read_folds(folder: Path) -> pd.DataFrame:
     return folds.astype({"patient": "string"})
 
 
+def counts(folder: Path) -> Iterator[Count]:
+    """Annotations, official split, RespireNet's folds, and audio (for `lungnb.data.check`)."""
+    cycles, split = read_annotations(folder), read_split(folder)
+    recordings = cycles.drop_duplicates("recording").set_index("recording", drop=False)
+    parts = split["recording"].str.split("_")
+    listed = split.assign(patient=parts.str[0], device=parts.str[-1])
+    part_of = cycles["recording"].map(split.set_index("recording")["split"])
+    yield from _count("all", cycles, recordings)
+    yield "positions", ("all", "positions"), cycles["position"].nunique()
+    for device in DEVICES:
+        yield f"cycles, {device}", ("all cycles", device), (cycles["device"] == device).sum()
+    seconds = cycles["end_s"] - cycles["start_s"]
+    for statistic in ("min", "mean", "max"):
+        yield f"cycle length, {statistic} (s)", ("cycle length", f"{statistic}_s"), seconds.agg(statistic)
+    for edge in (7, 8, 10.5, 12, 14, 16):
+        yield f"cycles longer than {edge:g} s", ("cycle length", f"longer than {edge:g} s"), (seconds > edge).sum()
+    yield "official list: recordings without annotation", 0, (~split["recording"].isin(recordings["recording"])).sum()
+    for part in ("train", "test"):
+        yield from _count(part, cycles[part_of == part], listed[listed["split"] == part], f"official {part}: ")
+    shared = listed.groupby("patient")["split"].nunique() == 2
+    yield "official split: patients on both sides", ("train and test", "shared patients"), shared.sum()
+    for patient in ("156", "218"):  # those of the official list
+        here = (listed["patient"] == patient).sum() if shared.get(patient, False) else 0
+        yield (
+            f"official split: recordings of patient {patient}, on both sides",
+            ("train and test", f"patient {patient}"),
+            here,
+        )
+    if (folder / FOLD_LIST).exists():
+        folds = read_folds(folder).set_index("patient")["fold"]
+        fold_of = recordings["patient"].map(folds)
+        yield "RespireNet's folds: recordings in none", 0, fold_of.isna().sum()
+        for fold in range(5):
+            yield from _count(
+                f"fold {fold}", cycles.iloc[:0], recordings[fold_of == fold], f"RespireNet's fold {fold}: "
+            )
+    else:
+        yield "RespireNet's fold list", FOLD_LIST, "missing"
+    here, audible = recordings[recordings["has_audio"]], cycles[cycles["has_audio"]]
+    yield "recordings annotated without audio", 0, len(recordings) - len(here)
+    yield from _count("all", audible, here, where=" with audio")
+    odd, headers = audio_headers(folder, here["path"], audible.groupby("recording")["end_s"].max())
+    yield from odd
+    yield "audio, all recordings (h)", ("all", "duration_h"), headers["seconds"].sum() / 3600
+    for statistic in ("min", "max"):
+        yield f"sampling rate, {statistic} (Hz)", ("sample rate", f"{statistic}_hz"), headers["rate"].agg(statistic)
+        length = headers["seconds"].agg(statistic)
+        yield f"recording length, {statistic} (s)", ("recording length", f"{statistic}_s"), length
+
+
+def _count(
+    row: str, cycles: pd.DataFrame, recordings: pd.DataFrame, name: str = "", where: str = ""
+) -> Iterator[Count]:
+    yield f"{name}recordings{where}", (row, "recordings"), len(recordings)
+    for device in DEVICES:
+        yield f"{name}recordings{where}, {device}", (row, device), (recordings["device"] == device).sum()
+    if not where:
+        yield f"{name}patients", (row, "patients"), recordings["patient"].nunique()
+    yield f"{name}cycles{where}", (row, "cycles"), len(cycles)
+    for label in LABELS:
+        yield f"{name}cycles{where}, {label}", (row, label), (cycles["label"] == label).sum()
+
+
 def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
-    rows = [(n, line.split()) for n, line in enumerate(_read_text(path).splitlines(), start=1) if line.strip()]
+    rows = [(n, line.split()) for n, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
     for n, parts in rows:
         if len(parts) != 2 or not good(*parts):
             raise UserError(f"{path}, line {n}: expected {expected}, found {' '.join(parts)!r}; correct the line.")
@@ -126,7 +195,7 @@ def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
 def _read_people(folder: Path) -> pd.DataFrame:
     """Age, sex and diagnosis, indexed by patient."""
     path, people = _side_file(folder, _PATIENT_FILES[0], "the demographics of the database"), {}
-    for n, line in enumerate(_read_text(path).splitlines(), start=1):
+    for n, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -142,13 +211,13 @@ def _read_people(folder: Path) -> pd.DataFrame:
         people[patient] = (age, {"F": "female", "M": "male"}.get(sex, pd.NA))
     frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])
     path = _side_file(folder, _PATIENT_FILES[1], "the diagnoses of the database")
-    rows = [line.replace(",", " ").split(None, 1) for line in _read_text(path).splitlines() if line[:1].isdigit()]
+    rows = [line.replace(",", " ").split(None, 1) for line in read_text(path).splitlines() if line[:1].isdigit()]
     return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
 
 
 def _parse_cycles(path: Path) -> list[dict]:
     cycles = []
-    for n, line in enumerate(_read_text(path).splitlines(), start=1):
+    for n, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {n}"
@@ -226,10 +295,3 @@ def _side_file(folder: Path, name: str, what: str) -> Path:
     if not (folder / name).exists():
         raise UserError(f"{folder / name} is missing ({what}); get it with `lungnb data fetch icbhi` or copy it there.")
     return folder / name
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file; fetch it again.") from error

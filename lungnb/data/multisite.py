@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.prompts import CONDITIONS, SEXES, SOUNDS
+from lungnb.data.tables import duration_s, fields, nonzero, numbers, read_csv, read_text, sound_corpus
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
@@ -73,7 +74,7 @@ def read_multisite(folder: Path) -> Corpus:
     frame = pd.DataFrame([row for manifest in manifests for row in _read_manifest(manifest, sites)])
     known = frame.groupby("patient")[["age_years", "sex"]].transform("first")
     frame = frame.assign(start_s=0.0, recording=frame["path"], age_years=known["age_years"], sex=known["sex"])
-    events = validate_events(frame, frame["where"], mend="correct that line")
+    events = validate_events(frame, frame["where"], "correct that line", "multisite")
     named = [folder / path for path in events["path"]]
     unnamed = {p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES} - set(named)
     listed = [folder / "sites.txt"] if (folder / "sites.txt").exists() else []
@@ -83,7 +84,7 @@ def read_multisite(folder: Path) -> Corpus:
         origin=origin_of(folder),
         fingerprint=fingerprint_files([*manifests, *listed, *named], folder),
         audio_root=folder,
-        skipped=counted({"audio files that no manifest names": len(unnamed)} | too_short(events)),
+        skipped=nonzero({"audio files that no manifest names": len(unnamed)} | too_short(events)),
     )
 
 
@@ -92,12 +93,68 @@ def read_sites(folder: Path) -> list[str]:
     path = Path(folder) / "sites.txt"
     if not path.exists():
         return list(SITES)
-    sites = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    sites = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not sites or len(set(sites)) < len(sites):
         twice = next((s for s in sites if sites.count(s) > 1), None)
         what = "names no site" if twice is None else f"names the site {twice!r} twice"
         raise UserError(f"{path} {what}; write each site on one line, or remove the file for the sites 1 to 8.")
     return sites
+
+
+_MANIFEST = ["path", "sound", "patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
+
+
+def read_manifest(folder: Path) -> Corpus:
+    """Any other corpus, and simulated ones: a folder with a manifest, one event a line.
+
+        <corpus>/                          the folder's name is the corpus's
+          manifest.csv                     one line an event
+          audio/1.wav                      wherever the manifest says, inside the folder
+
+        path,sound,patient,sex,age_years,smoker,condition,start_s,end_s,position
+        audio/1.wav,cough,7,female,43,no,asthma,,,
+        audio/2.wav,wheeze,8,,,,,1.5,3.25,left posterior
+
+    The manifest is CSV in UTF-8. path and sound (one of SOUNDS) stand on every line; the other columns may be left out, or left
+    blank where they are not known: sex (female, male), age_years, smoker (yes, no), condition (one of CONDITIONS), start_s and
+    end_s (a blank start is 0, a blank end the end of the file). A file may be on several lines. Other columns are refused
+    rather than passed over: a mistyped one would else be lost. Raises UserError naming manifest and line.
+    """
+    name, path = folder.resolve().name, folder / "manifest.csv"
+    table = read_csv(path, _MANIFEST[:2], "the manifest of clips")
+    known = [*_MANIFEST, "where"]
+    if odd := [column for column in table.columns if column not in known]:
+        raise UserError(f"{path}, line 1: column {odd[0]!r} is unknown; known are {', '.join(_MANIFEST)}: rename it.")
+    if table.empty:
+        raise UserError(f"{path} lists no clip; add one line for each.")
+    table = table.reindex(columns=known).astype("string")
+    where = table["where"]
+    for column in _MANIFEST[:2]:
+        if (blank := table[column].isna()).any():
+            raise UserError(f"{where[blank.idxmax()]}: no {column} is given; add it or remove the line.")
+    for row, file in table["path"].items():
+        if Path(file).is_absolute() or ".." in Path(file).parts or not (folder / file).is_file():
+            raise UserError(
+                f"{where[row]}: there is no file {file!r} in {folder}; add it, correct the path or remove it."
+            )
+    start, end = (
+        numbers(table[column], 1e6, column + " is {!r}, expected seconds from 0 on", where)
+        for column in ("start_s", "end_s")
+    )
+    columns = {
+        "sound": ("sound", {sound: sound for sound in SOUNDS}),
+        "sex": ("sex", {sex: sex for sex in SEXES}),
+        "smoker": ("smoker", {"yes": True, "no": False}),
+        "condition": ("condition", {condition.lower(): condition for condition in CONDITIONS}),
+    }
+    part = "@" + start.fillna(0).astype("string") + "-" + end.astype("string").fillna("end")
+    rows = fields(table, age="age_years", **columns).assign(
+        **{column: table[column] for column in ("path", "patient", "position")},
+        clip=name + "/" + table["path"] + part.mask(start.isna() & end.isna(), ""),
+        start_s=start.fillna(0),
+        end_s=end,
+    )
+    return sound_corpus(name, folder, rows, [path])
 
 
 def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
@@ -127,12 +184,12 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
         if diagnosis not in DIAGNOSES:
             known = ", ".join(DIAGNOSES)
             raise UserError(f"{where}: unknown diagnosis {cells['diagnosis']!r}; known are {known}: correct the line.")
-        about = {
+        metadata = {
             "diagnosis": diagnosis,
             "age_years": _age(cells["age_years"], where),
             "sex": _sex(cells["sex"], where),
         }
-        for key, value in about.items():
+        for key, value in metadata.items():
             first, other = (line, value) if value is pd.NA else seen.setdefault((key, patient), (line, value))
             if value is not other and value != other:
                 raise UserError(
@@ -142,7 +199,7 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
         if (first := seen.setdefault(("file", str(file)), (line, None))[0]) != line:
             raise UserError(f"{where}: {cells['path']!r} is named on line {first} as well; correct one of the lines.")
         rows.append(
-            about
+            metadata
             | {
                 "path": file.relative_to(path.parents[1]).as_posix(),
                 "end_s": duration_s(file, f"{where}: {cells['path']}"),
@@ -161,7 +218,7 @@ def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
 
 def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Number and cells of each line that is not blank, by column, an absent column as blank."""
-    reader = csv.reader(io.StringIO(_read_text(path)), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     try:
         # Spreadsheets leave lines of commas after the last one.
         lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
@@ -215,19 +272,8 @@ def _audio_file(cohort: Path, text: str, where: str) -> Path:
     return cohort / text
 
 
-def duration_s(file: Path, what: str) -> float:
-    """Seconds of audio in `file`, called `what`."""
-    try:
-        info = soundfile.info(file)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{what} is no readable audio file; export the recording again.") from error
-    if not info.frames:
-        raise UserError(f"{what} holds no samples; export the recording again.")
-    return info.frames / info.samplerate
-
-
 def too_short(events: pd.DataFrame) -> dict[str, int]:
-    """Recordings and patients, by what is to be told of them, that are kept and yet give no crop."""
+    """Recordings and patients, by what a report says of them, that are kept and yet give no crop."""
     short = events["end_s"] < CROP_S
     return {
         f"recordings shorter than one crop of {CROP_S:g} s (kept; they give no crop)": int(short.sum()),
@@ -235,14 +281,3 @@ def too_short(events: pd.DataFrame) -> dict[str, int]:
             short.groupby(events["patient"]).all().sum()
         ),
     }
-
-
-def counted(counts: dict[str, int]) -> dict[str, int]:
-    return {reason: n for reason, n in counts.items() if n}
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8; save it again (a spreadsheet calls it CSV UTF-8).") from error

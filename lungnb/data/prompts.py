@@ -4,8 +4,8 @@
     A person is coughing, male, 40s, smoker                                          (the paper's own example)
 
 A field that is not known is left out, the order is fixed, and the structured fields stay beside the string
-(docs/papers/lungldm.md, section 3.3). Patient, position and corpus are in the table of clips (`lungnb.data.prompted`)
-but never in the prompt: there they would be learnt by heart.
+(docs/papers/lungldm.md, section 3.3). Patient, position and corpus are in the table of events
+(`lungnb.data.corpus`) but never in the prompt: there they would be learnt by heart.
 
 The paper has 13 sound types and names three: cough, breathing, vowels. SOUNDS is therefore a choice of ours, made so that
 every type has a source that anybody can download: the candidates of docs/papers/lungldm.md, section 2, and SPRSound and
@@ -18,6 +18,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from lungnb.core import UserError
 
 
 class Sound(NamedTuple):
-    """How a prompt says it, and the corpora (of `lungnb.data.prompted.licences`) that have it."""
+    """How a prompt says it, and the corpora (of `corpora()`) that have it."""
 
     phrase: str
     corpora: tuple[str, ...]
@@ -80,7 +81,31 @@ DROP = 0.2
 #: Longest prompt in characters; the text encoder reads 128 tokens at most (docs/papers/lungldm.md, section 3.3).
 MAX_LENGTH = 512
 
+#: What no reader can change (docs/papers/lungldm.md, section 2).
+REBUILDABLE = (
+    "The paper's 124,883 clips cannot be rebuilt from downloads alone: at least one corpus that it names (MMLung) is given "
+    "on request only, it names 3 of its 9 corpora and of its 13 sound types, and no list of clips was published. Most of "
+    "what can be had is cough, breath and speech recorded by phone; stethoscope sounds are a small part."
+)
+
 _START = "A person is "
+
+
+def corpora() -> pd.DataFrame:
+    """Who may have which corpus: name, access, where, licence, holds and in_paper of each candidate for the "9 public datasets".
+
+    The paper names COUGHVID, MMLung and UK COVID-19 (in_paper: named). The other candidates are the corpora of OPERA, which
+    both authors co-wrote (likely; docs/papers/lungldm.md, section 2), and two that we add (ours). Access and licences are as
+    OPERA lists them; read each licence at its source before use. `holds` is blank where no count is at hand.
+    """
+    return pd.read_csv(Path(__file__).parent / "corpora.csv", index_col="corpus", keep_default_na=False)
+
+
+def count_sounds(events: pd.DataFrame) -> pd.DataFrame:
+    """Events by sound type (rows, all 13) and corpus (columns), with sums in `all`."""
+    found = pd.crosstab(events["sound"], events["corpus"]).reindex(list(SOUNDS), fill_value=0)
+    found = found.assign(all=found.sum(axis=1))
+    return pd.concat([found, found.sum().to_frame("all").T]).rename_axis("sound").rename_axis(None, axis=1)
 
 
 def prompt(row: Mapping[str, Any]) -> str:
@@ -91,17 +116,17 @@ def prompt(row: Mapping[str, Any]) -> str:
     if (sound := _known(row, "sound")) not in SOUNDS:
         raise UserError(f"There is no sound type {sound!r}; known are {', '.join(SOUNDS)}.")
     parts = [_START + SOUNDS[sound].phrase]
-    for name, said in _said().items():
+    for name, wordings in _wordings().items():
         value = _known(row, name)
-        if value is not None and value not in said:
-            raise UserError(f"There is no {name} {value!r}; known are {', '.join(map(str, said))}, or None.")
+        if value is not None and value not in wordings:
+            raise UserError(f"There is no {name} {value!r}; known are {', '.join(map(str, wordings))}, or None.")
         if value is not None:
-            parts.append(said[value])
+            parts.append(wordings[value])
     return ", ".join(parts)
 
 
 def prompts(table: pd.DataFrame) -> pd.Series:
-    """The `prompt` of each row of a clip table, as a string column of the same index."""
+    """The `prompt` of each row of a table of events, as a string column of the same index."""
     return pd.Series([prompt(row) for row in table[list(FIELDS)].to_dict("records")], table.index, dtype="string")
 
 
@@ -161,7 +186,7 @@ def words(text: str) -> list[str]:
 @cache
 def vocabulary() -> tuple[str, ...]:
     """All words of the grammar, sorted."""
-    said = [text for meaning in _said().values() for text in meaning.values()]
+    said = [text for meaning in _wordings().values() for text in meaning.values()]
     phrases = [_START + sound.phrase for sound in SOUNDS.values()]
     return tuple(sorted({word for text in (*phrases, *said, ",") for word in words(text)}))
 
@@ -170,7 +195,7 @@ _EXAMPLE = {"sound": "cough", "sex": "male", "age_decade": 40, "smoker": True}
 
 
 @cache
-def _said() -> dict[str, dict[Any, str]]:
+def _wordings() -> dict[str, dict[Any, str]]:
     """Field -> value -> its words, in the order of the prompt; the sound apart."""
     return {
         "sex": {sex: sex for sex in SEXES},
@@ -183,10 +208,10 @@ def _said() -> dict[str, dict[Any, str]]:
 @cache
 def _meanings() -> dict[str, tuple[int, str, Any]]:
     """A part of a prompt, as its words joined by spaces -> place, field, value."""
-    told = {"sound": {name: _START + sound.phrase for name, sound in SOUNDS.items()}, **_said()}
+    phrases = {"sound": {name: _START + sound.phrase for name, sound in SOUNDS.items()}, **_wordings()}
     return {
         " ".join(words(text)): (FIELDS.index(name), name, value)
-        for name, values in told.items()
+        for name, values in phrases.items()
         for value, text in values.items()
     }
 

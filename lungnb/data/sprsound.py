@@ -15,6 +15,7 @@ under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Cr
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus, check_audio, fingerprint_files, origin_of, validate_events
-from lungnb.data.multisite import counted, duration_s, too_short
+from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, fingerprint_files, origin_of, validate_events
+from lungnb.data.multisite import too_short
+from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, duration_s, nonzero
 
 LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crackle", "wheeze+crackle"]
 #: The letters of the paper's Table 1, in the order of LABELS.
@@ -63,7 +65,12 @@ def read_sprsound(folder: Path) -> Corpus:
     used = [root / p for p in (*here["path"], *here["annotation"])]
     return Corpus(
         name="sprsound",
-        events=validate_events(kept, kept["where"], mend="correct that event or remove the recording's two files"),
+        events=validate_events(
+            kept.assign(sound=kept["label"].map(LUNG_SOUNDS)),
+            kept["where"],
+            "correct that event or remove the recording's two files",
+            "sprsound",
+        ),
         origin=origin_of(Path(folder)),
         fingerprint=fingerprint_files(used, root),
         audio_root=root,
@@ -98,15 +105,17 @@ def sprsound_view(corpus: Corpus) -> Corpus:
     rows = rows.assign(
         start_s=0.0,
         end_s=[duration_s(file, str(file)) for file in files],
+        sound=pd.NA,
         label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
     )
     elsewhere = corpus.events.loc[~here, "recording"].nunique()
-    told = {"recordings at positions other than p1 to p4": elsewhere} | too_short(rows)
+    found = {"recordings at positions other than p1 to p4": elsewhere} | too_short(rows)
     return replace(
         corpus,
         name="sprsound-sites",
-        events=validate_events(rows, where, mend="fetch the recording again"),
-        skipped=corpus.skipped | counted(told),
+        fingerprint=digest(corpus.fingerprint, "sites"),
+        events=validate_events(rows, where, "fetch the recording again"),
+        skipped=corpus.skipped | nonzero(found),
     )
 
 
@@ -126,7 +135,7 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Recordings: recording, split, record_label, patient, age_years, sex, position, path (NA without audio) and annotation
     (relative to `root`), n_events. Events: those columns, start_s, end_s, label, where ("file, event n").
     """
-    sounds = {side: _audio_files(root / side) for side in {audio for audio, _ in PARTS.values()}}
+    sounds = {side: audio_files(root / side) for side in {audio for audio, _ in PARTS.values()}}
     recordings, events, part_of = [], [], {}
     for part, (side, annotations) in PARTS.items():
         for path in sorted((root / annotations).glob("*.json")):
@@ -135,7 +144,7 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             part_of[path.stem] = annotations
             label, found = _parse_json(path)
             audio = sounds[side].get(path.stem)
-            about = {
+            metadata = {
                 "recording": path.stem,
                 "split": part,
                 "record_label": label,
@@ -144,8 +153,8 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "annotation": path.relative_to(root).as_posix(),
                 "n_events": len(found),
             }
-            recordings.append(about)
-            events += [about | event for event in found]
+            recordings.append(metadata)
+            events += [metadata | event for event in found]
     if silent := sorted(p for files in sounds.values() for name, p in files.items() if name not in part_of):
         raise UserError(
             f"{silent[0]} has no .json of the same name ({len(silent)} in all); fetch it or remove the audio."
@@ -157,25 +166,98 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(recordings), pd.DataFrame(events, columns=columns).astype(times)
 
 
-def _audio_files(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for suffix in (".flac", ".wav") for p in sorted(folder.glob("*" + suffix))}
+def counts(folder: Path) -> Iterator[Count]:
+    """Parts (test is inter and intra, as the paper has it), people, lengths of events, rare classes, and audio."""
+    root = release_folder(folder)
+    recordings, events = read_annotations(root)
+    events["seconds"] = (events["end_s"] - events["start_s"]).round(6)  # so that 2,000 ms are 2 s
+    audible = recordings[recordings["path"].notna()].set_index("recording")
+    train, children = events[events["split"] == "train"], recordings[recordings["split"] == "train"]
+    yield from _count("all", events, recordings)
+    backwards = "events that do not end after they start"
+    yield backwards, ("all", backwards), (events["seconds"] <= 0).sum()
+    for part, splits in {
+        "train": ["train"],
+        "inter": ["inter"],
+        "intra": ["intra"],
+        "test": ["inter", "intra"],
+    }.items():
+        here = recordings[recordings["split"].isin(splits)]
+        yield from _count(part, events[events["split"].isin(splits)], here)
+        shared = here.loc[here["patient"].isin(children["patient"]), "patient"].nunique()
+        yield f"{part}: patients shared with train", (part, "patients shared with train"), shared
+        for label in RECORD_LABELS:
+            what = f"{part}: recordings, {label}"
+            yield what, (f"{part} records", label), (here["record_label"] == label).sum()
+        silent = here.loc[here["n_events"] == 0, "record_label"]
+        yield f"{part}: recordings without events", (f"{part} records", "Poor Quality"), len(silent)
+        yield f"{part}: recordings without events, not Poor Quality", 0, (silent != "Poor Quality").sum()
+        yield f"{part}: recordings with audio", (part, "recordings"), audible["split"].isin(splits).sum()
+    for position in POSITIONS:
+        here = (children["position"] == position).sum()
+        yield f"train: recordings, position {position}", ("train positions", position), here
+    for sex in ("male", "female"):
+        yield f"train: recordings, {sex}", ("train sex", sex), (children["sex"] == sex).sum()
+    for statistic in ("min", "median", "max"):
+        yield f"train: age, {statistic} (years)", ("age", f"{statistic}_years"), children["age_years"].agg(statistic)
+    yield "train: age, distinct values", ("age", "distinct values"), children["age_years"].nunique()
+    quantiles = {"p5": 0.05, "p95": 0.95, "p99": 0.99}
+    for name in ("min", "p5", "median", "mean", "p95", "p99", "max"):
+        here = train["seconds"].quantile(quantiles[name]) if name in quantiles else train["seconds"].agg(name)
+        yield f"train: event length, {name} (s)", ("event length", f"{name}_s"), here
+    for edge in (2, 3):
+        share = 100 * (train["seconds"] <= edge).mean()
+        yield f"train: events, share up to {edge} s (%)", ("event length", f"share up to {edge} s"), share
+    yield "train: events longer than 5 s", ("event length", "longer than 5 s"), (train["seconds"] > 5).sum()
+    yield "events longer than 5 s", ("event length, all", "longer than 5 s"), (events["seconds"] > 5).sum()
+    wheezes = train.loc[train["label"] == "wheeze", "seconds"]
+    yield "train: wheeze length, median (s)", ("event length | W", "median_s"), wheezes.median()
+    for short, label in zip(SHORT, LABELS, strict=True):  # in how few patients a rare class is found
+        by_patient = train.loc[train["label"] == label, "patient"].value_counts()
+        yield f"train: {label}, patients", (f"train | {short}", "patients"), len(by_patient)
+        yield (
+            f"train: {label}, largest patient",
+            (f"train | {short}", "largest patient"),
+            by_patient.max() if len(by_patient) else 0,
+        )
+    yield "recordings annotated without audio", 0, len(recordings) - len(audible)
+    odd, headers = audio_headers(root, audible["path"], events.groupby("recording")["end_s"].max())
+    yield from odd
+    yield "audio, all recordings (h)", ("all", "duration_h"), headers["seconds"].sum() / 3600
+    for statistic in ("min", "max"):
+        yield f"sampling rate, {statistic} (Hz)", ("all", "sample_rate_hz"), headers["rate"].agg(statistic)
+        yield f"channels, {statistic}", ("all", "channels"), headers["channels"].agg(statistic)
+    yield "recordings of 16 bits", ("all", "recordings"), (headers["subtype"] == "PCM_16").sum()
+    for statistic in ("min", "median", "max"):
+        length = headers["seconds"].agg(statistic)
+        yield f"recording length, {statistic} (s)", ("recording length", f"{statistic}_s"), length
+
+
+def _count(part: str, events: pd.DataFrame, recordings: pd.DataFrame) -> Iterator[Count]:
+    name = "" if part == "all" else f"{part}: "
+    yield f"{name}recordings", (part, "recordings"), len(recordings)
+    yield f"{name}patients", (part, "patients"), recordings["patient"].nunique()
+    yield f"{name}events", (part, "events"), len(events)
+    for short, label in zip(SHORT, LABELS, strict=True):
+        yield f"{name}events, {label}", (part, short), (events["label"] == label).sum()
+    yield f"{part}: events, abnormal", (part, "abnormal"), (events["label"] != "normal").sum()
 
 
 def _parse_name(path: Path) -> dict[str, Any]:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise UserError(f"{path}: {path.stem!r} is not patient_age_sex_position_number; rename or remove the file.")
-    mend = "rename the recording's two files or remove them"
+    hint = "rename the recording's two files or remove them"
     try:
         age = float(match["age"])
         if not 0 <= age <= 120:
             raise ValueError(age)
     except ValueError as error:
-        raise UserError(f"{path}: unknown age {match['age']!r}, expected years as in 8.1; {mend}.") from error
+        raise UserError(f"{path}: unknown age {match['age']!r}, expected years as in 8.1; {hint}.") from error
     if match["sex"] not in _SEX:
-        raise UserError(f"{path}: unknown sex {match['sex']!r}, expected 0 (male) or 1 (female); {mend}.")
+        raise UserError(f"{path}: unknown sex {match['sex']!r}, expected 0 (male) or 1 (female); {hint}.")
     if not re.fullmatch("p[1-8]", match["position"]):
-        raise UserError(f"{path}: unknown position {match['position']!r}, expected p1 to p8; {mend}.")
+        raise UserError(f"{path}: unknown position {match['position']!r}, expected p1 to p8; {hint}.")
     return {
         "patient": match["patient"],
         "age_years": age,

@@ -29,8 +29,8 @@ from safetensors.torch import load_file, save
 from tqdm import tqdm
 
 from lungnb.core import UserError, atomic_file, cache_dir, code_version, disk_errors
+from lungnb.data import load_corpus
 from lungnb.data.corpus import Corpus
-from lungnb.data.load import load_corpus
 from lungnb.training import State
 
 logging.getLogger("exca").setLevel(logging.ERROR)  # it logs the traceback of an error that it raises as well

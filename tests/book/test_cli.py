@@ -68,7 +68,7 @@ def test_simulate_and_fetch(call, monkeypatch, tmp_path):
         "lungnb.simulate.icbhi",
         simulate_icbhi=lambda folder, n_patients, seed: asked.append((folder, n_patients, seed)),
     )
-    put_module(monkeypatch, "lungnb.data.fetch", fetch=lambda name, folder: asked.append((name, folder)))
+    put_module(monkeypatch, "lungnb.data.download", fetch=lambda name, folder: asked.append((name, folder)))
     assert call("data", "simulate", "icbhi", tmp_path, "--patients", 24, "--seed", 7).exit_code == 0
     assert call("data", "fetch", "icbhi", tmp_path).exit_code == 0
     assert asked == [(tmp_path / "icbhi", 24, 7), ("icbhi", tmp_path)]
@@ -78,7 +78,7 @@ def test_simulate_and_fetch(call, monkeypatch, tmp_path):
 def test_check(call, monkeypatch, tmp_path, here, status):
     counts = pd.DataFrame({"what": ["patients", "recordings"], "published": [126, 920], "here": [126, here]})
     counts["agrees"] = counts["published"] == counts["here"]
-    put_module(monkeypatch, "lungnb.data.check", check=lambda name, folder: counts)
+    monkeypatch.setattr("lungnb.data.check", lambda name, folder: counts)
     answer = call("data", "check", "icbhi", tmp_path)
     assert answer.exit_code == status
     assert ("192" in answer.stdout) == bool(status)

@@ -16,9 +16,9 @@ from lungnb.classification.dataset import AUDIO, Clips, compute_features, featur
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.classification.networks import Classifier, ImageClassifier
 from lungnb.core import UserError
+from lungnb.data import load_corpus
 from lungnb.data.audio import cut, load_audio
 from lungnb.data.icbhi import LABELS
-from lungnb.data.load import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import TASKS
 from lungnb.metrics.classification import biocas_scores, scores, table_scores

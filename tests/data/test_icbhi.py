@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 from corpora import edit, put, real_data, simulated, write_tiny
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungnb import UserError
+from lungnb.data import load_corpus
 from lungnb.data.icbhi import LABELS, _parse_cycles, read_annotations, read_icbhi, read_split
-from lungnb.data.load import load_corpus
 
 FIRST = "audio_and_txt_files/101_1b1_Al_sc_LittC2SE"
 
@@ -67,6 +67,43 @@ def test_fingerprint_follows_the_content_not_the_place(tiny, tmp_path):
     annotation = moved / (FIRST + ".txt")
     annotation.write_text(annotation.read_text().replace("5.9", "5.8"))
     assert read_icbhi(moved).fingerprint != before
+
+
+SIDE_FILES = {
+    "ICBHI_challenge_train_test.txt": ("test", "train"),
+    "patient_list_foldwise.txt": ("103 1", "103 2"),
+    "demographic_info.txt": ("75 M", "76 M"),
+    "patient_diagnosis.csv": ("COPD", "LRTI"),
+}
+
+
+@pytest.mark.parametrize("name", SIDE_FILES)
+def test_fingerprint_sees_the_side_files(tiny, name):
+    before = read_icbhi(tiny).fingerprint
+    edit(name, *SIDE_FILES[name])(tiny)
+    assert read_icbhi(tiny).fingerprint != before
+
+
+def test_the_fold_list_is_a_column(tiny):
+    assert read_icbhi(tiny).events["fold"].tolist() == [0, 0, 4, 4, 1]
+    (tiny / "patient_list_foldwise.txt").unlink()
+    assert read_icbhi(tiny).events["fold"].isna().all()
+
+
+def test_a_corpus_is_read_once_until_a_file_changes(tiny, monkeypatch):
+    monkeypatch.setattr("lungnb.data.corpus.SETTLED_S", -60)
+    read = []
+    monkeypatch.setattr("lungnb.data.icbhi.read_icbhi", lambda folder: read.append(folder) or read_icbhi(folder))
+    first, second = (load_corpus("icbhi", tiny.parent) for _ in range(2))
+    assert len(read) == 1
+    first.events["label"] = "mine"
+    assert second.events["label"].nunique() == 4
+    assert load_corpus("icbhi", tiny.parent).events.equals(second.events)
+    edit("patient_diagnosis.csv", "COPD", "Asthma")(tiny)
+    assert "Asthma" in set(load_corpus("icbhi", tiny.parent).events["diagnosis"])
+    (tiny / "SIMULATED.json").write_text("{}")
+    assert load_corpus("icbhi", tiny.parent).origin == "simulated"
+    assert len(read) == 3
 
 
 def cut(folder: Path):
@@ -199,6 +236,7 @@ def test_any_written_cycles_come_back(tmp_path_factory, rows, gap, end, bom):
         assert [r["where"].rsplit(" ", 1)[1] for r in read] == [str(n + 1) for n in range(len(rows))]
 
 
+@settings(deadline=None)  # it writes files
 @given(content=st.one_of(st.binary(max_size=60), st.text("0123456789.-+e_ \t\n\rnaif", max_size=60).map(str.encode)))
 def test_any_file_is_cycles_or_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "arbitrary.txt"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungnb import UserError
+from lungnb.data import load_corpus
 from lungnb.data.audio import crop_starts, load_audio, plan_crops
 from lungnb.data.corpus import COLUMNS, Corpus, validate_events
-from lungnb.data.load import load_corpus
 from lungnb.data.multisite import DIAGNOSES, LABELS, SITES, read_multisite, read_sites
 from lungnb.data.splits import patient_folds
 from lungnb.data.sprsound import read_sprsound, sprsound_view
@@ -269,7 +269,7 @@ def people(rows):
         recording=frame["patient"] + "_" + frame["position"].astype(str), path="x", start_s=0.0, end_s=9
     )
     frame = frame.assign(device="one", position=frame["position"].astype(str))
-    return Corpus("multisite", validate_events(frame, frame["path"], mend=""), "simulated", "0", None)
+    return Corpus("multisite", validate_events(frame, frame["path"], hint=""), "simulated", "0", None)
 
 
 def test_folds_hold_whole_patients_spread_by_label_and_cohort():
@@ -312,7 +312,8 @@ def test_the_view_takes_whole_recordings_at_p1_to_p4(tiny):
     assert view.events["end_s"].tolist() == [3, 2]
     assert view.events["start_s"].tolist() == [0, 0]
     assert view.events["label"].tolist() == ["adventitious"] * 2
-    assert (view.name, view.origin, view.fingerprint) == ("sprsound-sites", "real", tiny.fingerprint)
+    assert (view.name, view.origin) == ("sprsound-sites", "real")
+    assert view.fingerprint != tiny.fingerprint  # other events
     assert view.skipped == {
         "recordings without events (poor quality)": 1,
         "recordings at positions other than p1 to p4": 2,

@@ -5,8 +5,8 @@ import pytest
 from corpora import real_data, simulated
 
 from lungnb import UserError
+from lungnb.data import load_corpus
 from lungnb.data.icbhi import read_annotations, read_folds
-from lungnb.data.load import load_corpus
 from lungnb.data.splits import SPLITS, grouped_folds, hold_out_events, hold_out_patients, make_split
 
 

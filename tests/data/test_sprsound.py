@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lungnb import UserError
-from lungnb.data.check import check
-from lungnb.data.load import load_corpus
+from lungnb.data import check, load_corpus
 from lungnb.data.sprsound import LABELS, PARTS, _parse_json, read_annotations, read_sprsound, release_folder
 
 TRAIN, INTER, INTRA = (annotations for _, annotations in PARTS.values())

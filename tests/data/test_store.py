@@ -1,8 +1,7 @@
 """The store: what comes out is what went in, in flat memory; a killed build goes on; nothing half-written is read."""
 
-import json
-import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +17,9 @@ import pytest
 import soundfile
 
 from lungnb import UserError
-from lungnb.data import store as module
 from lungnb.data.audio import decode
-from lungnb.data.prompted.manifest import read_manifest
-from lungnb.data.prompted.table import CLIPS, Clips
+from lungnb.data.corpus import Corpus, validate_events
+from lungnb.data.multisite import read_manifest
 from lungnb.data.store import build_store, open_store
 
 #: Samples of one simulated clip of the memory test.
@@ -48,10 +46,11 @@ def fail(root: Path, row, sample_rate: int) -> np.ndarray:
     raise AssertionError("nothing may be read again")
 
 
-def simulated_clips(n: int, root: Path) -> Clips:
-    columns = {"clip": np.arange(n).astype(str), "path": "-", "start_s": 0.0, "sound": "cough", "corpus": "noise"}
-    frame = pd.DataFrame(columns).assign(sex=["male", None] * (n // 2), age_decade=[40, None] * (n // 2), smoker=True)
-    return Clips("noise", CLIPS.validate(frame.reindex(columns=CLIPS.columns)), "simulated", f"noise {n}", root)
+def simulated_clips(n: int, root: Path) -> Corpus:
+    name = np.arange(n).astype(str)
+    frame = pd.DataFrame({"clip": name, "recording": name, "path": "-", "start_s": 0.0, "sound": "cough"})
+    frame = frame.assign(sex=["male", None] * (n // 2), age_years=[43, None] * (n // 2), smoker=True)
+    return Corpus("noise", validate_events(frame, frame["clip"], "", "noise"), "simulated", f"noise {n}", root)
 
 
 @pytest.fixture
@@ -76,12 +75,12 @@ def real(tmp_path):
 
 
 def test_clips_are_those_of_the_files(real, tmp_path):
-    store = build_store(real, tmp_path / "store", shard_size=2)
-    assert store.table["clip"].tolist() == [
+    store = build_store(real, tmp_path / "store")
+    assert store.events["clip"].tolist() == [
         f"clinic/{name}" for name in ("a.wav", "b.flac@0.5-1.25", "b.flac@1.25-end")
     ]
-    pd.testing.assert_frame_equal(store.table, real.table.iloc[:3])
-    whole = decode(real.root / "a.wav", 16000), decode(real.root / "b.flac", 16000)
+    pd.testing.assert_frame_equal(store.events, real.events.iloc[:3])
+    whole = decode(real.audio_root / "a.wav", 16000), decode(real.audio_root / "b.flac", 16000)
     expected = [whole[0], whole[1][8000:20000], whole[1][20000:]]
     assert store.length.tolist() == [len(part) for part in expected] == [16000, 12000, 12000]
     got = store.waveforms([0, 1, 2], seconds=1.0)
@@ -93,7 +92,7 @@ def test_clips_are_those_of_the_files(real, tmp_path):
 
 
 def test_what_is_left_out_is_counted_and_named(real, tmp_path):
-    store = build_store(replace(real, skipped={"by the reader": 7}), tmp_path / "store", shard_size=2)
+    store = build_store(replace(real, skipped={"by the reader": 7}), tmp_path / "store")
     assert store.skipped == {
         "by the reader": 7,
         "clips left out of the store (cannot be decoded)": 1,
@@ -105,7 +104,7 @@ def test_what_is_left_out_is_counted_and_named(real, tmp_path):
         "clinic/broken.wav": "cannot be decoded",
         "clinic/a.wav@0.5-3.0": "ends past its audio",
     }
-    assert len(store) + len(store.left_out) == len(real.table)
+    assert len(store) + len(store.left_out) == len(real.events)
 
 
 def test_the_origin_is_never_lost(real, tmp_path):
@@ -119,10 +118,10 @@ def test_the_origin_is_never_lost(real, tmp_path):
 
 def test_any_order_of_indices_gives_those_clips(tmp_path):
     clips = simulated_clips(500, tmp_path)
-    store = build_store(clips, tmp_path / "store", shard_size=70, source=noise)
+    store = build_store(clips, tmp_path / "store", source=noise)
     indices = np.random.default_rng(1).permutation(500)[:99]
     got = store.waveforms(indices, SHORT / 16000)
-    expected = np.stack([noise(tmp_path, row, 16000) for row in clips.table.iloc[indices].itertuples()])
+    expected = np.stack([noise(tmp_path, row, 16000) for row in clips.events.iloc[indices].itertuples()])
     assert np.abs(got - expected).max() <= 0.5 / 32767 + 1e-7
     assert np.array_equal(store.waveforms(indices[:1], 0.01)[0], got[0, :160])  # without rng the start
     assert store.waveforms([], 0.01).shape == (0, 160)
@@ -143,7 +142,7 @@ def test_a_random_crop_lies_anywhere_in_the_clip_and_follows_the_seed(tmp_path):
 
 
 def test_batches_stream_every_clip_once(tmp_path):
-    store = build_store(simulated_clips(50, tmp_path), tmp_path / "store", shard_size=20, source=noise)
+    store = build_store(simulated_clips(50, tmp_path), tmp_path / "store", source=noise)
     sizes = [len(indices) for indices, waves in store.batches(16, 0.05) if len(indices) == len(waves)]
     assert sizes == [16, 16, 16, 2]
     shuffled = np.concatenate([indices for indices, _ in store.batches(16, 0.05, np.random.default_rng(0))])
@@ -153,11 +152,11 @@ def test_batches_stream_every_clip_once(tmp_path):
 
 def test_two_processes_write_the_same_store(tmp_path):
     clips = simulated_clips(60, tmp_path)
-    one = build_store(clips, tmp_path / "one", shard_size=20, source=noise)
-    two = build_store(clips, tmp_path / "two", shard_size=20, n_processes=2, source=noise)
+    one = build_store(clips, tmp_path / "one", source=noise)
+    two = build_store(clips, tmp_path / "two", n_processes=2, source=noise)
     everything = np.arange(60)
     assert np.array_equal(one.waveforms(everything, 0.05), two.waveforms(everything, 0.05))
-    pd.testing.assert_frame_equal(one.table, two.table)
+    pd.testing.assert_frame_equal(one.events, two.events)
     assert one.fingerprint == two.fingerprint
 
 
@@ -170,9 +169,9 @@ def test_builds_at_the_same_time_share_the_work(tmp_path):
 
     clips = simulated_clips(60, tmp_path)
     with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(build_store, clips, tmp_path / "store", shard_size=20, source=counted) for _ in range(3)]
+        jobs = [pool.submit(build_store, clips, tmp_path / "store", source=counted) for _ in range(3)]
         stores = [job.result() for job in jobs]
-    assert sorted(read, key=int) == clips.table["clip"].tolist()
+    assert sorted(read, key=int) == clips.events["clip"].tolist()
     assert [len(store) for store in stores] == [60] * 3
 
 
@@ -181,32 +180,28 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_store import build_store, simulated_clips, slow_noise
-build_store(simulated_clips(600, Path({root!r})), Path({root!r}) / "store", shard_size=20, source=slow_noise)
+build_store(simulated_clips(600, Path({root!r})), Path({root!r}) / "store", source=slow_noise)
 """
 
 
-def test_a_killed_build_is_told_and_goes_on(tmp_path):
-    """Killed for good, in the middle of a shard: what was whole is kept as it is, the rest is written."""
+def test_a_killed_build_leaves_nothing_half_written(tmp_path):
+    """Killed for good, in the middle of writing: there is no store, and the next build starts over and is whole."""
     script = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script])
     folder = tmp_path / "store"
     try:
-        while not (len(list(folder.glob("shard-*"))) >= 2 and list(folder.glob(".shard-*"))):
+        while not list(tmp_path.glob(".store-*/generated/**/*.arrow")):
             assert process.poll() is None
             time.sleep(0.01)
     finally:
         process.kill()
         process.wait()
-    done = {path: path.stat().st_mtime_ns for path in folder.glob("shard-*/*")}
-    assert list(folder.glob(".shard-*"))
-    with pytest.raises(UserError, match=r"half-written \(\d+ of 30 shards\); call build_store"):
+    with pytest.raises(UserError, match="is no store of clips"):
         open_store(folder)
     clips = simulated_clips(600, tmp_path)
-    store = build_store(clips, folder, shard_size=20, source=noise)
+    store = build_store(clips, folder, source=noise)
     assert len(store) == 600
-    assert all(path.stat().st_mtime_ns == then for path, then in done.items())
-    assert not list(folder.glob(".shard-*"))
-    whole = build_store(clips, tmp_path / "whole", shard_size=20, source=noise)
+    whole = build_store(clips, tmp_path / "whole", source=noise)
     assert np.array_equal(store.waveforms(np.arange(600), 0.05), whole.waveforms(np.arange(600), 0.05))
 
 
@@ -221,47 +216,40 @@ def test_without_a_folder_the_store_lies_in_the_cache_by_content(tmp_path, monke
     clips = simulated_clips(10, tmp_path)
     first, same = build_store(clips, source=noise), build_store(clips, source=fail)
     other = build_store(clips, sample_rate=8000, source=noise)
-    some = build_store(clips.select(clips.table["sex"].notna()), source=noise)
+    some = build_store(clips.select(clips.events["sex"].notna()), source=noise)
     assert first.folder == same.folder
     assert len({first.folder, other.folder, some.folder}) == 3
     assert first.folder.parent == tmp_path / "cache" / "stores"
 
 
-def test_a_process_that_dies_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "get_context", lambda _: multiprocessing.get_context("fork"))  # to spawn takes seconds
-    with pytest.raises(
-        UserError, match=r"was killed .* 0 shards are kept: run again, with fewer processes\."
-    ) as caught:
-        build_store(simulated_clips(40, tmp_path), tmp_path / "store", shard_size=20, n_processes=2, source=dies)
+def test_a_process_that_dies_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"could not be built .*; run again, with fewer processes if one was") as caught:
+        build_store(simulated_clips(40, tmp_path), tmp_path / "store", n_processes=2, source=dies)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
 
 
 def truncate(store):
-    path = store / "shard-00001" / "clips.arrow"
+    path = next((store / "audio").glob("*.arrow"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def remove(store):
-    for path in (store / "shard-00001").iterdir():
-        path.unlink()
-    (store / "shard-00001").rmdir()
+def shorten(store):
+    pd.read_parquet(store / "events.parquet").head(20).to_parquet(store / "events.parquet")
 
 
 BAD = {
-    "a truncated shard": (truncate, "shard-00001 is damaged .*; remove .* build the store again"),
-    "a lost shard": (remove, "holds 20 clips of 40; remove it and build"),
-    "no JSON": (
-        lambda store: (store / "store.json").write_text("{"),
-        r"store\.json cannot be read .*; remove the store",
-    ),
-    "half-written": (lambda store: (store / "store.json").unlink(), r"half-written \(2 of 2 shards\)"),
-    "no store": (lambda store: (store / "plan.json").unlink(), "is no store of clips; make one"),
+    "truncated audio": (truncate, "is damaged .*; remove it and build the store again"),
+    "other events": (shorten, "holds 40 clips of 20; remove it and build"),
+    "no JSON": (lambda store: (store / "store.json").write_text("{"), "is damaged .*; remove it and build the store"),
+    "no audio": (lambda store: shutil.rmtree(store / "audio"), "is damaged .*; remove it and build the store again"),
+    "no store": (lambda store: (store / "store.json").unlink(), "is no store of clips; make one"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "told"), BAD.values(), ids=BAD)
 def test_a_damaged_store_is_one_sentence(tmp_path, spoil, told):
-    build_store(simulated_clips(40, tmp_path), tmp_path / "store", shard_size=20, source=noise)
+    build_store(simulated_clips(40, tmp_path), tmp_path / "store", source=noise)
     spoil(tmp_path / "store")
     with pytest.raises(UserError, match=told) as caught:
         open_store(tmp_path / "store")
@@ -277,7 +265,7 @@ def test_other_clips_are_not_put_into_a_store(tmp_path):
 
 
 def test_clips_of_which_none_can_be_stored_are_told(real, tmp_path):
-    clips = real.select(real.table["path"].isin(["quiet.wav", "broken.wav"]))
+    clips = real.select(real.events["path"].isin(["quiet.wav", "broken.wav"]))
     with pytest.raises(
         UserError, match=r"No clip of clinic can be stored .*cannot be decoded.*silent.*; check the rec"
     ):
@@ -301,10 +289,9 @@ def test_100_000_clips_in_flat_memory(tmp_path):
     for _, waves in store.batches(500, SHORT / 16000):
         total += float(np.abs(waves).sum(dtype=np.float64))
         peak = max(peak, anonymous_mb())
-    audio_mb = sum(path.stat().st_size for path in (tmp_path / "store").glob("shard-*/clips.arrow")) / 1e6
+    audio_mb = sum(path.stat().st_size for path in (tmp_path / "store").glob("audio/*.arrow")) / 1e6
     assert audio_mb > 160
     assert built - start < 80
     assert peak - built < 20
     expected = sum(np.abs(_NOISE[7 * k % 16000 :][:SHORT]).sum(dtype=np.float64) for k in range(16000)) * n / 16000
     assert total == pytest.approx(expected, rel=1e-3)
-    assert json.loads((tmp_path / "store" / "plan.json").read_text())["n_shards"] == 100

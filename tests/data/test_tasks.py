@@ -5,8 +5,7 @@ import functools
 import pytest
 
 from lungnb.core import UserError
-from lungnb.data import icbhi, multisite, sprsound
-from lungnb.data.load import load_corpus
+from lungnb.data import icbhi, load_corpus, multisite, sprsound
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import TASKS, label_maps, task_of
 

@@ -11,7 +11,7 @@ from lungnb import configs
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples
 from lungnb.core import UserError
-from lungnb.data.load import load_corpus
+from lungnb.data import load_corpus
 from lungnb.data.splits import make_split
 from lungnb.data.sprsound import LABELS
 from lungnb.metrics.classification import biocas_scores, scores

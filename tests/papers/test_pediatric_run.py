@@ -11,8 +11,8 @@ from lungnb import configs
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
+from lungnb.data import load_corpus
 from lungnb.data.audio import crop_starts, load_audio
-from lungnb.data.load import load_corpus
 from lungnb.data.splits import cohort_split
 from lungnb.data.tasks import TASKS
 from lungnb.papers.pediatric import (

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lungnb.core import UserError
+from lungnb.data import load_corpus
 from lungnb.data.corpus import SIMULATED_MARKER
-from lungnb.data.prompted import load_clips
 from lungnb.data.prompts import SOUNDS
 from lungnb.simulate import physics, prompted, voice
 from lungnb.simulate.prompted import CROP_S, N_ADDED, simulate_prompted
@@ -186,11 +186,11 @@ def test_long_clips_hold_several_breaths(tmp_path):
 
 def test_the_clips_are_read_through_the_one_door(manifest):
     """Written into the cache on first use, told as simulated, and the same whenever they are asked for."""
-    clips = load_clips("simulated", n_patients=10)
+    clips = load_corpus("prompted", n_patients=10)
     assert clips.origin_text == "simulated"
-    assert set(clips.table["sound"]) == set(SOUNDS)
-    assert clips.table["patient"].nunique() == 10
-    assert load_clips(clips.root.parent).fingerprint == clips.fingerprint == load_clips(n_patients=10).fingerprint
+    assert set(clips.events["sound"]) == set(SOUNDS)
+    assert clips.events["patient"].nunique() == 10
+    assert load_corpus("prompted", clips.audio_root.parent).fingerprint == clips.fingerprint
 
 
 @pytest.mark.parametrize(

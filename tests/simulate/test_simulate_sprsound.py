@@ -10,8 +10,8 @@ import soundfile
 from scipy import signal
 
 from lungnb.core import UserError
+from lungnb.data import simulator
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
-from lungnb.data.load import simulator
 from lungnb.simulate import physics, sprsound
 from lungnb.simulate.sprsound import FOLDERS, RATE, simulate_sprsound
 from lungnb.simulate.sprsound_plan import CLASSES, POSITIONS, make_plan

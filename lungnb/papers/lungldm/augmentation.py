@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lungnb.configs import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.data.prompted import Clips, load_clips
+from lungnb.data import load_corpus
+from lungnb.data.corpus import Corpus
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
 from lungnb.papers.lungldm.synthesis import AugmentationRun, SynthesisRun
@@ -38,7 +39,7 @@ class Experiment:
     """size: of `AUGMENTATION`. judge, autoencoder, diffusion: the parts of LungLDM, in the order in which they are trained."""
 
     size: dict[str, Any]
-    clips: Clips
+    clips: Corpus
     seeds: list[int]
     epochs: int
     judge: ClassifierRun
@@ -69,7 +70,7 @@ def experiment_of(
 ) -> Experiment:
     """The experiment of a profile on simulated clips, or on those in the folder `data`; seeds, epochs: empty or 0 for its own."""
     size, system = AUGMENTATION[profile], LUNGLDM[profile]
-    clips = load_clips(data, system["run"].get("n_patients", 60))
+    clips = load_corpus("prompted", data, system["run"].get("n_patients", 60))
     common = {"corpus": clips.fingerprint, "data": data, "device": device} | system["run"]
     penalty, se, gate = LUNGLDM_SYSTEMS["LungLDM"]
     seed = system["seeds"][0]

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from lungnb.core import UserError, atomic_folder, cache_dir
-from lungnb.data.prompted import Clips, load_clips
+from lungnb.data import load_corpus
+from lungnb.data.corpus import Corpus
 from lungnb.data.prompts import DROP, FIELDS, prompt
 from lungnb.data.splits import grouped_folds
 from lungnb.data.store import Store, build_store
@@ -40,12 +41,12 @@ class LungRun(Experiment):
     def _small(self) -> bool:
         return self.size == "smoke"
 
-    def clips(self) -> Clips:
+    def clips(self) -> Corpus:
         """The clips of this run. Raises UserError if they are not those that the run was made for."""
-        clips = load_clips(self.data, self.n_patients)
+        clips = load_corpus("prompted", self.data, self.n_patients)
         if clips.fingerprint != self.corpus:
             raise UserError(
-                f"{clips.root} has changed since this run was set up (fingerprint {clips.fingerprint}, not {self.corpus}); "
+                f"{clips.audio_root} has changed since this run was set up (fingerprint {clips.fingerprint}, not {self.corpus}); "
                 "make the run again from the clips as they are now."
             )
         return clips
@@ -61,7 +62,7 @@ class LungRun(Experiment):
 
 @dataclass(frozen=True)
 class Mels:
-    """N clips as the model sees them: log_mel float16 (N, 1, frames, 64), rows of CLIPS in `table`, and the `role` of each.
+    """N clips as the model sees them: log_mel float16 (N, 1, frames, 64), their events in `table`, and the `role` of each.
 
     On the CPU log_mel is memory-mapped. Clips that are silent for the length of the size, from their start, are left out:
     `stored` are the rows (N,) of `store` that are not.
@@ -98,7 +99,7 @@ class Mels:
 def mels_of(run: LungRun, device: torch.device | str = "cpu") -> Mels:
     """All clips of `run`, each from its start, in the length of its size; one pass computes them for all runs."""
     clips = run.clips()
-    store = build_store(clips, n_processes=os.cpu_count() if len(clips.table) > MANY else 1)
+    store = build_store(clips, n_processes=os.cpu_count() if len(clips.events) > MANY else 1)
     preset = PRESETS[run.size]
     mels, heard = cached(
         f"mels/{store.name}-{run.size}",
@@ -107,8 +108,8 @@ def mels_of(run: LungRun, device: torch.device | str = "cpu") -> Mels:
     )
     return Mels(
         log_mel=mels.to(device),
-        table=store.table[heard].reset_index(drop=True),
-        role=roles_of(store.table)[heard],
+        table=store.events[heard].reset_index(drop=True),
+        role=roles_of(store.events)[heard],
         store=store,
         stored=np.flatnonzero(heard),
         n_samples=round(preset["seconds"] * store.sample_rate),

@@ -56,7 +56,7 @@ def given():
 @pytest.mark.parametrize("profile", list(LUNGLDM))
 def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
     clips = SimpleNamespace(fingerprint="0123", table=range(1000))
-    monkeypatch.setattr("lungnb.papers.lungldm.augmentation.load_clips", lambda data, n: clips)
+    monkeypatch.setattr("lungnb.papers.lungldm.augmentation.load_corpus", lambda name, data, n: clips)
     source = (Path(__file__).parents[3] / "notebooks" / "04_lungldm.py").read_text()
     words = {"judge_of", "limited", "chain"}
     tree = ast.parse(source)
@@ -72,7 +72,7 @@ def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
 
 def test_an_experiment_has_a_run_for_each_seed_of_each_mixture(monkeypatch):
     monkeypatch.setattr(
-        "lungnb.papers.lungldm.augmentation.load_clips", lambda data, n: SimpleNamespace(fingerprint="0123")
+        "lungnb.papers.lungldm.augmentation.load_corpus", lambda name, data, n: SimpleNamespace(fingerprint="0123")
     )
     experiment = experiment_of("smoke", seeds=[3, 4], epochs=2)
     runs = {name: experiment.group(name) for name in MIXTURES}

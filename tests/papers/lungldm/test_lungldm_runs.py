@@ -17,7 +17,7 @@ from torch import nn
 
 from lungnb import UserError
 from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.data.prompted import load_clips
+from lungnb.data import load_corpus
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
 from lungnb.papers.lungldm import experiments as parts
 from lungnb.papers.lungldm.diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
@@ -34,7 +34,7 @@ PATIENTS = 11
 
 @functools.cache
 def clips():
-    return load_clips("simulated", PATIENTS)
+    return load_corpus("prompted", "simulated", PATIENTS)
 
 
 def tiny(kind, **choices):
@@ -68,11 +68,11 @@ def test_the_split_is_by_patient_and_has_every_type_in_training():
     assert table.groupby("role")["patient"].nunique().to_dict() == {"train": 7, "validation": 2, "test": 2}
     assert set(table.loc[table["role"] == "train", "sound"]) == set(SOUNDS)
     together = torch.cat([given.rows(role) for role in ("train", "validation", "test")])
-    assert sorted(together.tolist()) == list(range(len(clips().table)))
+    assert sorted(together.tolist()) == list(range(len(clips().events)))
 
 
 def test_clips_without_a_patient_are_split_one_by_one():
-    table = clips().table.assign(patient=pd.NA)
+    table = clips().events.assign(patient=pd.NA)
     assert pd.Series(roles_of(table)).value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.02)
     with pytest.raises(UserError, match="of 4 patients, too few to keep one in five"):
         roles_of(table.assign(patient=[str(k % 4) for k in range(len(table))]))
@@ -93,7 +93,7 @@ class Three:
 
 def test_mels_are_those_of_the_clips_from_their_start():
     given = mels_of(classifier())
-    assert given.log_mel.shape == (len(clips().table), 1, 64, 64)
+    assert given.log_mel.shape == (len(clips().events), 1, 64, 64)
     assert given.notes == []
     rows = torch.tensor([3, 70])
     assert torch.allclose(LungMel()(given.waveforms(rows)), given.log_mel[rows].float(), atol=0.01)
@@ -121,7 +121,7 @@ def test_statistics_are_those_of_the_training_clips():
 
 
 def test_prompts_are_drawn_as_drop_fields_does():
-    table, n = clips().table, 20000
+    table, n = clips().events, 20000
     said = prompt_table(table)
     assert said.texts[0] == ""
     assert [said.texts[k] for k in said.whole(torch.arange(len(table)))] == list(prompts(table))
@@ -138,7 +138,7 @@ def test_prompts_are_drawn_as_drop_fields_does():
 
 def test_condition_dropout_is_drawn_clip_by_clip():
     """Not for the whole batch at once."""
-    said, generator = prompt_table(clips().table), torch.Generator().manual_seed(1)
+    said, generator = prompt_table(clips().events), torch.Generator().manual_seed(1)
     dropped = torch.stack([said.draw(torch.arange(50), generator, 0.5) == 0 for _ in range(20)]).float().mean(dim=1)
     assert 0.2 < dropped.min() < dropped.max() < 0.8
 
@@ -349,7 +349,7 @@ def test_the_pipeline_holds_the_average_and_survives_its_folder(tmp_path):
 
 
 def test_a_generated_clip_does_not_depend_on_those_beside_it():
-    run, said = diffusion(), list(prompts(clips().table.head(5)))
+    run, said = diffusion(), list(prompts(clips().events.head(5)))
     whole = generate(run, said, steps=2, seed=3)
     assert whole.waveforms.shape == (5, 10240)
     assert whole.log_mels.shape == (5, 1, 64, 64)

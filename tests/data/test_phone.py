@@ -10,15 +10,14 @@ import soundfile
 from corpora import edit, put, real_data, write_tiny, write_tiny_sprsound
 
 from lungnb import UserError
-from lungnb.data.corpus import SIMULATED_MARKER
-from lungnb.data.prompted import READERS, read_clips
-from lungnb.data.prompted.coughvid import read_coughvid, read_metadata
-from lungnb.data.prompted.covid19_cough import read_covid19_cough
-from lungnb.data.prompted.licences import LICENCES, REBUILDABLE
-from lungnb.data.prompted.lungs import read_icbhi_clips
-from lungnb.data.prompted.manifest import read_manifest
-from lungnb.data.prompted.table import COLUMNS, counts, decade, join
-from lungnb.data.prompts import SOUNDS, prompts
+from lungnb.data import DATASETS, imported, read_prompted
+from lungnb.data.corpus import COLUMNS, SIMULATED_MARKER, decade, join
+from lungnb.data.icbhi import CONDITIONS as OF_DIAGNOSIS
+from lungnb.data.multisite import read_manifest
+from lungnb.data.phone import read_coughvid, read_coughvid_metadata, read_covid19_cough
+from lungnb.data.prompts import CONDITIONS, REBUILDABLE, SOUNDS, corpora, count_sounds, prompts
+
+READERS = {name: imported(dataset.reader) for name, dataset in DATASETS.items() if dataset.sounds}
 
 
 def sound(path: Path, seconds: float = 0.2) -> None:
@@ -136,8 +135,8 @@ def read(name: str, folder: Path):
 
 def told(clips) -> dict[str, str]:
     """Clip, without its corpus -> prompt, without its first words."""
-    names = clips.table["clip"].str.removeprefix(clips.name + "/")
-    return dict(zip(names, prompts(clips.table).str.removeprefix("A person is "), strict=True))
+    names = clips.events["clip"].str.removeprefix(clips.name + "/")
+    return dict(zip(names, prompts(clips.events).str.removeprefix("A person is "), strict=True))
 
 
 def test_coughvid(tmp_path):
@@ -151,13 +150,13 @@ def test_coughvid(tmp_path):
 
 def test_coughvid_by_its_jsons_is_the_same(tmp_path):
     folder = write_coughvid(tmp_path / "public_dataset")
-    compiled = read_coughvid(tmp_path).table
+    compiled = read_coughvid(tmp_path).events
     table = pd.read_csv(folder / "metadata_compiled.csv", dtype=str)
     for row in table.to_dict("records"):
         about = {name: value for name, value in row.items() if name != "uuid" and value == value}
         (folder / f"{row['uuid']}.json").write_text(json.dumps(about))
     (folder / "metadata_compiled.csv").unlink()
-    pd.testing.assert_frame_equal(read_coughvid(tmp_path).table, compiled)
+    pd.testing.assert_frame_equal(read_coughvid(tmp_path).events, compiled)
 
 
 def test_coswara(tmp_path):
@@ -168,7 +167,7 @@ def test_coswara(tmp_path):
     assert prompts_of["p3/counting-fast.wav"] == "speaking, 0s, asthma"
     assert len(prompts_of) == 15
     assert clips.n_missing == 9 * 4 - 15
-    assert set(clips.table["patient"]) == {"coswara/p1", "coswara/p2", "coswara/p3"}
+    assert set(clips.events["patient"]) == {"p1", "p2", "p3"}
 
 
 def test_coswara_without_the_extracted_folder(tmp_path):
@@ -190,7 +189,7 @@ def test_ukcovid(tmp_path):
         "audio/1t.wav": "coughing, female, non-smoker, COVID-19",
     }
     assert clips.n_missing == 1
-    assert clips.table["age_decade"].isna().all()
+    assert clips.events["age_decade"].isna().all()
 
 
 def test_kauh(tmp_path):
@@ -202,7 +201,7 @@ def test_kauh(tmp_path):
         "breathing with wheezes, male, 70s, asthma",
         "breathing with wheezes, male, 70s, asthma",
     ]
-    assert clips.table["patient"].nunique() == 4
+    assert clips.events["patient"].nunique() == 4
     assert clips.skipped == {"of a sound that is none of the 13 types": 3}
 
 
@@ -213,7 +212,8 @@ def test_covid19_cough(tmp_path):
 
 
 def test_icbhi_and_sprsound_leave_out_what_is_no_type(tmp_path):
-    icbhi = read_icbhi_clips(write_tiny(tmp_path / "icbhi"))
+    write_tiny(tmp_path / "icbhi")
+    icbhi = read_prompted(tmp_path, ["icbhi"])
     assert sorted(told(icbhi).values()) == sorted(
         [
             "breathing with normal lung sounds, female, 0s, upper respiratory infection",
@@ -222,15 +222,17 @@ def test_icbhi_and_sprsound_leave_out_what_is_no_type(tmp_path):
             "breathing with normal lung sounds, healthy",
         ]
     )
-    assert icbhi.skipped == {"of a sound that is none of the 13 types": 1}
-    sprsound = read("sprsound", write_tiny_sprsound(tmp_path / "sprsound"))
-    assert sprsound.table["sound"].value_counts().to_dict() == {
+    assert icbhi.skipped == {"icbhi: of a sound that is none of the 13 types": 1}
+    assert set(icbhi.events["patient"]) == {"icbhi/101", "icbhi/102", "icbhi/103"}
+    write_tiny_sprsound(tmp_path / "sprsound")
+    sprsound = read_prompted(tmp_path, ["sprsound"])
+    assert sprsound.events["sound"].value_counts().to_dict() == {
         "crackle": 2,
         "wheeze": 1,
         "rhonchi": 1,
         "normal lung sound": 1,
     }
-    assert sprsound.skipped["of a sound that is none of the 13 types"] == 3
+    assert sprsound.skipped["sprsound: of a sound that is none of the 13 types"] == 3
 
 
 def test_manifest(tmp_path):
@@ -241,20 +243,23 @@ def test_manifest(tmp_path):
         "audio/2.wav@0.05-0.15": "breathing with wheezes, 0s, smoker",
         "audio/2.wav@0.15-end": "breathing with crackles",
     }
-    assert clips.table["end_s"].isna().tolist() == [True, False, True]
+    assert clips.events["end_s"].isna().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_reader_gives_the_same_columns_a_fingerprint_and_the_origin(tmp_path, name):
     clips = read(name, WRITERS[name](tmp_path / name))
-    assert clips.table.columns.tolist() == COLUMNS
+    assert clips.events.columns.tolist() == COLUMNS
     assert clips.name == name
-    assert set(clips.table["corpus"]) == {name}
+    assert set(clips.events["corpus"]) == {name}
     assert clips.origin == "real"
     assert read(name, tmp_path / name).fingerprint == clips.fingerprint
-    assert all((clips.root / path).is_file() for path in clips.table["path"])
-    assert clips.table["patient"].dropna().str.startswith(name + "/").all()
-    path = clips.root / clips.table["path"].iloc[0]
+    assert all((clips.audio_root / path).is_file() for path in clips.events["path"])
+    assert set(clips.events["sound"].dropna()) <= set(SOUNDS)
+    assert set(clips.events["condition"].dropna()) <= set(CONDITIONS)
+    assert not clips.events["patient"].str.startswith(name).any()  # patients get their corpus where corpora are joined
+    assert join([clips]).events["patient"].dropna().str.startswith(name + "/").all()
+    path = clips.audio_root / clips.events["path"].iloc[0]
     sound(path, 9.0)
     assert read(name, tmp_path / name).fingerprint != clips.fingerprint
     (tmp_path / name / SIMULATED_MARKER).write_text("{}")
@@ -265,19 +270,20 @@ def test_all_corpora_of_a_folder_are_joined(tmp_path):
     for name, write in WRITERS.items():
         write(tmp_path / name)
     (tmp_path / "notes").mkdir()
-    clips = read_clips(tmp_path)
-    table = counts(clips.table)
+    clips = read_prompted(tmp_path)
+    table = count_sounds(clips.events)
     assert table.columns.tolist() == [*sorted(WRITERS), "all"]
     assert table.index.tolist() == [*SOUNDS, "all"]
-    assert table.loc["all", "all"] == len(clips.table)
+    assert table.loc["all", "all"] == len(clips.events)
     assert table.loc["cough", "all"] == 2 + 3 + 3 + 2 + 1
-    assert all((clips.root / path).is_file() for path in clips.table["path"])
+    assert all((clips.audio_root / path).is_file() for path in clips.events["path"])
     assert clips.skipped["icbhi: of a sound that is none of the 13 types"] == 1
-    some = read_clips(tmp_path, ["clinic", "kauh"])
+    some = read_prompted(tmp_path, ["clinic", "kauh"])
     assert some.name == "clinic+kauh"
-    assert len(some.table) == 8
+    assert len(some.events) == 8
     assert (
-        read_clips(tmp_path, ["kauh"]).table["path"].tolist() == read("kauh", tmp_path / "kauh").table["path"].tolist()
+        read_prompted(tmp_path, ["kauh"]).events["path"].tolist()
+        == read("kauh", tmp_path / "kauh").events["path"].tolist()
     )
 
 
@@ -286,16 +292,21 @@ def test_simulated_and_real_clips_are_not_joined(tmp_path):
     write_manifest(tmp_path / "clinic")
     (tmp_path / "clinic" / SIMULATED_MARKER).write_text("{}")
     with pytest.raises(UserError, match=r"not joined: clinic \(simulated\), kauh \(real\)"):
-        read_clips(tmp_path)
+        read_prompted(tmp_path)
     (tmp_path / SIMULATED_MARKER).write_text("{}")
-    assert read_clips(tmp_path, ["kauh"]).origin == "simulated"  # the marker of the folder around it
+    assert read_prompted(tmp_path, ["kauh"]).origin == "simulated"  # the marker of the folder around it
 
 
-def test_selecting_keeps_the_origin(tmp_path):
-    clips = read_manifest(write_manifest(tmp_path / "clinic"))
-    some = clips.select(clips.table["sound"] == "cough")
-    assert len(some.table) == 1
-    assert (some.origin, some.fingerprint) == (clips.origin, clips.fingerprint)
+def test_a_recording_changed_in_place_is_another_corpus(tmp_path):
+    folder = write_coughvid(tmp_path / "coughvid")
+    before, file = read_coughvid(folder).fingerprint, folder / "bb.wav"
+    content = file.read_bytes()
+    file.write_bytes(content[:-2] + bytes(255 - byte for byte in content[-2:]))
+    assert read_coughvid(folder).fingerprint != before
+
+
+def test_every_diagnosis_of_icbhi_is_a_condition():
+    assert set(OF_DIAGNOSIS.values()) <= set(CONDITIONS)
 
 
 def test_decades_of_ages():
@@ -367,21 +378,22 @@ def test_a_corpus_without_audio_says_so(tmp_path):
 
 
 def test_folders_that_are_none_are_named(tmp_path):
-    with pytest.raises(UserError, match="holds no corpus of clips; known are coughvid"):
-        read_clips(tmp_path)
+    with pytest.raises(UserError, match="holds no corpus of clips; known are icbhi"):
+        read_prompted(tmp_path)
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match=r"holds no manifest\.csv, and no reader is called 'other'"):
-        read_clips(tmp_path, ["other"])
+        read_prompted(tmp_path, ["other"])
     with pytest.raises(UserError, match=r"different names, not \[\]"):
         join([])
 
 
 def test_licences_cover_every_reader_and_every_source_of_a_type():
-    assert set(READERS) <= set(LICENCES.index)
-    assert {corpus for sound in SOUNDS.values() for corpus in sound.corpora} <= set(LICENCES.index)
-    assert all(LICENCES.loc[list(sound.corpora), "access"].eq("open").any() for sound in SOUNDS.values())
-    assert LICENCES.index[LICENCES["in_paper"] == "named"].tolist() == ["ukcovid", "coughvid", "mmlung"]
-    assert LICENCES.loc["mmlung", "access"] == "request"
+    licences = corpora()
+    assert set(READERS) <= set(licences.index)
+    assert {corpus for sound in SOUNDS.values() for corpus in sound.corpora} <= set(licences.index)
+    assert all(licences.loc[list(sound.corpora), "access"].eq("open").any() for sound in SOUNDS.values())
+    assert licences.index[licences["in_paper"] == "named"].tolist() == ["ukcovid", "coughvid", "mmlung"]
+    assert licences.loc["mmlung", "access"] == "request"
     assert "124,883" in REBUILDABLE
 
 
@@ -389,25 +401,25 @@ def test_real_coughs_are_all_read():
     folder = real_data("covid19_cough") / "covid19_cough"
     clips = read_covid19_cough(folder)
     assert clips.origin == "real"
-    assert len(clips.table) + clips.n_missing == 1324
-    assert clips.table["condition"].value_counts().to_dict() == {"COVID-19": 677, "healthy": 621}
+    assert len(clips.events) + clips.n_missing == 1324
+    assert clips.events["condition"].value_counts().to_dict() == {"COVID-19": 677, "healthy": 621}
 
 
 @pytest.mark.parametrize("name", ["icbhi", "sprsound"])
 def test_real_lung_sounds_are_all_read_or_counted(name):
-    clips = READERS[name](real_data(name) / name)
-    other = clips.skipped["of a sound that is none of the 13 types"]
+    clips = read_prompted(real_data(name), [name])
+    other = clips.skipped[f"{name}: of a sound that is none of the 13 types"]
     assert clips.origin == "real"
     if name == "sprsound":
-        assert len(clips.table) + other == 9089
+        assert len(clips.events) + other == 9089
         assert other == 17 + 34
-        assert (clips.table["sound"] == "rhonchi").sum() == 53
-    assert clips.table["sound"].isin(["normal lung sound", "wheeze", "crackle", "rhonchi"]).all()
-    assert clips.table["sex"].notna().mean() > 0.9
+        assert (clips.events["sound"] == "rhonchi").sum() == 53
+    assert clips.events["sound"].isin(["normal lung sound", "wheeze", "crackle", "rhonchi"]).all()
+    assert clips.events["sex"].notna().mean() > 0.9
 
 
 def test_the_real_table_of_coughvid_is_understood():
-    table, _ = read_metadata(real_data("coughvid_metadata") / "coughvid_metadata")
+    table, _ = read_coughvid_metadata(real_data("coughvid_metadata") / "coughvid_metadata")
     assert len(table) == 20072
     assert table["sex"].value_counts().to_dict() == {"male": 7226, "female": 4001}
     assert table["condition"].value_counts().to_dict() == {
@@ -415,4 +427,4 @@ def test_the_real_table_of_coughvid_is_understood():
         "respiratory symptoms": 1742,
         "COVID-19": 1010,
     }
-    assert table["age_decade"].notna().sum() == 10468
+    assert table["age_years"].notna().sum() == 10468

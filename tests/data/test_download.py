@@ -8,6 +8,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -15,13 +16,11 @@ import pytest
 import requests
 
 from lungnb.core import UserError
+from lungnb.data import DATASETS, Source
 from lungnb.data import download as download_module
-from lungnb.data import fetch as fetch_module
 from lungnb.data.corpus import SIMULATED_MARKER
-from lungnb.data.download import CHUNK, ResumingDownloader, download
-from lungnb.data.fetch import SOURCES, Source, fetch
+from lungnb.data.download import CHUNK, ResumingDownloader, download, fetch, unpack
 from lungnb.data.icbhi import read_icbhi
-from lungnb.data.unpack import unpack
 
 PAYLOAD = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(PAYLOAD).hexdigest()
@@ -316,9 +315,9 @@ def icbhi(server, monkeypatch, tmp_path):
     }
     local = [
         Source(f"{server.url}/{s.name}", s.target, archive_folder=s.archive_folder, parts=s.parts)
-        for s in SOURCES["icbhi"]
+        for s in DATASETS["icbhi"].sources
     ]
-    monkeypatch.setitem(fetch_module.SOURCES, "icbhi", local)
+    monkeypatch.setitem(DATASETS, "icbhi", replace(DATASETS["icbhi"], sources=tuple(local)))
     return tmp_path / "data"
 
 
@@ -348,20 +347,20 @@ def test_fetch_again_fetches_what_is_missing(server, icbhi):
 
 
 def test_fetch_unpacks_sprsound(server, monkeypatch, tmp_path):
-    source = SOURCES["sprsound"][0]
+    source = DATASETS["sprsound"].sources[0]
     top = source.archive_folder
     members = {f"{top}/BioCAS2022/train2022_wav/1.wav": b"w", f"{top}/LICENSE": b"GPL", f"{top}/BioCAS2023/2.wav": b"w"}
     server.files["/zip"] = make_zip(tmp_path / "s.zip", members).read_bytes()
     local = Source(f"{server.url}/zip", source.target, top, source.parts, file_name=source.file_name)
-    monkeypatch.setitem(fetch_module.SOURCES, "sprsound", [local])
+    monkeypatch.setitem(DATASETS, "sprsound", replace(DATASETS["sprsound"], sources=(local,)))
     root = fetch("sprsound", tmp_path / "data", say=lambda text: None)
     assert {"BioCAS2022/train2022_wav/1.wav", "LICENSE", "downloads/SPRSound.zip"} <= tree(root)
     assert not (root / "BioCAS2023").exists()
 
 
 def test_sources_are_public_and_end_below_the_folder():
-    for sources in SOURCES.values():
-        for source in sources:
+    for dataset in DATASETS.values():
+        for source in dataset.sources:
             assert all(url.startswith("https://") for url in (source.url, *source.mirrors))
             assert ".." not in source.target
             assert not source.mirrors or source.checksum  # a mirror needs a proof that it is one

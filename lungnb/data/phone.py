@@ -1,0 +1,277 @@
+"""Readers of corpora that prompts are made for and that no classifier here is trained on, each in its official layout.
+
+A reader is a map from the columns of a data set's own tables to the fields of a prompt; what the tables say in words that the
+map does not have stops the reader, by file and line. Sources and licences are in `lungnb/data/corpora.csv`.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from lungnb.core import UserError
+from lungnb.data.corpus import OTHER_SOUND, Corpus
+from lungnb.data.tables import (
+    READABLE,
+    UNREADABLE,
+    audio_files,
+    existing,
+    fields,
+    read_csv,
+    read_text,
+    sound_corpus,
+    translate,
+)
+
+_SEX = {"female": "female", "male": "male"}
+_SEX_OR_OTHER = _SEX | {"other": pd.NA}
+
+
+def read_coughvid(folder: Path) -> Corpus:
+    """COUGHVID (Zenodo 4048312): one event a recording in which a cough was detected; others are counted in `skipped`.
+
+        coughvid/                          or coughvid/public_dataset/
+          metadata_compiled.csv            uuid, cough_detected, age, gender, status and more; one line a recording
+          <uuid>.webm, <uuid>.ogg          Opus; a .wav or .flac of the same name is taken first
+          <uuid>.json                      the same fields, read only where there is no compiled table
+
+    `status` is what people said of themselves; smoking was not asked. Raises UserError naming file and line for an age, a
+    gender or a status that is none, and for a missing column.
+    """
+    root = folder / "public_dataset" if (folder / "public_dataset").is_dir() else folder
+    rows, listed = read_coughvid_metadata(root)
+    detected = rows["cough_detected"] >= DETECTED
+    rows = rows[detected].reset_index(drop=True).assign(sound="cough")
+    audio = audio_files(root, reversed(READABLE + UNREADABLE))  # a converted file goes before its original
+    rows["path"] = rows["uuid"].map({stem: path.name for stem, path in audio.items()})
+    return sound_corpus("coughvid", root, rows, listed, {f"with cough_detected below {DETECTED}": (~detected).sum()})
+
+
+#: Recordings whose cough detector says less are left out: the threshold that the authors of COUGHVID advise.
+DETECTED = 0.8
+_COUGHVID = ["uuid", "cough_detected", "age", "gender", "status"]
+_COUGHVID_STATUS = {"healthy": "healthy", "symptomatic": "respiratory symptoms", "covid-19": "COVID-19"}
+
+
+def read_coughvid_metadata(root: Path) -> tuple[pd.DataFrame, list[Path]]:
+    """uuid, cough_detected, sex, age_years, condition and where of every recording, and the files they were read from."""
+    path = root / "metadata_compiled.csv"
+    listed = [path] if path.exists() else sorted(root.glob("*.json"))
+    if not listed:
+        raise UserError(f"{root} is no COUGHVID folder: it holds neither metadata_compiled.csv nor a <uuid>.json.")
+    table = (
+        read_csv(path, _COUGHVID, "COUGHVID's compiled table")
+        if path.exists()
+        else pd.DataFrame([_coughvid_json(p) for p in listed], dtype="string")
+    )
+    detected = pd.to_numeric(table["cough_detected"], errors="coerce")
+    if detected.isna().any():
+        row = detected.isna().idxmax()
+        raise UserError(
+            f"{table['where'][row]}: cough_detected is {table['cough_detected'][row]!r}, expected 0 to 1; correct it."
+        )
+    known = fields(table, age="age", sex=("gender", _SEX_OR_OTHER), condition=("status", _COUGHVID_STATUS))
+    return known.assign(uuid=table["uuid"], cough_detected=detected), listed
+
+
+def _coughvid_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        return {"uuid": path.stem, "where": str(path)} | {name: content.get(name) for name in _COUGHVID[1:]}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no JSON object ({error}); fetch the file again.") from error
+
+
+_COSWARA_FILES = {
+    "cough-heavy": "cough",
+    "cough-shallow": "shallow cough",
+    "breathing-deep": "deep breathing",
+    "breathing-shallow": "shallow breathing",
+    "vowel-a": "vowel a",
+    "vowel-e": "vowel e",
+    "vowel-o": "vowel o",
+    "counting-normal": "speech",
+    "counting-fast": "speech",
+}
+_YES = {"true": True, "y": True, "false": False, "n": False}
+#: Exposed, recovered and not yet validated people are neither healthy nor ill.
+_COSWARA_STATUS = {
+    "healthy": "healthy",
+    "positive_mild": "COVID-19",
+    "positive_moderate": "COVID-19",
+    "positive_asymp": "COVID-19",
+    "resp_illness_not_identified": "respiratory illness",
+    "no_resp_illness_exposed": pd.NA,
+    "recovered_full": pd.NA,
+    "under_validation": pd.NA,
+}
+
+
+def read_coswara(folder: Path) -> Corpus:
+    """Coswara (github.com/iiscleap/Coswara-Data): nine events a participant, less those without a file (`n_missing`).
+
+        coswara/
+          combined_data.csv                id, a (age), g (gender), covid_status, smoker, asthma, pneumonia and more
+          Extracted_data/20200413/<id>/    what its extract_data.py makes; or the dated folders directly
+            cough-heavy.wav  breathing-deep.wav  vowel-a.wav  counting-fast.wav ...
+
+    A blank smoker cell means that the question was not asked or not answered, so it is unknown and not "non-smoker". Asthma and
+    pneumonia, where ticked, stand for a status that is not COVID-19. Raises UserError naming file and line for a gender, status
+    or smoker that is none, a missing column, and a folder without dated folders.
+    """
+    path = folder / "combined_data.csv"
+    table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"], "Coswara's table of participants")
+    columns = {"sex": ("g", _SEX_OR_OTHER), "smoker": ("smoker", _YES), "condition": ("covid_status", _COSWARA_STATUS)}
+    people = fields(table, age="a", **columns)
+    for illness in ("pneumonia", "asthma"):
+        if illness in table:
+            ticked = translate(table[illness], _YES, table["where"]).astype("boolean").fillna(False)
+            covid = people["condition"].eq("COVID-19").fillna(False)
+            people["condition"] = people["condition"].mask(ticked & ~covid, illness)
+    extracted = folder / "Extracted_data"
+    dated = sorted((extracted if extracted.is_dir() else folder).glob("20[0-9]*/*/"))
+    if not dated:
+        raise UserError(f"{folder} holds no Extracted_data/<date>/<id>/; run Coswara's extract_data.py there.")
+    people["patient"] = table["id"]
+    people["folder"] = table["id"].map({p.name: p.relative_to(folder).as_posix() for p in dated}).astype("string")
+    files = pd.DataFrame({"file": list(_COSWARA_FILES), "sound": list(_COSWARA_FILES.values())}, dtype="string")
+    rows = people.merge(files, how="cross")
+    rows["path"] = existing(folder, rows["folder"] + "/" + rows["file"] + ".wav")
+    return sound_corpus("coswara", folder, rows, [path])
+
+
+_UKCOVID_FILES = {"exhalation_file_name": "exhalation", "cough_file_name": "cough", "three_cough_file_name": "cough"}
+_UKCOVID_PEOPLE = ["participant_identifier", "gender", "smoker_status", "covid_test_result"]
+#: An ex-smoker is neither word of the grammar.
+_UKCOVID_SMOKER = {
+    "never smoked": False,
+    "ex-smoker": pd.NA,
+    "current smoker (1 to 10 cigarettes per day)": True,
+    "current smoker (11 or more cigarettes per day)": True,
+    "current smoker (e-cigarettes or vapes only)": pd.NA,
+    "prefer not to say": pd.NA,
+}
+
+
+def read_ukcovid(folder: Path) -> Corpus:
+    """UK COVID-19 Vocal Audio Dataset, open access edition (Zenodo 10043978): up to three events a submission.
+
+        ukcovid/
+          participant_metadata.csv         participant_identifier, age, gender, smoker_status, covid_test_result, ...
+          audio_metadata.csv               participant_identifier, exhalation_file_name, cough_file_name, three_cough_file_name
+          audio/                           the files that these columns name; those without a file are `n_missing`
+
+    Column names and values are those that public code for this edition uses; the edition itself could not be opened here, so a
+    column that is not there stops the reader rather than being guessed. Age is one of three spans, which is no decade. A
+    positive test is COVID-19, else asthma where it was ticked, else the condition is unknown: a negative test alone makes nobody
+    healthy. Raises UserError for a missing column, and naming the line for a gender or smoker status that is none and for a
+    submission of an unknown participant.
+    """
+    key, asthma = "participant_identifier", "respiratory_condition_asthma"
+    listed = [folder / "participant_metadata.csv", folder / "audio_metadata.csv"]
+    table = read_csv(listed[0], [*_UKCOVID_PEOPLE, asthma], "its participants").drop_duplicates(key, ignore_index=True)
+    audio = read_csv(listed[1], [key, *_UKCOVID_FILES], "its recordings")
+    columns = {"sex": ("gender", _SEX | {"unknown": pd.NA}), "smoker": ("smoker_status", _UKCOVID_SMOKER)}
+    positive = table["covid_test_result"].str.lower().eq("positive").fillna(False)
+    ticked = pd.to_numeric(table[asthma].str.lower().replace({"true": "1", "false": "0"}), errors="coerce").eq(1)
+    condition = pd.Series(pd.NA, table.index, dtype="string").mask(ticked.fillna(False), "asthma")
+    people = fields(table, **columns).assign(patient=table[key], condition=condition.mask(positive, "COVID-19"))
+    unknown = ~audio[key].isin(people["patient"])
+    if unknown.any():
+        row = unknown.idxmax()
+        raise UserError(
+            f"{audio['where'][row]}: {audio[key][row]!r} is not in {listed[0].name}; fetch both files again."
+        )
+    files = audio.melt([key, "where"], list(_UKCOVID_FILES), var_name="sound", value_name="file").dropna(
+        subset=["file"]
+    )
+    rows = files.merge(people.drop(columns="where"), left_on=key, right_on="patient")
+    rows = rows.assign(sound=rows["sound"].map(_UKCOVID_FILES), path=existing(folder, "audio/" + rows["file"]))
+    return sound_corpus("ukcovid", folder, rows, listed)
+
+
+_KAUH_NAME = re.compile(
+    r"[BDE]P(?P<patient>\d+)_(?P<diagnosis>[^,]+),(?P<sound>[^,]+),(?P<position>[^,]+),\s*(?P<age>[^,]+?)\s*,\s*(?P<sex>[^,]+?)\s*"
+)
+_KAUH_SOUND = {"n": "normal lung sound", "w": "wheeze", "c": "crackle", "crep": "crackle"}
+_KAUH_CONDITION = {
+    "n": "healthy",
+    "asthma": "asthma",
+    "copd": "COPD",
+    "pneumonia": "pneumonia",
+    "bron": "bronchitis",
+    "heart failure": "heart failure",
+    "lung fibrosis": "lung fibrosis",
+    "pleural effusion": "pleural effusion",
+    "plueral effusion": "pleural effusion",
+    "asthma and lung fibrosis": "asthma and lung fibrosis",
+    "heart failure + copd": "heart failure and COPD",
+    "heart failure + lung fibrosis": "heart failure and lung fibrosis",
+}
+
+
+def read_kauh(folder: Path) -> Corpus:
+    """Lung sounds of King Abdullah University Hospital (Mendeley jwyy9np4gv): one event a file.
+
+        kauh/                              or kauh/Audio Files/
+          BP1_Asthma,I E W,P L L,70,M.wav  filter and patient, diagnosis, sound, site, age, sex
+
+    The name of a file says all that the workbook beside it says, so that is not read. B, D and E are one recording through three
+    filters: three events of one patient. The sound is N (normal), W (wheeze), C or Crep (crackle), with I and E for the phase;
+    Bronchial and mixtures are none of the types, and counted in `skipped`. Raises UserError naming the file for a name that is
+    not of this form, and for a diagnosis, age or sex that is none.
+    """
+    root = folder / "Audio Files" if (folder / "Audio Files").is_dir() else folder
+    paths = sorted(path for suffix in ("*.wav", "*.flac") for path in root.glob(suffix))
+    if not paths:
+        raise UserError(f"{folder} is no KAUH folder: it holds no BP1_...wav; unpack Audio Files.zip there.")
+    table = pd.DataFrame([_kauh_name(path) for path in paths]).astype("string")
+    columns = {"sex": ("sex", {"f": "female", "m": "male"}), "condition": ("diagnosis", _KAUH_CONDITION)}
+    rows = fields(table, age="age", **columns).assign(**{n: table[n] for n in ("path", "patient", "position")})
+    # `I E W` -> wheeze; a mixture or another sound is none.
+    kinds = [set(sound.lower().split()) - {"i", "e"} for sound in table["sound"]]
+    rows["sound"] = [_KAUH_SOUND.get(kind.pop()) if len(kind) == 1 else None for kind in kinds]
+    other = rows["sound"].isna()
+    return sound_corpus("kauh", root, rows[~other], [], {OTHER_SOUND: other.sum()})
+
+
+def _kauh_name(path: Path) -> dict[str, str]:
+    match = _KAUH_NAME.fullmatch(path.stem)
+    if match is None:
+        raise UserError(f"{path}: the name is not as BP1_Asthma,I E W,P L L,70,M; rename or remove the file.")
+    return {name: " ".join(text.split()) for name, text in match.groupdict().items()} | {
+        "path": path.name,
+        "where": str(path),
+    }
+
+
+def read_covid19_cough(folder: Path) -> Corpus:
+    """covid19-cough (github.com/covid19-cough/dataset): one event a recording.
+
+        covid19_cough/
+          metadata.json                    filename, covid19, verified, asymptomatic, comment, source of 1,324 induced coughs
+          raw/<uuid>.mp3
+
+    Age, sex and patient are not given; covid19 false is the set's group "covid negative healthy". Source and label go together
+    (verified positives were all recorded by telephone), so COVID-19 in a prompt also means the telephone's band here. Of the
+    telephone's two channels one is nearly empty; their mean, which is what is decoded, is the cough at half its level. Raises
+    UserError for a metadata.json that is missing or no list of filename and covid19.
+    """
+    path = folder / "metadata.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing (the list of recordings); copy it there from the repository.")
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON ({error}); fetch the file again.") from error
+    rows = []
+    for n, entry in enumerate(content if isinstance(content, list) else [content], start=1):
+        if not isinstance(entry, dict) or "filename" not in entry or not isinstance(entry.get("covid19"), bool):
+            raise UserError(
+                f"{path}, entry {n}: expected filename and covid19 (true or false), found {entry!r}; correct it."
+            )
+        condition = "COVID-19" if entry["covid19"] else "healthy"
+        rows.append((f"raw/{entry['filename']}", condition, f"{path}, entry {n}", "cough"))
+    frame = pd.DataFrame(rows, columns=["path", "condition", "where", "sound"])
+    return sound_corpus("covid19_cough", folder, frame.assign(path=existing(folder, frame["path"])), [path])
