@@ -1,8 +1,7 @@
-"""Scores of classifiers, and one way to say how sure they are: patients are drawn anew, for every notebook in the same way.
+"""Scores of classifiers, with intervals that know seeds and patients (`lungnb.metrics.intervals`), for every notebook alike.
 
 Predictions are a table, one row a scored event or patient: patient, label and predicted (class indices, 0 is normal), and for
-AUROC the probabilities p0, p1, ... Several tables are several training seeds; a score is the mean over them, in each drawing of
-the patients too. `draw` and `interval` are the only places where anything is drawn anew or an interval is made.
+AUROC the probabilities p0, p1, ... Several tables are several training seeds; a score is the mean over them.
 
 What a score needs of a patient is its confusion counts and, for AUROC, whom its events outrank. So drawing patients anew is a
 product of matrices and not a loop over events.
@@ -15,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
+from lungnb.metrics.intervals import N_RESAMPLES, draw, interval, p_value
 
 METRICS = ["Se", "Sp", "AS", "HS", "Score", "balanced accuracy", "macro F1", "AUROC"]
-N_RESAMPLES = 2000
 #: From Se and Sp to everything a paper reports.
 Formulas = Callable[[float, float], dict[str, float]]
 #: Row of a table -> the classes whose mean recall it is.
@@ -83,24 +82,7 @@ def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_
     return {name: float(value) for name, value in named.items()}
 
 
-# ---- drawing patients anew
-
-
-def draw(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each of `n` patients counts (1 + n_resamples, n): first each once, then as drawn with replacement."""
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
-    return np.vstack([np.ones((1, n)), times])
-
-
-def interval(drawn: np.ndarray) -> np.ndarray:
-    """Ends (2, M) of the 95 % percentile intervals of M scores, from their values (seeds, drawings, M).
-
-    The values are averaged over the seeds, then the 2.5th and 97.5th percentiles over the drawings are taken. A drawing in which
-    a score is NaN, for want of a class, does not count. Seeds are taken as they are; whoever wants them drawn as well (a
-    two-way interval) changes this function alone.
-    """
-    finite = [column[np.isfinite(column)] for column in drawn.mean(axis=0).T]
-    return np.array([np.percentile(x, [2.5, 97.5]) if len(x) else (np.nan, np.nan) for x in finite]).T
+# ---- what a score needs of each patient
 
 
 @dataclass(frozen=True)
@@ -165,14 +147,27 @@ def group_recall(counts: Counts, times: np.ndarray, groups: Groups) -> dict[str,
     return {name: recall[:, k].mean(1) if k else np.full(len(times), np.nan) for name, k in of.items()}
 
 
+def support(counts: Counts, names: Sequence[str], groups: Groups | None = None) -> np.ndarray:
+    """Of how many patients each score has events: of its rarest class where it is a mean over classes."""
+    has = counts.confusion.sum(2) > 0  # (P, C)
+    of_class = has.sum(0)[has.any(0)]
+    normal, abnormal = has[:, 0].sum(), has[:, 1:].any(1).sum()
+    known = {"Sp": normal, "Se": abnormal, "accuracy": len(has)}
+    known |= dict.fromkeys(("balanced accuracy", "macro F1"), of_class.min(initial=len(has)))
+    for name, classes in (groups or {}).items():
+        known[name] = min((n for k in classes if k < has.shape[1] and (n := has[:, k].sum())), default=0)
+    return np.array([known.get(name, min(normal, abnormal)) for name in names])
+
+
 def _estimate(
     tables: Sequence[pd.DataFrame],
     score: Callable[[Counts, np.ndarray], dict[str, np.ndarray]],
     base: Sequence[pd.DataFrame] = (),
     n_resamples: int = N_RESAMPLES,
+    groups: Groups | None = None,
 ) -> pd.DataFrame:
-    """A row a score: ours and sd over `tables`, n_seeds, low, high. With `base`, of the difference to it in the same drawings of
-    patients, and ahead, the share of drawings in which the difference is above 0, a tie being half."""
+    """A row a score: ours and sd over `tables`, n_seeds, n_patients (`support`), low, high. With `base`, of the difference to it in
+    the same drawings of patients, seed by seed where both have as many, and p, two-sided, that there is none."""
     every = [*tables, *base]
     patients = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in every]))
     times = draw(len(patients), n_resamples)
@@ -180,20 +175,22 @@ def _estimate(
     counts = [count(t, patients, n_classes) for t in every]
     named = [score(c, times) for c in counts]
     drawn = np.stack([np.stack([*each.values()], axis=1) for each in named])  # (seeds, 1 + drawings, scores)
-    ours, rest = drawn[: len(tables)], {}
+    ours, rest, bounds = drawn[: len(tables)], {}, (0, 1)
+    n_patients = support(counts[0], list(named[0]), groups)
     if base:
         label = [c.confusion.sum(2) for c in counts]
         if any((other != label[0]).any() for other in label):
             raise UserError(
                 "Two models can be compared on the same events only; give both the same task, fold, split and unit."
             )
-        ours = (ours.mean(0) - drawn[len(tables) :].mean(0))[None]
-        gain = np.where(np.isnan(ours[0, 1:]), np.nan, (ours[0, 1:] > 0) + 0.5 * (ours[0, 1:] == 0))
-        rest = {"ahead": [np.nanmean(x) if np.isfinite(x).any() else np.nan for x in gain.T]}
-    else:
-        rest = {"sd": pd.DataFrame(ours[:, 0]).std().to_numpy(), "n_seeds": len(tables)}
-    low, high = interval(ours[:, 1:]) if len(patients) > 1 else np.full((2, ours.shape[2]), np.nan)
-    return pd.DataFrame({"ours": ours[:, 0].mean(0), **rest, "low": low, "high": high}, index=list(named[0]))
+        if len(tables) != len(base) and 1 not in (len(tables), len(base)):
+            raise UserError(f"{len(tables)} seeds cannot be compared with {len(base)}; give both the same.")
+        ours, bounds = ours - drawn[len(tables) :], (-1, 1)
+        rest = {"p": p_value(ours, n_patients)}
+    low, high = interval(ours, n_patients, bounds)
+    sd = pd.DataFrame(ours[:, 0]).std().to_numpy()
+    said = {"ours": ours[:, 0].mean(0), "sd": sd, "n_seeds": len(ours), "n_patients": n_patients}
+    return pd.DataFrame(said | {"low": low, "high": high} | rest, index=list(named[0]))
 
 
 # ---- what notebooks ask
@@ -207,18 +204,18 @@ def table_scores(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def evaluate(predictions: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
-    """METRICS of one model, one table of predictions a seed: metric, ours, sd, n_seeds, low, high (see `interval`)."""
+    """METRICS of one model, one table of predictions a seed: metric, ours, sd, n_seeds, n_patients, low, high."""
     return _estimate(predictions, class_scores, (), n_resamples).loc[METRICS].rename_axis("metric").reset_index()
 
 
 def paired(one: Sequence[pd.DataFrame], other: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
-    """How much better `one` is than `other` on the same events: metric, ours (the difference), low, high, ahead.
+    """How much better `one` is than `other` on the same events: metric, ours (the difference), sd, n_seeds, n_patients,
+    low, high, p.
 
-    The same patients are drawn for both, so that what is hard about a patient cancels. Raises UserError if the two were not
-    asked about the same events.
+    The same patients are drawn for both, so that what is hard about a patient cancels. Where many pairs are looked at, `p` is
+    to be corrected (`lungnb.metrics.intervals.holm`). Raises UserError if the two were not asked about the same events.
     """
-    table = _estimate(one, class_scores, other, n_resamples).loc[METRICS].rename_axis("metric").reset_index()
-    return table[["metric", "ours", "low", "high", "ahead"]]
+    return _estimate(one, class_scores, other, n_resamples).loc[METRICS].rename_axis("metric").reset_index()
 
 
 def per_class_recall(
@@ -227,15 +224,16 @@ def per_class_recall(
     base: Sequence[pd.DataFrame] = (),
     n_resamples: int = N_RESAMPLES,
 ) -> pd.DataFrame:
-    """Mean recall of each group of classes: row, ours, sd, n_seeds, low, high. With `base` what is gained over it, paired."""
-    table = _estimate(predictions, lambda c, times: group_recall(c, times, groups), base, n_resamples)
-    return table.drop(columns="ahead", errors="ignore").rename_axis("row").reset_index()
+    """Mean recall of each group of classes: row, ours, sd, n_seeds, n_patients, low, high. With `base` what is gained
+    over it, paired, and p."""
+    table = _estimate(predictions, lambda c, times: group_recall(c, times, groups), base, n_resamples, groups)
+    return table.rename_axis("row").reset_index()
 
 
 def score_rows(
     row: str, predictions: Sequence[pd.DataFrame], formulas: Formulas = icbhi_scores, unit: float = 100
 ) -> pd.DataFrame:
-    """`scores` as rows of a comparison, one table of predictions a seed: row, metric, ours, sd, n_seeds, low, high.
+    """`scores` as rows of a comparison, one table of predictions a seed: row, metric, ours, sd, n_seeds, n_patients, low, high.
 
     unit: 100 for percent, 1 for fractions.
     """
@@ -250,7 +248,7 @@ def score_rows(
 
 
 def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Scores of a decision for each patient, one table a seed: columns ours, sd, n_seeds, low, high.
+    """Scores of a decision for each patient, one table a seed: columns ours, sd, n_seeds, n_patients, low, high.
 
     patients: indexed by patient; label (1: case) and p (of case; above 0.5 is called a case). Rows accuracy, balanced accuracy,
     sensitivity, specificity, AUROC, NaN where one kind of patient is missing. Raises UserError for a p that is NaN.
@@ -287,6 +285,6 @@ def mean_over_patients(values: np.ndarray, patient: Sequence) -> dict[str, float
     total, n = np.bincount(of, values[known]), np.bincount(of)
     times = draw(len(n)) if len(n) else np.ones((1, 0))
     with np.errstate(invalid="ignore"):
-        drawn = (times @ total / (times @ n))[:, None]
-    low, high = interval(drawn[None, 1:])[:, 0] if len(n) > 1 else (np.nan, np.nan)
-    return {"ours": float(drawn[0, 0]), "low": float(low), "high": float(high)}
+        drawn = (times @ total / (times @ n))[None, :, None]
+    low, high = interval(drawn, len(n))[:, 0]
+    return {"ours": float(drawn[0, 0, 0]), "low": float(low), "high": float(high)}

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungnb import __version__
 from lungnb.core import UserError, atomic_file
-from lungnb.metrics.classification import N_RESAMPLES, draw, interval
+from lungnb.metrics.intervals import N_RESAMPLES, draw
 
 #: Overall quality and relevance to the text (LungLDM, section 4.B).
 SCALES = ["OVL", "REL"]
@@ -269,7 +269,8 @@ def rating_rows(
         by_type = np.ones_like(by_type)
     shares = (by_listener / n_listeners, by_type / n_types)
     drawn = np.stack([np.einsum("bl,lt,bt->b", shares[0], x, shares[1], optimize=True) for x in cube.values()], axis=1)
-    low, high = interval(drawn[None, 1:]) if min(n_listeners, n_types) > 1 else np.full((2, len(cube)), np.nan)
+    few = min(n_listeners, n_types) < 2
+    low, high = np.full((2, len(cube)), np.nan) if few else np.percentile(drawn[1:], [2.5, 97.5], axis=0)
     return pd.DataFrame([*cube], columns=["row", "metric"]).assign(ours=drawn[0], low=low, high=high)
 
 

@@ -15,10 +15,8 @@ from lungnb.metrics.classification import (
     class_scores,
     confusion,
     count,
-    draw,
     evaluate,
     harmonic_score,
-    interval,
     mean_over_patients,
     paired,
     patient_scores,
@@ -75,7 +73,8 @@ def bounds(predictions):
 
 
 def test_the_interval_is_a_slow_loops():
-    data = clustered()
+    """Of one seed and many patients, the t interval is the percentile interval of drawing patients by name."""
+    data = clustered(n_patients=60)
     got = bounds(data)
     rng, drawn = np.random.default_rng(2), []
     by_patient = [g for _, g in data.groupby("patient")]
@@ -103,15 +102,16 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_intervals_of_too_little():
-    one = clustered(n_patients=1)
-    assert bounds(one).isna().all(axis=None)
+    assert bounds(clustered(n_patients=1)).isna().all(axis=None)
+    assert bounds(clustered(n_patients=5)).isna().all(axis=None)
+    assert bounds(clustered(n_patients=6)).notna().all(axis=None)
     got = bounds(clustered().assign(label=0))
     assert got.loc["Sp"].notna().all()
     assert got.loc["Se"].isna().all()
 
 
 def test_every_score_has_the_same_interval_wherever_it_is_asked_for():
-    """One drawing of patients, the mean over seeds in each: what notebooks 01, 02, 03, 90, 91 and 92 print of a score agrees."""
+    """One statistic for all: what notebooks 01, 02, 03, 90, 91 and 92 print of a score agrees."""
     seeds = [random_predictions(s) for s in (1, 2, 3)]
     by_evaluate = evaluate(seeds).set_index("metric").loc[["Se", "Sp", "AS"], ["ours", "sd", "low", "high"]]
     by_rows = score_rows("", seeds, biocas_scores, 1).set_index("metric").loc[["Se", "Sp", "AS"], by_evaluate.columns]
@@ -128,26 +128,33 @@ def test_every_score_has_the_same_interval_wherever_it_is_asked_for():
     )
 
 
-def test_seeds_are_averaged_in_every_drawing_not_pooled():
-    one, other = clustered(), clustered(seed=1)
-    times = draw(30)
-    by_hand = np.mean([class_scores(count(p), times)["Se"] for p in (one, other)], axis=0)
-    table = evaluate([one, other]).set_index("metric").loc["Se"]
-    assert table["ours"] == by_hand[0]
-    assert table[["low", "high"]].tolist() == np.percentile(by_hand[1:], [2.5, 97.5]).tolist()
+def test_seeds_and_patients_are_both_in_the_interval():
+    one, other = clustered(n_patients=60), clustered(n_patients=60)
+    other["predicted"] = np.where(np.arange(len(other)) % 4 == 0, other["label"], other["predicted"])
+    alone, both = (evaluate(tables).set_index("metric").loc["Se"] for tables in ([one], [one, other, one]))
+    assert both["ours"] == pytest.approx(
+        (2 * alone["ours"] + evaluate([other]).set_index("metric").loc["Se", "ours"]) / 3
+    )
+    assert both["high"] - both["low"] > 1.5 * (alone["high"] - alone["low"])
+    assert (both["n_seeds"], both["n_patients"]) == (3, 60)
 
 
-def test_a_drawing_without_the_score_does_not_count():
-    drawn = np.array([[[1.0, np.nan], [2.0, np.nan], [np.nan, np.nan]], [[3.0, 1.0], [4.0, 1.0], [9.0, 1.0]]])
-    low, high = interval(drawn)
-    assert [low[0], high[0]] == pytest.approx([2.025, 2.975])
-    assert np.isnan([low[1], high[1]]).all()
+def test_a_score_is_as_sure_as_the_patients_of_its_class_are_many():
+    data = clustered()
+    data["label"] = np.where(data["patient"].isin(["0", "1", "2"]), data["label"], 0)
+    table = evaluate([data]).set_index("metric")
+    assert table["n_patients"].to_dict() == {
+        **dict.fromkeys(["Se", "AS", "HS", "Score", "balanced accuracy", "macro F1", "AUROC"], 3),
+        "Sp": 30,
+    }
+    assert table.loc["Se", ["low", "high"]].isna().all()
+    assert table.loc["Sp", ["low", "high"]].notna().all()
 
 
 def test_the_mean_over_classes_is_over_the_same_classes_in_every_drawing():
-    """A class that one patient of twelve has, always missed: in drawings without the patient it must not leave the mean."""
-    frame = random_predictions(0, 600, 12, 3, skill=9.0)
-    rare = (frame["patient"] == "p3").to_numpy()
+    """A class that 6 patients of 60 have, always missed: in drawings without them it must not leave the mean."""
+    frame = random_predictions(0, 1200, 60, 3, skill=9.0)
+    rare = frame["patient"].isin([f"p{k}" for k in range(6)]).to_numpy()
     frame = frame.assign(label=np.where(rare, 3, frame["label"]), p3=0.0)
     frame["predicted"] = np.where(rare, 0, frame["label"])
     found = evaluate([frame]).set_index("metric").loc[["balanced accuracy", "macro F1"]]
@@ -330,13 +337,15 @@ def test_a_pair_is_the_difference_and_more_certain_than_its_parts():
     table = paired(good, poor, 400).set_index("metric")
     assert table["ours"].to_numpy() == pytest.approx(np.subtract(independent(good[0]), independent(poor[0])))
     assert (table["low"] > 0).all()
-    assert (table["ahead"] == 1).all()
+    assert (table["p"] < 0.001).all()
     back = paired(poor, good, 400).set_index("metric")
     assert back["ours"].to_numpy() == pytest.approx(-table["ours"].to_numpy())
     assert back["high"].to_numpy() == pytest.approx(-table["low"].to_numpy())
     same = paired(good, good, 50)
     assert (same[["ours", "low", "high"]] == 0).all(axis=None)
-    assert (same["ahead"] == 0.5).all()
+    assert (same["p"] == 1).all()
+    with pytest.raises(UserError, match="3 seeds cannot be compared with 2"):
+        paired(good * 3, poor * 2)
 
 
 def test_what_hides_in_both_cancels_in_a_pair():
@@ -413,7 +422,6 @@ def test_gains_are_differences_on_the_same_patients():
 def test_a_class_that_few_patients_have_is_scored_where_it_is():
     table = answers(0).assign(label=lambda x: np.where(x["patient"] == "0", 2, x["label"] % 2))
     found = per_class_recall([table], {"c": [2], "a and c": [0, 2]}, n_resamples=100).set_index("row")
-    assert found.loc["c", ["ours", "low", "high"]].tolist() == pytest.approx(
-        [(table["predicted"] == 2)[table["label"] == 2].mean()] * 3
-    )
-    assert found.loc["a and c", ["ours", "low", "high"]].notna().all()
+    assert found["n_patients"].tolist() == [1, 1]
+    assert found.loc["c", "ours"] == pytest.approx((table["predicted"] == 2)[table["label"] == 2].mean())
+    assert found[["low", "high"]].isna().all(axis=None)
