@@ -166,8 +166,8 @@ def _estimate(
     n_resamples: int = N_RESAMPLES,
     groups: Groups | None = None,
 ) -> pd.DataFrame:
-    """A row a score: ours and sd over `tables`, n_seeds, n_patients (`support`), low, high. With `base`, of the difference to it in
-    the same drawings of patients, seed by seed where both have as many, and p, two-sided, that there is none."""
+    """A row a score: ours and sd over `tables`, n_seeds, n_patients (`support`), low, high. With `base`, of the difference to it
+    in the same drawings of patients, seed by seed where both have as many, and p, two-sided, that there is none."""
     every = [*tables, *base]
     patients = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in every]))
     times = draw(len(patients), n_resamples)
