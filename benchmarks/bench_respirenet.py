@@ -31,7 +31,7 @@ from lungnb.data.icbhi import read_icbhi
 from lungnb.features import MelImage
 from lungnb.features.augment import augment
 from lungnb.papers.respirenet import RespireNetRun, TrainingClips, fit_stage
-from lungnb.simulate import simulate_icbhi
+from lungnb.simulate.icbhi import simulate_icbhi
 from lungnb.training import make_accelerator
 from lungnb.training.experiment import device_name
 

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from lungnb.core import UserError, cache_dir
+from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.corpus import Corpus
 
 _READERS = {
@@ -55,8 +55,7 @@ def simulator(name: str) -> Callable[..., None]:
 def simulated(name: str, n_patients: int) -> Path:
     """The folder of the simulated data set `name`, written into the cache on first use."""
     simulate = simulator(name)
-    version = importlib.import_module(simulate.__module__).VERSION
-    folder = cache_dir() / "simulated" / f"v{version}-{n_patients}-patients" / name
+    folder = cache_dir() / "simulated" / f"{n_patients}-patients-{code_version(simulate.__module__)}" / name
     if not folder.exists():
         simulate(folder, n_patients=n_patients, seed=0)
     return folder
