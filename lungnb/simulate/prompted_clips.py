@@ -1,18 +1,17 @@
 """The clips of the prompts, one function a family of sounds: what a phone hears at the mouth, a stethoscope over the chest.
 
-Every maker takes a generator, the person, the length of the clip (s) and where in it the event starts (s); what conditions
-and smoking do is in `prompted_plan`. MAKERS has one for each type of `lungnb.data.prompts.SOUNDS`.
+MAKERS has one maker for each type of `lungnb.data.prompts.SOUNDS`: of a generator, the person, the length of the clip (s)
+and where in it the event starts (s). What a condition does is in CONDITIONS, one number each.
 """
 
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import fftconvolve
 
-from lungnb.simulate import physics, voice
-from lungnb.simulate.physics import Box, Device, mix
-from lungnb.simulate.prompted_plan import SMOKING, Person
+from lungnb.simulate import Box, Device, Sound, chest, mix, voice
 from lungnb.simulate.voice import RATE
 
 #: Seconds of the shortest crop that training takes: every event lasts that long at least, and is heard from its start on.
@@ -35,27 +34,87 @@ VOICE_DBFS, CHEST_DBFS = (-20, 3), (-30, 4)
 COUGH_DB, SHALLOW_DB, BREATH_DB, EXHALE_DB, SPREAD_DB = 16, 10, -27, -9, 3
 #: Level over the background in their own band of what is heard over a chest, dB: mean and spread.
 ADDED_DB = {"fine": (32, 2), "coarse": (31, 2), "wheeze": (29, 3), "rhonchus": (27, 3)}
-#: Flow against a quiet breath: lowest and highest.
-QUIET, DEEP = (0.8, 1.2), (1.8, 2.5)
-#: Breathing deeply takes this much longer a breath.
-SLOWER = 1.6
+#: Flow against a quiet breath: lowest and highest. Breathing deeply takes 1.6 times longer a breath.
+QUIET, DEEP, SLOWER = (0.8, 1.2), (1.8, 2.5), 1.6
 #: Places on the chest as ICBHI writes them: corner of the breath sound, times, and its level and that of the heart.
 PLACES = {
     **{"Al": (1.05, 1.0, 1.6), "Ar": (1.05, 1.0, 0.9), "Pl": (1.0, 1.0, 0.5), "Pr": (1.0, 1.0, 0.4)},
     **{"Ll": (0.9, 0.8, 0.8), "Lr": (0.9, 0.8, 0.4)},
 }
 
-#: Signal, boxes, end of the event (s), position, and whatever else is true of the clip.
-Clip = tuple[np.ndarray, list[Box], float, str, dict]
+
+class Condition(NamedTuple):
+    """What a condition does to the sounds (textbook findings; the sizes are ours)."""
+
+    hurry: float = 1.0  # breaths a minute, times
+    inspiration: float = chest.INSPIRATION  # share of a breath; expiration is prolonged where airways are narrow
+    wet: float = 0.1  # how much coughs rattle
+    wheezy: float = 0.0  # level of a wheeze in coughs and breath at the mouth
+    fine: float = 0.5  # chance that crackles are fine ones, not coarse
+    airways: int = 1  # how many wheeze at once, at most
+    harsh: float = 0.0  # share by which the corner of the breath sound rises over a lung that conducts well
+    hoarse: float = 1.0  # jitter, times
+    voiced: float = 1.0  # level of the voice at the end of a cough, times
 
 
-# ---- at the mouth, by phone -------------------------------------------------------------------------------------------
+CONDITIONS = {
+    "healthy": Condition(),
+    "asthma": Condition(hurry=1.1, inspiration=0.35, wheezy=1.0, fine=0.4, airways=3),
+    "COPD": Condition(hurry=1.15, inspiration=0.33, wet=0.6, wheezy=0.4, fine=0.1, airways=2, hoarse=1.2),
+    "pneumonia": Condition(hurry=1.25, wet=0.8, fine=0.35, harsh=0.35),
+    "COVID-19": Condition(hurry=1.2, wet=0.0, fine=0.9, harsh=0.15, hoarse=1.5, voiced=0.5),
+}
+#: What smoking does (textbook findings; sizes ours): a lower and rougher voice (times), wetter coughs, faint crackles.
+SMOKING_PITCH, SMOKING_JITTER, SMOKING_WET, SMOKING_CRACKLES_DB = 0.92, 2.0, 0.35, -12.0
 
 
-def _by_phone(rng, who: Person, wave: np.ndarray) -> np.ndarray:
-    """`wave`, in units of the voice, as a phone in a room hears it."""
-    level = 10 ** (rng.normal(*VOICE_DBFS) / 20)
-    return level * physics.through(rng, PHONES[who.phone], _in_room(rng, wave), RATE)
+@dataclass(frozen=True)
+class Person:
+    """Who it is, which fields the manifest leaves empty, and how they sound; `corner_hz` is that of the vesicular sound."""
+
+    patient: str
+    sex: str
+    age_years: float
+    smoker: bool
+    condition: str
+    unknown: frozenset[str]
+    voice: voice.Voice
+    breaths_per_minute: float
+    beats_per_minute: float
+    corner_hz: float
+    wheeze_hz: float
+    rhonchus_hz: float
+    phone: int
+    stethoscope: int
+
+    @property
+    def effects(self) -> Condition:
+        return CONDITIONS[self.condition]
+
+    @property
+    def wet(self) -> float:
+        """How much their coughs rattle, 0 to 1."""
+        return min(1.0, self.effects.wet + SMOKING_WET * self.smoker)
+
+
+class Clip(NamedTuple):
+    """Signal (n,), boxes, end of the event (s), whatever else was drawn for it, and the place on the chest."""
+
+    signal: np.ndarray
+    boxes: list[Box]
+    end_s: float
+    drawn: dict
+    position: str = ""
+
+
+def make_clip(rng: np.random.Generator, sound: str, who: Person, seconds: float, lead_s: float) -> Clip:
+    """A clip of `sound` (a key of SOUNDS) by `who`, `seconds` long, whose event starts at `lead_s`, as its device records it."""
+    clip = MAKERS[sound](rng, who, seconds, lead_s)
+    if clip.position:
+        level_db, device, signal = CHEST_DBFS, STETHOSCOPES[who.stethoscope], clip.signal
+    else:
+        level_db, device, signal = VOICE_DBFS, PHONES[who.phone], _in_room(rng, clip.signal)
+    return clip._replace(signal=10 ** (rng.normal(*level_db) / 20) * device.record(rng, signal, RATE))
 
 
 def _in_room(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
@@ -67,10 +126,19 @@ def _in_room(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
     return fftconvolve(wave, echo)[: len(wave)]
 
 
-def _shifted(boxes: list[Box], by_s: float, end_s: float) -> list[Box]:
-    """`boxes` so much later, those that start before `end_s`."""
-    moved = [b._replace(start_s=b.start_s + by_s, end_s=min(b.end_s + by_s, end_s)) for b in boxes]
-    return [b for b in moved if b.start_s < end_s]
+# ---- at the mouth, by phone: in units of the voice ---------------------------------------------------------------------
+
+
+def _lay(signal: np.ndarray, boxes: list[Box], sound: Sound, level: float, start_s: float) -> None:
+    """Add `sound`, whose boxes count from its own start, to the clip, with those of its boxes that begin within it."""
+    mix(signal, level * sound.wave, start_s, RATE)
+    end_s = len(signal) / RATE
+    moved = [b._replace(start_s=b.start_s + start_s, end_s=min(b.end_s + start_s, end_s)) for b in sound.boxes]
+    boxes += [b for b in moved if b.start_s < end_s]
+
+
+def _wheeze(rng, lasts: float, hz: float) -> Sound:
+    return chest.wheeze(rng, 0.0, lasts, hz, RATE)
 
 
 def _coughing(rng, who: Person, seconds: float, lead_s: float, shallow: bool) -> Clip:
@@ -79,171 +147,141 @@ def _coughing(rng, who: Person, seconds: float, lead_s: float, shallow: bool) ->
     loud = 10 ** (rng.normal(SHALLOW_DB if shallow else COUGH_DB, SPREAD_DB) / 20)
     voiced = who.effects.voiced * rng.choice([0.0, 0.6, 1.2], p=[0.25, 0.4, 0.35])
     for _ in range(1 if shallow else rng.integers(2, 5)):
-        wave, phases = voice.cough(rng, who.voice, not shallow, who.wet * rng.uniform(0.6, 1), voiced)
+        sound = voice.cough(rng, who.voice, not shallow, who.wet * rng.uniform(0.6, 1), voiced)
         if onset_s > lead_s and onset_s + 0.25 > seconds:
             break
-        mix(signal, loud * rng.uniform(0.75, 1) * wave, onset_s, RATE)
-        boxes += _shifted(phases, onset_s, seconds)
+        _lay(signal, boxes, sound, loud * rng.uniform(0.75, 1), onset_s)
         onset_s = max(onset_s + rng.uniform(0.32, 0.45), boxes[-1].end_s + 0.02)
     end_s = boxes[-1].end_s
     if who.effects.wheezy and end_s + 0.12 < seconds:
         # The air that is left whistles through narrow airways.
-        stop_s = min(end_s + rng.uniform(0.15, 0.3), seconds)
-        wave, found = physics.wheeze(rng, end_s, stop_s, who.wheeze_hz * rng.lognormal(0, 0.1), RATE)
-        mix(signal, 0.015 * loud * who.effects.wheezy * wave, end_s, RATE)
-        boxes, end_s = boxes + found, stop_s
-    about = {"f0_hz": who.voice.f0_hz, "tract_cm": who.voice.tract_cm, "wet": who.wet, "voiced": voiced}
-    return _by_phone(rng, who, signal), boxes, end_s, "", about
+        lasts = min(rng.uniform(0.15, 0.3), seconds - end_s)
+        whistle = _wheeze(rng, lasts, who.wheeze_hz * rng.lognormal(0, 0.1))
+        _lay(signal, boxes, whistle, 0.015 * loud * who.effects.wheezy, end_s)
+        end_s += lasts
+    drawn = {"f0_hz": who.voice.f0_hz, "tract_cm": who.voice.tract_cm, "wet": who.wet, "voiced": voiced}
+    return Clip(signal, boxes, end_s, drawn)
 
 
 def _mouth_breathing(rng, who: Person, seconds: float, lead_s: float, deep: bool) -> Clip:
     """Breath after breath from the start of a phase on, inspiration in two of three clips."""
-    breaths = who.breaths_per_minute * rng.lognormal(0, 0.05) / (SLOWER if deep else 1.0)
-    spans, flow = _flow(rng, who, seconds, lead_s, breaths, DEEP if deep else QUIET, expiring=rng.random() < 1 / 3)
+    rate = who.breaths_per_minute * rng.lognormal(0, 0.05) / (SLOWER if deep else 1.0)
+    spans, flow = _breathing(rng, who, seconds, lead_s, rate, DEEP if deep else QUIET, expiring=rng.random() < 1 / 3)
     loud = 10 ** (rng.normal(BREATH_DB, SPREAD_DB) / 20)
-    signal, boxes = loud * voice.mouth_breath(rng, flow, who.voice.tract_cm), []
-    for start_s, turn_s, end_s in spans:
-        boxes += _within([(start_s, turn_s, "inspiration"), (turn_s, end_s, "expiration")], signal, seconds)
+    signal = loud * voice.mouth_breath(rng, flow, who.voice.tract_cm)
+    boxes = _phases(spans, signal)
+    for _, turn_s, end_s in spans:
         first_s, last_s = max(turn_s + 0.05, 0), min(end_s - 0.1, seconds)
         if deep and who.effects.wheezy and last_s - first_s > 0.15:
-            wave, found = physics.wheeze(rng, first_s, last_s, who.wheeze_hz, RATE)
-            mix(signal, 0.6 * loud * who.effects.wheezy * wave, first_s, RATE)
-            boxes += found
-    about = {"breaths_per_minute": breaths, "tract_cm": who.voice.tract_cm}
-    return _by_phone(rng, who, signal), boxes, seconds, "", about
+            whistle = _wheeze(rng, last_s - first_s, who.wheeze_hz)
+            _lay(signal, boxes, whistle, 0.6 * loud * who.effects.wheezy, first_s)
+    return Clip(signal, boxes, seconds, {"breaths_per_minute": rate, "tract_cm": who.voice.tract_cm})
 
 
 def _exhaling(rng, who: Person, seconds: float, lead_s: float) -> Clip:
     """ "Ha, ha, ha": forced breaths out until the clip ends, longer where airways are narrow, with a gasp between them."""
     signal, boxes, onset_s = np.zeros(round(seconds * RATE)), [], lead_s
     loud = 10 ** (rng.normal(EXHALE_DB, SPREAD_DB) / 20)
-    usual_s = rng.uniform(0.3, 0.5) * 0.42 / who.effects.inspiration
+    usual_s = rng.uniform(0.3, 0.5) * chest.INSPIRATION / who.effects.inspiration
     while onset_s + 0.2 < seconds:
         lasts = min(usual_s * rng.uniform(0.9, 1.1), seconds - onset_s)
-        wave, found = voice.exhale(rng, lasts, who.voice.tract_cm)
-        mix(signal, loud * rng.uniform(0.8, 1) * wave, onset_s, RATE)
-        boxes += _shifted(found, onset_s, seconds)
+        _lay(signal, boxes, voice.exhale(rng, lasts, who.voice.tract_cm), loud * rng.uniform(0.8, 1), onset_s)
         if who.effects.wheezy:
-            wave, found = physics.wheeze(rng, onset_s + 0.1, onset_s + lasts, who.wheeze_hz, RATE)
-            mix(signal, 0.1 * loud * who.effects.wheezy * wave, onset_s + 0.1, RATE)
-            boxes += found
+            whistle = _wheeze(rng, lasts - 0.1, who.wheeze_hz)
+            _lay(signal, boxes, whistle, 0.1 * loud * who.effects.wheezy, onset_s + 0.1)
         onset_s += lasts + rng.uniform(0.1, 0.2)
-    about = {"tract_cm": who.voice.tract_cm, "formants_hz": voice.formants_hz("a", who.voice.tract_cm)}
-    return _by_phone(rng, who, signal), boxes, boxes[-1].end_s, "", about
+    drawn = {"tract_cm": who.voice.tract_cm, "formants_hz": voice.formants_hz("a", who.voice.tract_cm)}
+    return Clip(signal, boxes, boxes[-1].end_s, drawn)
 
 
-def _within(phases: list[tuple[float, float, str]], signal: np.ndarray, seconds: float) -> list[Box]:
-    """A box of each phase that the clip holds 50 ms of."""
-    inside = [(max(s, 0.0), min(e, seconds), kind) for s, e, kind in phases]
-    return [voice.box(signal[round(s * RATE) : round(e * RATE)], s, e, kind) for s, e, kind in inside if e - s > 0.05]
+def _speaking(rng, who: Person, seconds: float, lead_s: float, letter: str = "") -> Clip:
+    """A vowel held until the clip ends, or shortly before; without a letter, counting."""
+    signal, boxes, own = np.zeros(round(seconds * RATE)), [], who.voice
+    drawn = {"f0_hz": own.f0_hz, "tract_cm": own.tract_cm, "jitter": own.jitter}
+    drawn["formants_hz"] = voice.formants_hz(letter or "neutral", own.tract_cm)
+    lasts = seconds - lead_s
+    if letter:
+        lasts = min(lasts, max(CROP_S, lasts * rng.uniform(0.85, 1.0)))
+        sound = voice.sustained_vowel(rng, letter, lasts, own)
+    else:
+        drawn["pace"] = rng.uniform(0.9, 1.5)
+        sound = voice.counting(rng, lasts, own, drawn["pace"])
+    _lay(signal, boxes, sound, 1.0, lead_s)
+    return Clip(signal, boxes, lead_s + lasts, drawn)
 
 
-def _vowel(rng, who: Person, seconds: float, lead_s: float, letter: str) -> Clip:
-    """Held until the clip ends, or shortly before."""
-    signal = np.zeros(round(seconds * RATE))
-    lasts = max(CROP_S, (seconds - lead_s) * rng.uniform(0.85, 1.0))
-    wave, boxes = voice.sustained_vowel(rng, letter, min(lasts, seconds - lead_s), who.voice)
-    mix(signal, wave, lead_s, RATE)
-    return _by_phone(rng, who, signal), _shifted(boxes, lead_s, seconds), lead_s + lasts, "", _speaker(who, letter)
+# ---- over the chest, by stethoscope ------------------------------------------------------------------------------------
 
 
-def _speaking(rng, who: Person, seconds: float, lead_s: float) -> Clip:
-    signal, pace = np.zeros(round(seconds * RATE)), rng.uniform(0.9, 1.5)
-    wave, boxes = voice.counting(rng, seconds - lead_s, who.voice, pace)
-    mix(signal, wave, lead_s, RATE)
-    return _by_phone(rng, who, signal), _shifted(boxes, lead_s, seconds), seconds, "", {**_speaker(who), "pace": pace}
-
-
-def _speaker(who: Person, letter: str = "neutral") -> dict:
-    own = who.voice
-    about = {"f0_hz": own.f0_hz, "tract_cm": own.tract_cm, "jitter": own.jitter}
-    return {**about, "formants_hz": voice.formants_hz(letter, own.tract_cm)}
-
-
-# ---- over the chest, by stethoscope -----------------------------------------------------------------------------------
-
-
-def _flow(rng, who: Person, seconds: float, lead_s: float, per_minute: float, depth, expiring=False, skip=0.0):
+def _breathing(rng, who: Person, seconds: float, lead_s: float, per_minute: float, depth, expiring=False, skip=0.0):
     """(start, turn, end) of each breath (s) and the flow (n,), so that at `lead_s` a phase begins, `skip` of it being over."""
     share, pace_s = who.effects.inspiration * rng.uniform(0.95, 1.05), 60 / per_minute
+    cycles = list(chest.breaths(rng, 0.0, pace_s, seconds + 4 * pace_s))
+    # The second of them is moved to where it has to be.
+    start_s, end_s = cycles[1]
     into = share + skip * (1 - share) if expiring else skip * share
-    edges = [lead_s - into * pace_s - pace_s]
-    while edges[-1] < seconds:
-        edges.append(edges[-1] + pace_s * (1.0 if edges[-1] < lead_s else rng.lognormal(0, 0.08)))
-    before_s = -edges[0]
-    cycles = [(s + before_s, e + before_s) for s, e in pairwise(edges)]
-    flow = physics.air_flow(cycles, round(cycles[-1][1] * RATE) + 1, RATE, share)
-    for start_s, end_s in cycles:
-        flow[round(start_s * RATE) : round(end_s * RATE)] *= rng.uniform(*depth)
-    first = round(before_s * RATE)
-    spans = [(s, s + share * (e - s), e) for s, e in pairwise(edges) if e > 0]
-    return spans, flow[first : first + round(seconds * RATE)]
+    shift = lead_s - start_s - into * (end_s - start_s)
+    cycles = [(s + shift, e + shift) for s, e in cycles]
+    flow = chest.breathing(rng, cycles, round(seconds * RATE), RATE, share, depth)
+    return [(s, s + share * (e - s), e) for s, e in cycles if e > 0 and s < seconds], flow
 
 
-def _chest(rng, who: Person, seconds: float, lead_s: float, added: str | None) -> Clip:
+def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list[Box]:
+    """A box of each phase of the breaths that the clip holds 50 ms of."""
+    phases = [phase for s, turn, e in spans for phase in ((s, turn, "inspiration"), (turn, e, "expiration"))]
+    inside = [(max(s, 0.0), min(e, len(signal) / RATE), kind) for s, e, kind in phases]
+    return voice.boxes_of(signal, [(s, e, kind) for s, e, kind in inside if e - s > 0.05])
+
+
+def _over_chest(rng, who: Person, seconds: float, lead_s: float, added: str | None) -> Clip:
     """Breath and heart over the chest with the sounds of `added` in every breath, from the start of the phase they are in."""
     position = str(rng.choice(list(PLACES)))
     corner, breath, heart = PLACES[position]
-    corner_hz, n = who.corner_hz * corner * rng.lognormal(0, 0.05), round(seconds * RATE)
-    breaths = who.breaths_per_minute * rng.lognormal(0, 0.05)
-    late = added == "crackle"
+    corner_hz, rate = who.corner_hz * corner * rng.lognormal(0, 0.05), who.breaths_per_minute * rng.lognormal(0, 0.05)
     expiring = added in ("wheeze", "rhonchus") or (added is None and rng.random() < 1 / 3)
-    spans, flow = _flow(rng, who, seconds, lead_s, breaths, QUIET, expiring, skip=0.4 if late else 0.0)
-    signal = breath * physics.vesicular(rng, flow, RATE, corner_hz, expiration=rng.uniform(0.35, 0.7))
-    signal += rng.uniform(0.05, 0.15) * physics.noise(rng, n, lambda hz: physics.vesicular_psd(hz, corner_hz), RATE)
-    signal += heart * rng.uniform(0.5, 1.2) * physics.heart_sounds(rng, n, RATE, who.beats_per_minute)
-    stethoscope, boxes, end_s = STETHOSCOPES[who.stethoscope], [], seconds
-
-    def loud(kind: str, hz: float, width_hz: float) -> float:
-        """Amplitude of `kind` over the breath and the noise of the stethoscope in their band."""
-        own = stethoscope.noise_psd(hz) / stethoscope.response(hz) ** 2
-        background = np.sqrt((breath**2 * physics.vesicular_psd(hz, corner_hz) + own) * width_hz)
-        return float(background * 10 ** (rng.normal(*ADDED_DB[kind]) / 20))
-
-    for start_s, turn_s, stop_s in spans:
-        boxes += _within([(start_s, turn_s, "inspiration"), (turn_s, stop_s, "expiration")], signal, seconds)
-        for wave, found, level in _added(rng, who, added, start_s, turn_s, stop_s, seconds, loud):
-            mix(signal, level * wave, found[0].start_s, RATE)
-            boxes += found
-    signal = 10 ** (rng.normal(*CHEST_DBFS) / 20) * physics.through(rng, stethoscope, signal, RATE)
-    about = {"breaths_per_minute": breaths, "beats_per_minute": who.beats_per_minute, "corner_hz": corner_hz}
-    return signal, boxes, _last(boxes, added) or end_s, position, about
+    skip = 0.4 if added == "crackle" else 0.0
+    spans, flow = _breathing(rng, who, seconds, lead_s, rate, QUIET, expiring, skip)
+    device = STETHOSCOPES[who.stethoscope]
+    scene = chest.Auscultation(rng, flow, RATE, corner_hz, breath, rng.uniform(0.35, 0.7), device)
+    scene.murmur(rng.uniform(0.05, 0.15))
+    scene.heart(heart * rng.uniform(0.5, 1.2), who.beats_per_minute)
+    scene.boxes += _phases(spans, scene.signal)
+    for span in spans:
+        for kind, sound, softer_db in _added(rng, who, added, *span, seconds):
+            scene.add(sound, rng.normal(*ADDED_DB[kind]) + softer_db)
+    end_s = max((b.end_s for b in scene.boxes if added and b.kind.startswith(added)), default=seconds)
+    drawn = {"breaths_per_minute": rate, "beats_per_minute": who.beats_per_minute, "corner_hz": corner_hz}
+    return Clip(scene.signal, scene.boxes, end_s, drawn, position)
 
 
-def _added(rng, who: Person, added: str | None, start_s, turn_s, stop_s, seconds: float, loud) -> list[tuple]:
-    """(wave, boxes, level) of what one breath holds, all of it inside the clip."""
+def _added(rng, who: Person, added: str | None, start_s, turn_s, stop_s, seconds: float) -> list[tuple]:
+    """(kind, sound, dB against clear) of what one breath holds, all of it inside the clip."""
     drawn = (max(start_s + 0.4 * (turn_s - start_s), 0.0), min(turn_s, seconds - 0.02))
     out = (max(turn_s + rng.uniform(0, 0.06), 0.0), min(stop_s - rng.uniform(0.1, 0.3), seconds))
+    holds_in, holds_out = drawn[1] - drawn[0] > 0.1, out[1] - out[0] > 0.1
     found = []
-    if added == "crackle" and drawn[1] - drawn[0] > 0.1:
+    if added == "crackle" and holds_in:
         # As dense in what the clip holds as in the whole of late inspiration.
         count = max(3, round(rng.integers(9, 20) * (drawn[1] - drawn[0]) / (0.6 * (turn_s - start_s))))
-        if rng.random() < who.effects.fine:
-            found.append((*physics.fine_crackles(rng, *drawn, count, RATE), loud("fine", 650, 400)))
-        else:
-            found.append((*physics.coarse_crackles(rng, *drawn, count, RATE), loud("coarse", 320, 130)))
-    if added == "wheeze" and out[1] - out[0] > 0.1:
+        fine = rng.random() < who.effects.fine
+        source = chest.fine_crackles if fine else chest.coarse_crackles
+        found.append(("fine" if fine else "coarse", source(rng, *drawn, count, RATE), 0.0))
+    if added == "wheeze" and holds_out:
         for k in range(rng.integers(1, who.effects.airways + 1)):
             hz = float(np.clip(who.wheeze_hz * (1 + 0.45 * k) * rng.lognormal(0, 0.1), 150, 1200))
-            found.append((*_waxing(rng, physics.wheeze(rng, *out, hz, RATE), 4), loud("wheeze", hz, 16)))
-    if added == "rhonchus" and out[1] - out[0] > 0.1:
+            found.append(("wheeze", _waxing(rng, chest.wheeze(rng, *out, hz, RATE), 4), 0.0))
+    if added == "rhonchus" and holds_out:
         hz = float(np.clip(who.rhonchus_hz * rng.lognormal(0, 0.08), 80, 190))
-        found.append((*_waxing(rng, physics.rhonchus(rng, *out, hz, RATE), 25), loud("rhonchus", hz, 16)))
-    if who.smoker and drawn[1] - drawn[0] > 0.1 and rng.random() < 0.6:
-        wave, boxes = physics.coarse_crackles(rng, *drawn, int(rng.integers(1, 4)), RATE)
-        found.append((wave, boxes, loud("coarse", 320, 130) * 10 ** (SMOKING.crackles_db / 20)))
+        found.append(("rhonchus", _waxing(rng, chest.rhonchus(rng, *out, hz, RATE), 25), 0.0))
+    if who.smoker and holds_in and rng.random() < 0.6:
+        crackles = chest.coarse_crackles(rng, *drawn, int(rng.integers(1, 4)), RATE)
+        found.append(("coarse", crackles, SMOKING_CRACKLES_DB))
     return found
 
 
-def _waxing(rng, sound: physics.Sound, hz: float) -> physics.Sound:
+def _waxing(rng, sound: Sound, hz: float) -> Sound:
     """`sound`, louder and softer by half at random, `hz` times a second: slow it wanders, fast it snores."""
-    wave, boxes = sound
-    return wave * (0.5 + voice.flutter(rng, len(wave), hz)), boxes
-
-
-def _last(boxes: list[Box], added: str | None) -> float | None:
-    """End of the last of the sounds that give the clip its type; None for the breath itself."""
-    return max((b.end_s for b in boxes if added and b.kind.startswith(added)), default=None)
+    return sound._replace(wave=sound.wave * (0.5 + voice.flutter(rng, len(sound.wave), hz)))
 
 
 MAKERS = {
@@ -252,10 +290,10 @@ MAKERS = {
     "deep breathing": partial(_mouth_breathing, deep=True),
     "shallow breathing": partial(_mouth_breathing, deep=False),
     "exhalation": _exhaling,
-    **{f"vowel {letter}": partial(_vowel, letter=letter) for letter in "aeo"},
+    **{f"vowel {letter}": partial(_speaking, letter=letter) for letter in "aeo"},
     "speech": _speaking,
-    "normal lung sound": partial(_chest, added=None),
-    "wheeze": partial(_chest, added="wheeze"),
-    "crackle": partial(_chest, added="crackle"),
-    "rhonchi": partial(_chest, added="rhonchus"),
+    "normal lung sound": partial(_over_chest, added=None),
+    "wheeze": partial(_over_chest, added="wheeze"),
+    "crackle": partial(_over_chest, added="crackle"),
+    "rhonchi": partial(_over_chest, added="rhonchus"),
 }
