@@ -5,9 +5,9 @@ breath holds, then the recordings, made of the sources of `chest` and `voice`. H
 noise, devices, folders.
 """
 
-import csv
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import soundfile
 from scipy import fft
 
-from lungnb.core import UserError, atomic_folder
+from lungnb.core import UserError, atomic_folder, disk_errors
 from lungnb.data.corpus import SIMULATED_MARKER
 
 #: Columns of <folder>_truth/events.csv: one row an adventitious sound; times in seconds of the recording.
@@ -43,6 +44,12 @@ class Sound(NamedTuple):
     boxes: list[Box]
     hz: float = np.nan
     width_hz: float = np.nan
+
+
+def moved(boxes: Iterable[Box], by_s: float, end_s: float) -> list[Box]:
+    """`boxes`, `by_s` later; those that would begin after `end_s` are dropped, and none ends after it."""
+    later = [b._replace(start_s=b.start_s + by_s, end_s=min(b.end_s + by_s, end_s)) for b in boxes]
+    return [b for b in later if b.start_s < end_s]
 
 
 # ---- signals -----------------------------------------------------------------------------------------------------------
@@ -142,25 +149,29 @@ def simulated_folder(
         write_text(data / SIMULATED_MARKER, json.dumps(marker, indent=2) + "\n")
 
 
-def write_recordings(names: Sequence[str], record: Callable[[int, str], list[Box]], truth: Path) -> None:
-    """Call `record(k, name)` for every recording, side by side, and write the boxes it returns to `truth` as they come.
+def side_by_side(record: Callable, seed: int, *columns: Iterable) -> list:
+    """What `record(rng, *row)` returns for every row of `columns`; no row's generator depends on what others draw."""
+    generators = (np.random.default_rng([seed, 2, k]) for k in count())
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(record, generators, *columns))
 
-    Memory does not grow with the number of recordings.
-    """
-    with ThreadPoolExecutor() as pool, truth.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(TRUTH)
-        for name, boxes in zip(names, pool.map(record, count(), names), strict=True):
-            boxes = sorted(boxes, key=lambda box: box.start_s)
-            writer.writerows((name, box.kind, *(f"{x:.4f}" for x in box[:4])) for box in boxes)
+
+def write_recordings(names: Iterable[str], record: Callable, truth: Path, seed: int) -> None:
+    """Call `record(rng, name)` for every recording and write the boxes it returns to `truth`."""
+    found = zip(names, side_by_side(record, seed, names), strict=True)
+    rows = [(name, b.kind, *b[:4]) for name, boxes in found for b in sorted(boxes, key=lambda b: b.start_s)]
+    pd.DataFrame(rows, columns=TRUTH).to_csv(truth, index=False, float_format="%.4f", lineterminator="\n")
 
 
 def write_sound(path: Path, signal: np.ndarray, sr: int, subtype: str = "PCM_16") -> None:
-    """Write `signal` (n,), full scale 1. Raises UserError if there is no room."""
-    try:
-        soundfile.write(path, signal, sr, subtype=subtype)
-    except soundfile.SoundFileError as error:  # libsndfile's own error, as for a full disk
-        raise UserError(f"{path} could not be written ({error}); free some space, then run it again.") from error
+    """Write `signal` (n,), full scale 1; through memory, since libsndfile waits for the disk after every file.
+
+    Raises UserError if there is no room.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, signal, sr, subtype=subtype, format=path.suffix[1:])
+    with disk_errors(path):
+        path.write_bytes(file.getbuffer())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lungnb.simulate import Box, Sound, band, mix, noise
+from lungnb.simulate import Box, Device, Sound, band, mix, noise
 
 #: Age in years against breaths and heart beats a minute at rest: textbook middle values; adults of the ICBHI data, most of them
 #: ill, breathe once in 2.7 s (RespireNet, section II: mean cycle).
@@ -52,30 +52,23 @@ def breaths(rng: np.random.Generator, start_s: float, pace_s: float, until_s: fl
         start_s = end_s
 
 
-def air_flow(cycles: Sequence[tuple[float, float]], n: int, sr: int, inspiration: float = INSPIRATION) -> np.ndarray:
-    """Flow at the mouth over `n` samples, peak +1 in inspiration, about -0.8 in expiration, 0 outside `cycles` (s).
+def air_flow(rng, cycles: Sequence[tuple[float, float]], n: int, sr: int, inspiration=INSPIRATION, depth=(1, 1)):
+    """Flow at the mouth over `n` samples, 0 outside `cycles` (s), of which the first may begin before 0 s.
 
-    Inspiration is half a sine over the first `inspiration` of a cycle; expiration starts fast and dies away.
+    Inspiration is half a sine over the first `inspiration` of a cycle, of peak +1; expiration starts fast and dies away,
+    its peak is about -0.8. Each cycle is of a depth between the two of `depth`.
     """
-    flow = np.zeros(n, dtype=np.float32)
+    before_s = max(0.0, -cycles[0][0])
+    skipped = round(before_s * sr)
+    flow = np.zeros(max(skipped + n, round((cycles[-1][1] + before_s) * sr) + 1), dtype=np.float32)
     for start_s, end_s in cycles:
-        first, last = round(start_s * sr), min(round(end_s * sr), n)
+        first, last = round((start_s + before_s) * sr), round((end_s + before_s) * sr)
         turn = first + round((last - first) * inspiration)
         flow[first:turn] = np.sin(np.pi * np.linspace(0, 1, turn - first))
         u = np.linspace(0, 1, last - turn)
         flow[turn:last] = -1.6 * np.sin(np.pi * u) * np.exp(-1.5 * u)
-    return flow
-
-
-def breathing(rng, cycles: Sequence[tuple[float, float]], n: int, sr: int, inspiration: float, depth) -> np.ndarray:
-    """`air_flow` (n,) of `cycles`, each of a depth between the two of `depth`; the first may begin before 0 s."""
-    before_s = max(0.0, -cycles[0][0])
-    cycles = [(start_s + before_s, end_s + before_s) for start_s, end_s in cycles]
-    first = round(before_s * sr)
-    flow = air_flow(cycles, max(first + n, round(cycles[-1][1] * sr) + 1), sr, inspiration)
-    for start_s, end_s in cycles:
-        flow[round(start_s * sr) : round(end_s * sr)] *= rng.uniform(*depth)
-    return flow[first : first + n]
+        flow[first:last] *= rng.uniform(*depth)
+    return flow[skipped : skipped + n]
 
 
 def vesicular_psd(hz: np.ndarray, corner_hz: float = 150.0) -> np.ndarray:
@@ -114,32 +107,43 @@ def heart_sounds(rng: np.random.Generator, n: int, sr: int, beats: float) -> np.
 # ---- adventitious sounds ----------------------------------------------------------------------------------------------
 
 
-def _crackles(rng, onsets_s: np.ndarray, hz: np.ndarray, length_s: float, sr: int, kind: str) -> tuple:
-    """Damped tones with a sharp rise, falling in pitch, each `length_s` long and of peak amplitude about 1, from the first on."""
+def crackles(rng: np.random.Generator, kind: str, start_s: float, end_s: float, count: int, sr: int) -> Sound:
+    """`count` crackles in [start_s, end_s]: damped tones with a sharp rise, falling in pitch, of peak about 1.
+
+    kind: "crackle_fine", about 650 Hz and 5 ms each, or "crackle_coarse", 150 to 500 Hz (about 350) and 15 ms.
+    """
+    fine = kind == "crackle_fine"
+    length_s, hz, width_hz = (0.005, 650, 400) if fine else (0.015, 320, 130)
+    onsets_s = np.sort(rng.uniform(start_s, end_s - length_s, count))
+    pitch = rng.normal(650, 70, count).clip(450, 900) if fine else rng.uniform(150, 500, count)
     t = np.arange(round(length_s * sr)) / sr
-    phase = 2 * np.pi * hz[:, None] * (1.1 * t - t**2 / (8 * length_s))
-    tones = np.sin(phase + rng.uniform(0, 2 * np.pi, (len(hz), 1)))
+    phase = 2 * np.pi * pitch[:, None] * (1.1 * t - t**2 / (8 * length_s))
+    tones = np.sin(phase + rng.uniform(0, 2 * np.pi, (count, 1)))
     damping = 1.6 * (1 - np.exp(-t / (length_s / 20))) * np.exp(-t / (length_s / 4))
-    waves = damping * tones * rng.uniform(0.6, 1.2, (len(hz), 1))
+    waves = damping * tones * rng.uniform(0.6, 1.2, (count, 1))
     first = np.round((onsets_s - onsets_s[0]) * sr).astype(int)
     train = np.zeros(first[-1] + len(t), dtype=np.float32)
     np.add.at(train, first[:, None] + np.arange(len(t)), waves)
-    bands = band(waves, sr).tolist()
-    return train, [Box(s, s + length_s, *edges, kind) for s, edges in zip(onsets_s.tolist(), bands, strict=True)]
+    spans = zip(onsets_s.tolist(), band(waves, sr).tolist(), strict=True)
+    return Sound(train, [Box(s, s + length_s, *edges, kind) for s, edges in spans], hz, width_hz)
 
 
-def fine_crackles(rng: np.random.Generator, start_s: float, end_s: float, count: int, sr: int) -> Sound:
-    """`count` fine crackles, about 650 Hz and 5 ms each, in [start_s, end_s]: late inspiration."""
-    onsets = np.sort(rng.uniform(start_s, end_s - 0.005, count))
-    pitch = rng.normal(650, 70, count).clip(450, 900)
-    return Sound(*_crackles(rng, onsets, pitch, 0.005, sr, "crackle_fine"), 650, 400)
+#: Musical sounds: lowest and highest pitch (Hz), by how much each partial falls (dB; None: drawn), their number, drift in pitch.
+MUSICAL = {
+    "wheeze": (100, 2500, None, 4, 0.15),
+    "rhonchus": (0, 199.9, 5.0, 6, 0.08),  # its partials fall slowly, so it sounds rough: a snore, about 150 Hz
+    "stridor": (500, np.inf, 6.0, 5, 0.10),  # of the upper airway, loud and rich, over inspiration
+}
 
 
-def coarse_crackles(rng: np.random.Generator, start_s: float, end_s: float, count: int, sr: int) -> Sound:
-    """`count` coarse crackles, 150 to 500 Hz (about 350) and 15 ms each, anywhere in [start_s, end_s]."""
-    onsets = np.sort(rng.uniform(start_s, end_s - 0.015, count))
-    pitch = rng.uniform(150, 500, count)
-    return Sound(*_crackles(rng, onsets, pitch, 0.015, sr, "crackle_coarse"), 320, 130)
+def musical(rng: np.random.Generator, kind: str, start_s: float, end_s: float, hz: float, sr: int) -> Sound:
+    """A sound of a `kind` of MUSICAL. Raises ValueError for a pitch or a length that it cannot have."""
+    low_hz, high_hz, rolloff_db, partials, drift = MUSICAL[kind]
+    if not low_hz <= hz <= high_hz or (kind == "wheeze" and end_s - start_s < 0.08 - 1e-9):
+        raise ValueError(f"{end_s - start_s:.3f} s at {hz:.0f} Hz is no {kind}")
+    wave = _tone(rng, start_s, end_s, hz, rolloff_db or rng.uniform(9, 16), partials, drift, sr)
+    # Its energy is narrow: what competes with it is the breath of 16 Hz about its pitch.
+    return Sound(wave, [Box(start_s, end_s, *band(wave[None], sr)[0].tolist(), kind)], hz, 16)
 
 
 def _tone(rng, start_s: float, end_s: float, hz: float, rolloff_db: float, n_partials: int, drift: float, sr: int):
@@ -153,33 +157,6 @@ def _tone(rng, start_s: float, end_s: float, hz: float, rolloff_db: float, n_par
     rise_s = min(0.05, (end_s - start_s) / 3)
     edge = np.clip(np.minimum(t, 1 - t) * (end_s - start_s) / rise_s, 0, 1)
     return wave * np.sin(np.pi / 2 * edge) ** 2
-
-
-def _musical(rng, start_s, end_s, hz, rolloff_db, n_partials, drift, sr, kind: str) -> Sound:
-    wave = _tone(rng, start_s, end_s, hz, rolloff_db, n_partials, drift, sr)
-    # Its energy is narrow: what competes with it is the breath of 16 Hz about its pitch.
-    return Sound(wave, [Box(start_s, end_s, *band(wave[None], sr)[0].tolist(), kind)], hz, 16)
-
-
-def wheeze(rng: np.random.Generator, start_s: float, end_s: float, hz: float, sr: int) -> Sound:
-    """Musical tone of 100 to 2500 Hz, at least 80 ms, with a few harmonics and a slight drift in pitch."""
-    if end_s - start_s < 0.08 - 1e-9 or not 100 <= hz <= 2500:
-        raise ValueError(f"a wheeze has 0.08 s or more and 100 to 2500 Hz, not {end_s - start_s:.3f} s, {hz:.0f} Hz")
-    return _musical(rng, start_s, end_s, hz, rng.uniform(9, 16), 4, 0.15, sr, "wheeze")
-
-
-def rhonchus(rng: np.random.Generator, start_s: float, end_s: float, hz: float, sr: int) -> Sound:
-    """Snoring tone below 200 Hz (about 150): slow fall of its partials, so it sounds rough."""
-    if hz >= 200:
-        raise ValueError(f"a rhonchus lies below 200 Hz, not at {hz:.0f} Hz")
-    return _musical(rng, start_s, end_s, hz, 5.0, 6, 0.08, sr, "rhonchus")
-
-
-def stridor(rng: np.random.Generator, start_s: float, end_s: float, hz: float, sr: int) -> Sound:
-    """Loud high tone of the upper airway, over inspiration; `hz` is 500 or more, with rich harmonics."""
-    if hz < 500:
-        raise ValueError(f"a stridor is high, 500 Hz or more, not {hz:.0f} Hz")
-    return _musical(rng, start_s, end_s, hz, 6.0, 5, 0.10, sr, "stridor")
 
 
 # ---- distractors: what must not be taken for a sound of the lung -------------------------------------------------------
@@ -240,7 +217,7 @@ class Chest:
     heart_db: float
     sound_db: dict[str, float]
     wheeze_hz: float
-    restless: float
+    restless: float = 0.0
     level_db: float = 0.0
     tilt: float = 1.0
     fine_share: float = 0.5
@@ -250,35 +227,46 @@ class Chest:
 class Auscultation:
     """One recording in the making: `signal` (n,) at the chest wall, at first the breath alone, and `boxes` of what was added.
 
-    device: whose noise the added sounds compete with, beside the breath; None: with the breath alone.
+    site: here and now. expiration: its level against inspiration. device: whose noise the added sounds compete with, beside
+    the breath; None: with the breath alone.
     """
 
-    def __init__(self, rng, flow: np.ndarray, sr: int, corner_hz: float, breath: float, expiration: float, device=None):
-        self.rng, self.sr, self.corner_hz, self.breath, self.device = rng, sr, corner_hz, breath, device
-        self.signal = breath * vesicular(rng, flow, sr, corner_hz, expiration)
+    def __init__(self, rng, flow: np.ndarray, sr: int, site: Site, expiration: float, device: Device | None = None):
+        self.rng, self.sr, self.site, self.device, self.length_s = rng, sr, site, device, len(flow) / sr
+        self.signal = site.breath * vesicular(rng, flow, sr, site.corner_hz, expiration)
         self.boxes: list[Box] = []
 
     def murmur(self, level: float) -> None:
         """Steady noise of the colour of the breath (muscle, room), in units of the breath."""
-        n = len(self.signal)
-        self.signal += level * noise(self.rng, n, lambda hz: vesicular_psd(hz, self.corner_hz), self.sr)
+        self.signal += level * noise(
+            self.rng, len(self.signal), lambda hz: vesicular_psd(hz, self.site.corner_hz), self.sr
+        )
 
-    def heart(self, level: float, beats: float) -> None:
-        """Its sounds, peak `level`."""
-        self.signal += level * heart_sounds(self.rng, len(self.signal), self.sr, beats)
+    def heart(self, chest: Chest) -> None:
+        """The sounds of the heart, as loud as at this site."""
+        level = self.site.heart * 10 ** (chest.heart_db / 20)
+        self.signal += level * heart_sounds(self.rng, len(self.signal), self.sr, chest.beats)
 
     def background(self, hz: float, width_hz: float) -> float:
         """Root mean square of breath and device noise in a band, referred to the chest."""
-        power = self.breath**2 * vesicular_psd(hz, self.corner_hz)
+        power = self.site.breath**2 * vesicular_psd(hz, self.site.corner_hz)
         if self.device:
             power += self.device.noise_psd(hz) / max(self.device.response(hz), 1e-3) ** 2
         return float(np.sqrt(power * width_hz))
 
+    def lay(self, wave: np.ndarray, start_s: float) -> None:
+        """Add `wave` from `start_s` on."""
+        mix(self.signal, wave, start_s, self.sr)
+
     def add(self, sound: Sound, over_db: float) -> None:
         """Lay `sound` in, `over_db` over the background in its own band."""
         level = 10 ** (over_db / 20) * self.background(sound.hz, sound.width_hz)
-        mix(self.signal, level * sound.wave, sound.boxes[0].start_s, self.sr)
+        self.lay(level * sound.wave, sound.boxes[0].start_s)
         self.boxes += sound.boxes
+
+    def moments(self, per_s: float) -> np.ndarray:
+        """Times at which something happens that happens `per_s` times a second, but for the last 0.3 s."""
+        return self.rng.uniform(0, self.length_s - 0.3, self.rng.poisson(per_s * self.length_s))
 
     def distractor(self, kinds: Distractors) -> np.ndarray:
         """A knock, cloth, a squeak or a voice, at the level it has over this chest."""

@@ -56,8 +56,8 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
     chests = {p: _chest(rng, person, *z) for (p, person), z in zip(by_device.iterrows(), levels, strict=True)}
     cycles = dict(list(plan.cycles.groupby("recording")))
 
-    def record(k: int, name: str) -> list[Box]:
-        file, own = files.loc[name], np.random.default_rng([seed, 2, k])
+    def record(own: np.random.Generator, name: str) -> list[Box]:
+        file = files.loc[name]
         group = GROUPS[file["device"]]
         device = replace(group.device, blank=file["blank"])
         scene = _auscultate(own, SITES[file["site"]], cycles[name], chests[file["patient"]], device)
@@ -68,7 +68,7 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         write_text(path.with_suffix(".txt"), _annotation(cycles[name], scene.boxes))
         return scene.boxes
 
-    write_recordings(files.index, record, truth)
+    write_recordings(files.index, record, truth, seed)
     _side_files(folder, plan, files.loc[files["stem"] != files.index, "stem"], rng)
 
 
@@ -89,10 +89,10 @@ def _chest(rng, person: pd.Series, crackle: float, wheeze: float) -> Chest:
 def _auscultate(rng, site: Site, cycles: pd.DataFrame, chest: Chest, device: Device) -> Auscultation:
     """What is at the chest wall in one recording."""
     spans = list(zip(cycles["start_s"], cycles["end_s"], strict=True))
-    flow = sources.breathing(rng, spans, round(cycles["length_s"].iloc[0] * RATE), RATE, INSPIRATION, depth=(0.6, 1.2))
-    corner_hz = site.corner_hz * rng.lognormal(0, 0.1)
-    scene = Auscultation(rng, flow, RATE, corner_hz, site.breath, rng.uniform(0.2, 0.7), device)
-    scene.heart(site.heart * 10 ** (chest.heart_db / 20), chest.beats)
+    flow = sources.air_flow(rng, spans, round(cycles["length_s"].iloc[0] * RATE), RATE, depth=(0.6, 1.2))
+    site = site._replace(corner_hz=site.corner_hz * rng.lognormal(0, 0.1))
+    scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.7), device)
+    scene.heart(chest)
     for (start_s, end_s), label in zip(spans, cycles["label"], strict=True):
         if label & 1:
             sound = _crackles(rng, start_s, end_s, chest)
@@ -101,7 +101,7 @@ def _auscultate(rng, site: Site, cycles: pd.DataFrame, chest: Chest, device: Dev
             for sound in _wheezes(rng, start_s, end_s, chest, 0.7 * min(device.high_hz, 1300)):
                 scene.add(sound, chest.sound_db["wheeze"] - rng.exponential(FADING_DB))
         for _ in range(rng.poisson(chest.restless * (end_s - start_s))):
-            sources.mix(scene.signal, scene.distractor(DISTRACTORS), rng.uniform(start_s, end_s), RATE)
+            scene.lay(scene.distractor(DISTRACTORS), rng.uniform(start_s, end_s))
     return scene
 
 
@@ -111,9 +111,9 @@ def _crackles(rng, start_s: float, end_s: float, chest: Chest) -> sources.Sound:
     turn_s = start_s + INSPIRATION * length_s
     count = min(int(rng.integers(4, 15)), max(1, int(length_s / 0.05)))
     if rng.random() < chest.fine_share:
-        return sources.fine_crackles(rng, start_s + 0.45 * (turn_s - start_s), turn_s, count, RATE)
+        return sources.crackles(rng, "crackle_fine", start_s + 0.45 * (turn_s - start_s), turn_s, count, RATE)
     last_s = start_s + rng.uniform(0.4, 0.9) * length_s
-    return sources.coarse_crackles(rng, start_s + 0.05 * length_s, last_s, count, RATE)
+    return sources.crackles(rng, "crackle_coarse", start_s + 0.05 * length_s, last_s, count, RATE)
 
 
 def _wheezes(rng, start_s: float, end_s: float, chest: Chest, top_hz: float):
@@ -125,7 +125,7 @@ def _wheezes(rng, start_s: float, end_s: float, chest: Chest, top_hz: float):
         lasts = max(0.08, min(rng.uniform(0.25, 0.8) * (b - a), 2.5))
         onset = rng.uniform(a, b - lasts)
         hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 110, top_hz))
-        yield sources.wheeze(rng, onset, onset + lasts, hz, RATE)
+        yield sources.musical(rng, "wheeze", onset, onset + lasts, hz, RATE)
 
 
 def _annotation(cycles: pd.DataFrame, boxes: list[Box]) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 import soxr
 
 from lungnb.data.multisite import PLACES
-from lungnb.simulate import Box, Device, hump, mix, noise, simulated_folder, write_recordings, write_sound
+from lungnb.simulate import Box, Device, Sound, hump, noise, simulated_folder, write_recordings, write_sound
 from lungnb.simulate import chest as sources
 from lungnb.simulate.chest import INSPIRATION, Auscultation, Chest, Distractors, Site
 
@@ -76,7 +76,7 @@ SITES = {
 #: By how many dB the sounds of a disease are clearer there: plants what Fig. 6 found, site 1 matters most, then 5, then 2.
 CLARITY_DB = {"1": 3.0, "2": 1.5, "3": -1.0, "4": -1.5, "5": 2.0, "6": 0.0, "7": -0.5, "8": -1.0}
 #: Level of clear sounds over the breath in their own band, dB: mean and spread over children.
-SOUND_DB = {"fine": (32, 2.5), "coarse": (31, 2.5), "wheeze": (26, 2.5), "rhonchus": (20, 3)}
+SOUND_DB = {"crackle_fine": (32, 2.5), "crackle_coarse": (31, 2.5), "wheeze": (26, 2.5), "rhonchus": (20, 3)}
 #: From site to site a child's sounds vary by this much; from breath to breath they are softer by an exponential variable.
 SITE_DB, FADING_DB = 2.0, 3.0
 #: A pneumonia is heard less with the distance from its focus (dB a unit of PLACES); what is softer than this, not at all.
@@ -229,8 +229,8 @@ def _write_audio(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
     rng = np.random.default_rng([seed, 1])
     children = {child: _child(rng, about) for child, about in plan.patients.iterrows()}
 
-    def record(k: int, name: str) -> list[Box]:
-        about, own = plan.recordings.loc[name], np.random.default_rng([seed, 2, k])
+    def record(own: np.random.Generator, name: str) -> list[Box]:
+        about = plan.recordings.loc[name]
         child = children[about["cohort"], about["patient"]]
         scene = _auscultate(own, about["length_s"], about["site"], child)
         signal = child.clinic.stethoscope.record(own, scene.signal, RATE)
@@ -238,28 +238,30 @@ def _write_audio(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         write_sound(folder / name, signal * min(1, 0.95 / np.abs(signal).max()), FILE_RATE)
         return scene.boxes
 
-    write_recordings(plan.recordings.index, record, truth)
+    write_recordings(plan.recordings.index, record, truth, seed)
 
 
-def _auscultate(rng: np.random.Generator, length_s: float, site: str, child: Child) -> Auscultation:
+def _auscultate(rng: np.random.Generator, length_s: float, place: str, child: Child) -> Auscultation:
     """What is at the diaphragm in one recording."""
-    n, (corner_hz, breath, heart), harsh = round(length_s * RATE), SITES[site], child.harsh[site]
-    corner_hz *= child.tilt * rng.lognormal(0, 0.04) * (1 + HARSH_CORNER * harsh)
+    n, site, harsh = round(length_s * RATE), SITES[place], child.harsh[place]
+    corner_hz = site.corner_hz * (child.tilt * rng.lognormal(0, 0.04) * (1 + HARSH_CORNER * harsh))
     inspiration = NARROW.get(child.disease, INSPIRATION) * rng.uniform(0.93, 1.07)
     # The recording begins within the first breath and ends within the last.
     spans = list(sources.breaths(rng, -rng.uniform(0, 0.7) * child.pace_s, child.pace_s, length_s))
-    flow = sources.breathing(rng, spans, n, RATE, inspiration, depth=(0.6, 1.3))
-    breath, murmur = breath * rng.lognormal(0, 0.1), rng.uniform(*MURMUR)
-    scene = Auscultation(rng, flow, RATE, corner_hz, breath, rng.uniform(0.2, 0.6) + HARSH_EXPIRATION * harsh)
+    flow = sources.air_flow(rng, spans, n, RATE, inspiration, depth=(0.6, 1.3))
+    site = site._replace(corner_hz=corner_hz, breath=site.breath * rng.lognormal(0, 0.1))
+    murmur = rng.uniform(*MURMUR)
+    scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.6) + HARSH_EXPIRATION * harsh)
     scene.murmur(murmur)
-    scene.heart(heart * 10 ** (child.heart_db / 20), child.beats)
-    for start_s, end_s in spans if site in child.site_db else ():
-        for kind, sound in _sounds(rng, start_s, start_s + inspiration * (end_s - start_s), end_s, child):
+    scene.heart(child)
+    for start_s, end_s in spans if place in child.site_db else ():
+        for sound in _sounds(rng, start_s, start_s + inspiration * (end_s - start_s), end_s, child):
             # Nothing of a sound is cut off by the recording.
             if sound.boxes[0].start_s >= 0 and max(b.end_s for b in sound.boxes) <= length_s - 0.01:
-                scene.add(sound, child.sound_db[kind] + child.site_db[site] - rng.exponential(FADING_DB))
-    for start_s in rng.uniform(0, n / RATE - 0.3, rng.poisson(child.restless * n / RATE)):
-        mix(scene.signal, scene.distractor(DISTRACTORS), start_s, RATE)
+                clear_db = child.sound_db[sound.boxes[0].kind] + child.site_db[place]
+                scene.add(sound, clear_db - rng.exponential(FADING_DB))
+    for start_s in scene.moments(child.restless):
+        scene.lay(scene.distractor(DISTRACTORS), start_s)
     # Mains with its second and third harmonic, and the noise of the room, about an octave wide.
     t, hum_hz = np.arange(n) / RATE, child.clinic.hum_hz
     hum = sum(np.sin(2 * np.pi * k * hum_hz * t + rng.uniform(0, 2 * np.pi)) / 2 ** (k - 1) for k in (1, 2, 3))
@@ -268,21 +270,22 @@ def _auscultate(rng: np.random.Generator, length_s: float, site: str, child: Chi
     return scene
 
 
-def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> list[tuple[str, sources.Sound]]:
-    """Kind and sound of what one breath of the disease holds."""
+def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> list[Sound]:
+    """What one breath of the disease holds."""
 
-    def crackles(kind: str, source, late: float, counts: tuple[int, int]):
-        late_s = start_s + late * (turn_s - start_s)
-        return kind, source(rng, late_s, turn_s, int(rng.integers(*counts)), RATE)
+    def crackles(kind: str, late: float, counts: tuple[int, int]) -> Sound:
+        return sources.crackles(
+            rng, kind, start_s + late * (turn_s - start_s), turn_s, int(rng.integers(*counts)), RATE
+        )
 
-    fine = partial(crackles, "fine", sources.fine_crackles, 0.45, (6, 16))
-    coarse = partial(crackles, "coarse", sources.coarse_crackles, 0.35, (5, 13))
+    fine = partial(crackles, "crackle_fine", 0.45, (6, 16))
+    coarse = partial(crackles, "crackle_coarse", 0.35, (5, 13))
 
-    def wheeze():
+    def wheeze() -> Sound:
         hz = float(np.clip(child.wheeze_hz * rng.lognormal(0, 0.12), 150, 800))
         lasts = max(0.12, rng.uniform(0.5, 0.95) * (end_s - turn_s))
         onset_s = rng.uniform(turn_s, max(turn_s, end_s - lasts))
-        return "wheeze", sources.wheeze(rng, onset_s, onset_s + lasts, hz, RATE)
+        return sources.musical(rng, "wheeze", onset_s, onset_s + lasts, hz, RATE)
 
     found = []
     match child.disease:
@@ -296,5 +299,5 @@ def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> l
             found += [wheeze() for _ in range(rng.choice(3, p=[0.15, 0.55, 0.3]))]
             if rng.random() < 0.15:
                 hz, last_s = rng.uniform(110, 170), turn_s + 0.7 * (end_s - turn_s)
-                found.append(("rhonchus", sources.rhonchus(rng, turn_s, last_s, hz, RATE)))
+                found.append(sources.musical(rng, "rhonchus", turn_s, last_s, hz, RATE))
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungnb.simulate import Box, Device, mix, simulated_folder, write_recordings, write_sound, write_text
+from lungnb.simulate import Box, Device, Sound, simulated_folder, write_recordings, write_sound, write_text
 from lungnb.simulate import chest as sources
 from lungnb.simulate.chest import INSPIRATION, Auscultation, Chest, Distractors, Site
 from lungnb.simulate.sprsound_plan import Plan, make_plan
@@ -24,7 +24,10 @@ SITES = {"p1": Site(205, 1.0, 0.9), "p2": Site(190, 0.9, 1.3), "p3": Site(205, 1
 #: Level of the breath sound, dB of full scale, mean and spread over patients; recordings are not normalised.
 LEVEL_DB = (-46, 4)
 #: Mean and spread over patients of the level of clear sounds over the background in their own band, dB.
-SOUND_DB = {"fine": (29, 3), "coarse": (26, 3), "wheeze": (20, 4), "rhonchus": (17, 3), "stridor": (38, 3)}
+SOUND_DB = {
+    **{"crackle_fine": (29, 3), "crackle_coarse": (26, 3)},
+    **{"wheeze": (20, 4), "rhonchus": (17, 3), "stridor": (38, 3)},
+}
 #: From breath to breath they are softer than that by an exponential variable of this mean: some are clear, some faint.
 FADING_DB = 5
 #: Flow of a breath with stridor, in quiet breaths: the real ones are 20 dB louder than normal events.
@@ -66,8 +69,8 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
     chests = {p: _chest(rng, age) for p, age in plan.patients["age"].items()}
     breaths = dict(list(plan.breaths.groupby("recording")))
 
-    def record(k: int, name: str) -> list[Box]:
-        about, own = plan.recordings.loc[name], np.random.default_rng([seed, 2, k])
+    def record(own: np.random.Generator, name: str) -> list[Box]:
+        about = plan.recordings.loc[name]
         chest = chests[about["patient"]]
         scene = _auscultate(own, about, breaths[name], chest)
         signal = 10 ** (chest.level_db / 20) * STETHOSCOPE.record(own, scene.signal, RATE)
@@ -77,7 +80,7 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         write_text(annotations / f"{name}.json", json.dumps(annotation, indent=2) + "\n")
         return scene.boxes
 
-    write_recordings(plan.recordings.index, record, truth)
+    write_recordings(plan.recordings.index, record, truth, seed)
 
 
 def _annotation(breaths: pd.DataFrame, poor: bool, part: str) -> dict:
@@ -114,83 +117,72 @@ def _chest(rng: np.random.Generator, age_years: float) -> Chest:
 def _auscultate(rng, about: pd.Series, breaths: pd.DataFrame, chest: Chest) -> Auscultation:
     """What is at the chest wall in one recording."""
     length_s, site = about["length_s"], SITES[about["position"]]
-    corner_hz = site.corner_hz * (chest.tilt * rng.lognormal(0, 0.05))
+    site = site._replace(corner_hz=site.corner_hz * (chest.tilt * rng.lognormal(0, 0.05)))
     spans = list(zip(breaths["start_s"], breaths["end_s"], strict=True))
     # The breath before the first one, and the rest of the last one, are heard as well.
     spans = [(0.0, spans[0][0]), *spans] if spans[0][0] > 0.3 else spans
-    flow = sources.breathing(rng, spans, round(length_s * RATE), RATE, INSPIRATION, depth=(0.5, 1.3))
+    flow = sources.air_flow(rng, spans, round(length_s * RATE), RATE, depth=(0.5, 1.3))
     for b in breaths[breaths["label"] == "Stridor"].itertuples():
         flow[round(b.start_s * RATE) : round(b.end_s * RATE)] *= LABOURED
-    scene = Auscultation(rng, flow, RATE, corner_hz, site.breath, rng.uniform(0.2, 0.7), STETHOSCOPE)
+    scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.7), STETHOSCOPE)
     scene.murmur(rng.uniform(*MURMUR))
-    scene.heart(site.heart * 10 ** (chest.heart_db / 20), chest.beats)
+    scene.heart(chest)
     for breath in breaths[breaths["label"].notna()].itertuples():
         fading_db = rng.exponential(FADING_DB)
-        for kind, sound in _sounds(rng, breath, chest):
-            scene.add(sound, chest.sound_db[kind] - fading_db)
-    restless = (8 if about["poor"] else 1) * chest.restless
-    for start_s in rng.uniform(0, length_s - 0.3, rng.poisson(restless * length_s)):
-        mix(scene.signal, scene.distractor(DISTRACTORS), start_s, RATE)
+        for sound in _sounds(rng, breath, chest):
+            scene.add(sound, chest.sound_db[sound.boxes[0].kind] - fading_db)
+    for start_s in scene.moments((8 if about["poor"] else 1) * chest.restless):
+        scene.lay(scene.distractor(DISTRACTORS), start_s)
     if rng.random() < PLACED:
         _knock(scene, rng.uniform(0, 0.2), 3.3)
     if about["poor"]:
-        _spoil(scene, length_s)
+        _spoil(scene)
     return scene
 
 
-def _sounds(rng, breath, chest: Chest) -> list[tuple[str, sources.Sound]]:
-    """Kind and sound of what the event of one breath holds, all of it inside the event."""
-    first, last = breath.first_ms / 1000 + 0.01, breath.last_ms / 1000 - 0.01
+def _sounds(rng, breath, chest: Chest) -> list[Sound]:
+    """What the event of one breath holds, all of it inside the event."""
+    label, first, last = breath.label, breath.first_ms / 1000 + 0.01, breath.last_ms / 1000 - 0.01
     turn_s = breath.start_s + INSPIRATION * (breath.end_s - breath.start_s)
-
-    def fine():
+    found = []
+    if label == "Fine Crackle" or (label == "Wheeze+Crackle" and rng.random() < 0.6):
         late_s = breath.start_s + 0.45 * (turn_s - breath.start_s)
-        return "fine", sources.fine_crackles(rng, late_s, min(turn_s, last), int(rng.integers(6, 19)), RATE)
-
-    def coarse(end_s: float = last):
-        return "coarse", sources.coarse_crackles(rng, first, end_s, int(rng.integers(4, 12)), RATE)
-
-    def wheeze(start_s: float = first):
+        count = int(rng.integers(6, 19))
+        found.append(sources.crackles(rng, "crackle_fine", late_s, min(turn_s, last), count, RATE))
+    elif "Crackle" in label:
+        end_s = last if label == "Coarse Crackle" else min(last, turn_s)
+        found.append(sources.crackles(rng, "crackle_coarse", first, end_s, int(rng.integers(4, 12)), RATE))
+    if "Wheeze" in label:
+        start_s = first if label == "Wheeze" else min(turn_s, last - 0.1)
         hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 150, 700))
-        return "wheeze", sources.wheeze(rng, start_s, last, hz, RATE)
-
-    match breath.label:
-        case "Fine Crackle":
-            return [fine()]
-        case "Coarse Crackle":
-            return [coarse()]
-        case "Wheeze":
-            return [wheeze()]
-        case "Wheeze+Crackle":
-            crackles = fine() if rng.random() < 0.6 else coarse(min(last, turn_s))
-            return [crackles, wheeze(min(turn_s, last - 0.1))]
-        case "Rhonchi":
-            hz = float(np.clip(chest.rhonchus_hz * rng.lognormal(0, 0.1), 80, 190))
-            return [("rhonchus", sources.rhonchus(rng, first, last, hz, RATE))]
-        case "Stridor":
-            return [("stridor", sources.stridor(rng, first, last, rng.uniform(500, 650), RATE))]
-    return []
+        found.append(sources.musical(rng, "wheeze", start_s, last, hz, RATE))
+    if label == "Rhonchi":
+        hz = float(np.clip(chest.rhonchus_hz * rng.lognormal(0, 0.1), 80, 190))
+        found.append(sources.musical(rng, "rhonchus", first, last, hz, RATE))
+    if label == "Stridor":
+        found.append(sources.musical(rng, "stridor", first, last, rng.uniform(500, 650), RATE))
+    return found
 
 
 def _knock(scene: Auscultation, start_s: float, loud: float) -> None:
     """A hard knock on the stethoscope: a thump with the scrape of cloth; `loud` is the logarithm of its size."""
     size = scene.rng.lognormal(loud, 0.6)
-    mix(scene.signal, size * sources.thump(scene.rng, RATE), start_s, RATE)
-    mix(scene.signal, 0.5 * size * sources.friction(scene.rng, RATE), start_s, RATE)
+    scene.lay(size * sources.thump(scene.rng, RATE), start_s)
+    scene.lay(0.5 * size * sources.friction(scene.rng, RATE), start_s)
 
 
-def _spoil(scene: Auscultation, length_s: float) -> None:
+def _spoil(scene: Auscultation) -> None:
     """Poor quality: cloth over everything, hard knocks, and in every second recording a child that cries."""
     rng = scene.rng
-    for start_s in rng.uniform(0, length_s - 0.3, rng.poisson(3 * length_s)):
-        mix(scene.signal, scene.rubbing((36, 6)), start_s, RATE)
-    for start_s in rng.uniform(0, length_s - 0.3, rng.poisson(0.5 * length_s)):
+    for start_s in scene.moments(3):
+        scene.lay(scene.rubbing((36, 6)), start_s)
+    for start_s in scene.moments(0.5):
         _knock(scene, start_s, 3.4)
     if rng.random() < 0.5:
         start_s = rng.uniform(0, 1)
-        while start_s < length_s - 1.6:
+        while start_s < scene.length_s - 1.6:
             # A cry is a rich tone of 400 to 600 Hz, like a stridor, in breath after breath.
             lasts = rng.uniform(0.5, 1.5)
-            cry = sources.stridor(rng, 0, lasts, rng.uniform(500, 600), RATE).wave
-            mix(scene.signal, rng.uniform(5, 20) * cry, start_s, RATE)
+            cry = sources.musical(rng, "stridor", 0, lasts, rng.uniform(500, 600), RATE).wave
+            scene.lay(rng.uniform(5, 20) * cry, start_s)
             start_s += lasts + rng.uniform(0.3, 1.0)

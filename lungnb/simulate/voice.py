@@ -5,13 +5,13 @@ of the vocal tract. As in `chest`, every source takes a `numpy.random.Generator`
 a source were chosen by ear and eye, those of coughs beside real ones.
 """
 
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, signal
 
-from lungnb.simulate import Box, Sound, band, hump, mix, noise
+from lungnb.simulate import Box, Sound, band, hump, mix, moved, noise
 
 #: Hz of everything here.
 RATE = 16000
@@ -40,8 +40,7 @@ CONSONANTS = {"s": (5600, 0.45, 0.30, 0.11), "f": (4500, 1.6, 0.10, 0.09), "t": 
 DIGITS = ("uan", "tu", "fi", "fo", "faif", "sis", "sefen", "eit", "nain", "ten")
 
 
-@dataclass(frozen=True)
-class Voice:
+class Voice(NamedTuple):
     """Of one person: pitch, tract, shares by which period and amplitude change from pulse to pulse, share of breath noise,
     and the corner (Hz) above which the pulses lose another 6 dB/octave (a soft voice closes slowly)."""
 
@@ -106,19 +105,15 @@ def glottis(rng: np.random.Generator, f0_hz: np.ndarray, voice: Voice) -> np.nda
     return tone + voice.breathiness * rng.standard_normal(len(tone)) * (1 + np.sin(2 * np.pi * phase)) / 2
 
 
-def wander(knots: np.ndarray, n: int) -> np.ndarray:
-    """(n,): straight lines through `knots` at even distances."""
+def wander(rng: np.random.Generator, n: int, per_s: float) -> np.ndarray:
+    """(n,): straight lines through standard normal knots, `per_s` a second."""
+    knots = rng.standard_normal(2 + int(per_s * n / RATE))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
 
-def _drift(rng: np.random.Generator, n: int, depth: float) -> np.ndarray:
-    """A slow wander around 1 by about `depth`: knots a fifth of a second apart."""
-    return wander(1 + depth * rng.standard_normal(2 + n * 5 // RATE), n)
-
-
-def flutter(rng: np.random.Generator, n: int, hz: float) -> np.ndarray:
-    """Between 0 and 1 at irregular intervals, about `hz` a second: bubbles."""
-    return wander(rng.uniform(0, 1, 2 + int(2 * hz * n / RATE)), n)
+def drift(rng: np.random.Generator, n: int, depth: float) -> np.ndarray:
+    """(n,): a slow wander around 1 by about `depth`."""
+    return 1 + depth * wander(rng, n, 5)
 
 
 def _edges(n: int, rise_s: float, fall_s: float) -> np.ndarray:
@@ -139,24 +134,20 @@ def air(rng: np.random.Generator, n: int, corner_hz: float, order: int = 1) -> n
     return noise(rng, n, lambda hz: density / (1 + (hz / corner_hz) ** (2 * order)), RATE)
 
 
-def box(wave: np.ndarray, start_s: float, end_s: float, kind: str) -> Box:
-    """The box of `wave`, which is heard from `start_s` to `end_s`."""
-    return Box(start_s, end_s, *band(wave[None], RATE)[0].tolist(), kind)
-
-
 def boxes_of(wave: np.ndarray, spans: list[tuple[float, float, str]]) -> list[Box]:
     """The boxes of the parts (start, end, kind) of `wave`, which begins at 0 s."""
-    return [box(wave[round(s * RATE) : round(e * RATE)], s, e, kind) for s, e, kind in spans]
+    parts = [wave[round(start_s * RATE) : round(end_s * RATE)] for start_s, end_s, _ in spans]
+    return [Box(s, e, *band(x[None], RATE)[0].tolist(), kind) for x, (s, e, kind) in zip(parts, spans, strict=True)]
 
 
-def sustained_vowel(rng: np.random.Generator, letter: str, length_s: float, voice: Voice) -> Sound:
+def vowel(rng: np.random.Generator, letter: str, length_s: float, voice: Voice) -> Sound:
     """One vowel held, root mean square 1: the pitch wanders by 1 %, the mouth differs from others by 2 %."""
     n = round(length_s * RATE)
     formants = formants_hz(letter, voice.tract_cm)
     formants *= 1 + 0.02 * rng.standard_normal(len(formants))
-    source = glottis(rng, voice.f0_hz * _drift(rng, n, 0.01), voice) * _drift(rng, n, 0.06) * _edges(n, 0.06, 0.08)
+    source = glottis(rng, voice.f0_hz * drift(rng, n, 0.01), voice) * drift(rng, n, 0.06) * _edges(n, 0.06, 0.08)
     wave = _level(through_tract(source, formants))
-    return Sound(wave, [box(wave, 0.0, length_s, f"vowel_{letter}")])
+    return Sound(wave, boxes_of(wave, [(0.0, length_s, f"vowel_{letter}")]))
 
 
 def counting(rng: np.random.Generator, length_s: float, voice: Voice, pace: float = 1.0) -> Sound:
@@ -166,7 +157,7 @@ def counting(rng: np.random.Generator, length_s: float, voice: Voice, pace: floa
     """
     n, t, number = round(length_s * RATE), 0.0, int(rng.integers(len(DIGITS)))
     falling = 1.08 - 0.12 * (np.arange(n) / RATE % 1.0)
-    voiced = glottis(rng, voice.f0_hz * _drift(rng, n, 0.06) * falling, voice)
+    voiced = glottis(rng, voice.f0_hz * drift(rng, n, 0.06) * falling, voice)
     wave, spans = np.zeros(n), []
     while t < length_s - 0.1:
         for letter in DIGITS[number % len(DIGITS)]:
@@ -212,7 +203,23 @@ def exhale(rng: np.random.Generator, length_s: float, length_cm: float) -> Sound
     mouth = formants_hz("a", length_cm) * (1 + 0.03 * rng.standard_normal())
     wave = _level(through_tract(air(rng, n, 1800) * force**2, mouth, damping=2.5))
     wave = _level(wave + 0.3 * air(rng, n, 120, order=2) * force**2)
-    return Sound(wave, [box(wave, 0.0, length_s, "exhalation")])
+    return Sound(wave, boxes_of(wave, [(0.0, length_s, "exhalation")]))
+
+
+def exhalations(rng: np.random.Generator, length_s: float, length_cm: float, slower: float = 1.0) -> Sound:
+    """ "Ha, ha, ha" with a gasp between them, about 0.4 s each, `slower` times that where airways are narrow."""
+    made, onset_s, usual_s = Sound(np.zeros(round(length_s * RATE)), []), 0.0, rng.uniform(0.3, 0.5) * slower
+    while onset_s + 0.2 < length_s:
+        lasts = min(usual_s * rng.uniform(0.9, 1.1), length_s - onset_s)
+        _follow(made, exhale(rng, lasts, length_cm), rng.uniform(0.8, 1), onset_s)
+        onset_s += lasts + rng.uniform(0.1, 0.2)
+    return made
+
+
+def _follow(made: Sound, sound: Sound, level: float, onset_s: float) -> None:
+    """Add `sound` to `made` in place, `onset_s` after its start, with those of its boxes that begin within it."""
+    mix(made.wave, level * sound.wave, onset_s, RATE)
+    made.boxes.extend(moved(sound.boxes, onset_s, len(made.wave) / RATE))
 
 
 def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: float = 0.0, voiced: float = 1.0) -> Sound:
@@ -229,12 +236,13 @@ def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: floa
     # The burst rises within 4 ms; what follows is steady air whose force wanes until the glottis closes.
     waning = np.exp(-np.clip(t - burst_s, 0, None) / (0.55 * noise_s))
     force = np.clip(t / 0.004, 0, 1) * (np.exp(-t / (0.6 * burst_s)) + rng.uniform(0.25, 0.45) * waning)
-    rattle = 1 + 2.0 * wet * (flutter(rng, n, rng.uniform(25, 45)) - 0.5)
+    # Bubbles burst at irregular intervals.
+    rattle = np.clip(1 + 0.6 * wet * wander(rng, n, rng.uniform(50, 90)), 0, None)
     source = air(rng, n, 2500) * force * np.where(t < burst_s, 1.0, rattle)
     # Pressed together, the folds close sharply.
     hum = np.exp(-(((t - ends[1] - 0.4 * voice_s) / (0.6 * voice_s)) ** 2)) * (t > burst_s)
-    f0 = voice.f0_hz * rng.uniform(1.2, 1.7) * _drift(rng, n, 0.03) * (1.15 - 0.45 * t / t[-1])
-    source += 0.35 * voiced * glottis(rng, f0, replace(voice, soft_hz=4000)) * hum
+    f0 = voice.f0_hz * rng.uniform(1.2, 1.7) * drift(rng, n, 0.03) * (1.15 - 0.45 * t / t[-1])
+    source += 0.35 * voiced * glottis(rng, f0, voice._replace(soft_hz=4000)) * hum
     # The jaw is dropped in the burst, and comes up.
     up = np.clip(t / burst_s, 0, 1)
     wave = np.zeros(n)
@@ -249,3 +257,13 @@ def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: floa
     wave /= np.abs(wave).max()
     phases = ["cough_explosive", "cough_intermediate", "cough_voiced"][: 3 if voiced else 2]
     return Sound(wave, boxes_of(wave, list(zip([0.0, *ends], ends, phases, strict=False))))
+
+
+def coughs(rng: np.random.Generator, length_s: float, voice: Voice, heavy: bool, wet: float, voiced: float) -> Sound:
+    """A bout, one every 0.32 s or more, two to four if `length_s` holds them; if not `heavy`, a single shallow one."""
+    made, onset_s = Sound(np.zeros(round(length_s * RATE)), []), 0.0
+    for _ in range(rng.integers(2, 5) if heavy else 1):
+        if onset_s == 0 or onset_s + 0.25 < length_s:
+            _follow(made, cough(rng, voice, heavy, wet, voiced), rng.uniform(0.75, 1), onset_s)
+        onset_s = max(onset_s + rng.uniform(0.32, 0.45), made.boxes[-1].end_s + 0.02)
+    return made

@@ -1,7 +1,9 @@
 """The simulated ICBHI: its layout, its truth, and the chest of its sounds."""
 
 import csv
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,14 @@ import soundfile
 import soxr
 from scipy import signal
 
-from lungnb import simulate
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_icbhi, read_split
 from lungnb.simulate import chest, icbhi
 from lungnb.simulate.icbhi import simulate_icbhi
+from lungnb.simulate.multisite import simulate_multisite
+from lungnb.simulate.prompted import simulate_prompted
+from lungnb.simulate.sprsound import simulate_sprsound
 
 N, SR = 24, 8000
 
@@ -170,7 +174,7 @@ def test_recordings_get_louder_where_the_truth_says(audio, truth):
 @pytest.mark.parametrize("kind", ["wheeze", "rhonchus", "stridor"])
 def test_the_spectrogram_peak_of_a_tone_lies_in_its_box(kind):
     for seed, hz in enumerate({"wheeze": (120, 380, 1500), "rhonchus": (90, 180), "stridor": (600, 1100)}[kind]):
-        wave, [box], *_ = getattr(chest, kind)(np.random.default_rng(seed), 1.0, 1.6, hz, SR)
+        wave, [box], *_ = chest.musical(np.random.default_rng(seed), kind, 1.0, 1.6, hz, SR)
         x = 0.01 * np.random.default_rng(9).standard_normal(3 * SR)
         chest.mix(x, wave, 1.0, SR)
         f, t, power = signal.spectrogram(x, SR, nperseg=512, noverlap=384)
@@ -183,7 +187,7 @@ def test_the_spectrogram_peak_of_a_tone_lies_in_its_box(kind):
 
 @pytest.mark.parametrize(("kind", "low", "high", "length_s"), [("fine", 450, 900, 0.005), ("coarse", 100, 500, 0.015)])
 def test_the_energy_of_crackles_lies_in_their_boxes(kind, low, high, length_s):
-    wave, boxes, *_ = getattr(chest, f"{kind}_crackles")(np.random.default_rng(0), 2.0, 3.0, 12, SR)
+    wave, boxes, *_ = chest.crackles(np.random.default_rng(0), f"crackle_{kind}", 2.0, 3.0, 12, SR)
     x = np.zeros(4 * SR)
     chest.mix(x, wave, boxes[0].start_s, SR)
     inside = np.zeros(len(x), bool)
@@ -209,7 +213,7 @@ def test_vesicular_sound_falls_12_db_per_octave_and_follows_the_flow():
     slope, _ = np.polyfit(np.log2(f[band]), 10 * np.log10(power[band]), 1)
     assert -15 < slope < -10
     assert steady.std() == pytest.approx(1, abs=0.05)
-    flow = chest.air_flow([(0, 4), (4, 8)], 10 * SR, SR)
+    flow = chest.air_flow(np.random.default_rng(0), [(0, 4), (4, 8)], 10 * SR, SR)
     assert flow.max() == pytest.approx(1, abs=0.01)
     assert -0.9 < flow.min() < -0.5
     assert (flow[8 * SR :] == 0).all()
@@ -237,14 +241,14 @@ def test_heart_sounds_beat_at_their_rate_below_150_hz():
 
 def test_sources_refuse_what_their_definition_excludes():
     rng = np.random.default_rng(0)
-    for source, start, end, hz in (
-        (chest.wheeze, 0, 0.05, 400),
-        (chest.wheeze, 0, 0.5, 3000),
-        (chest.rhonchus, 0, 0.5, 250),
-        (chest.stridor, 0, 0.5, 300),
+    for kind, start, end, hz in (
+        ("wheeze", 0, 0.05, 400),
+        ("wheeze", 0, 0.5, 3000),
+        ("rhonchus", 0, 0.5, 250),
+        ("stridor", 0, 0.5, 300),
     ):
         with pytest.raises(ValueError, match="Hz"):
-            source(rng, start, end, hz, SR)
+            chest.musical(rng, kind, start, end, hz, SR)
     assert len(chest.squeak(rng, SR)) < 0.08 * SR
 
 
@@ -316,23 +320,18 @@ def test_two_processes_may_write_the_same(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["icbhi", "icbhi_truth"]
 
 
-def test_nothing_is_left_of_a_broken_write(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError("No space left on device")
+@pytest.mark.parametrize("simulator", [simulate_icbhi, simulate_sprsound, simulate_multisite, simulate_prompted])
+def test_a_full_disk_is_one_sentence_and_nothing_is_left_of_a_broken_write(simulator, tmp_path, monkeypatch):
+    write = Path.write_bytes
 
-    monkeypatch.setattr(simulate.soundfile, "write", full)
-    with pytest.raises(OSError, match="No space"):
-        simulate_icbhi(tmp_path / "icbhi", n_patients=N)
-    assert list(tmp_path.iterdir()) == []
+    def full(path, content):
+        if path.suffix in (".wav", ".flac"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
 
-
-def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
-        raise soundfile.LibsndfileError(2, prefix="disk full: ")
-
-    monkeypatch.setattr(simulate.soundfile, "write", full)
-    with pytest.raises(UserError, match=r"\.wav could not be written .*free some space"):
-        simulate_icbhi(tmp_path / "icbhi", n_patients=N)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"\.(wav|flac) could not be written .*free some space"):
+        simulator(tmp_path / "data", n_patients=N)
     assert not list(tmp_path.iterdir())
 
 

@@ -8,7 +8,6 @@ import pytest
 import soundfile
 from scipy import signal
 
-from lungnb import simulate
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.multisite import PLACES, SITES, read_multisite
@@ -295,13 +294,3 @@ def test_refuses_a_folder_in_use_and_too_few_patients(tmp_path):
         with pytest.raises(UserError, match="give 24 or more"):
             simulate_multisite(tmp_path / "other", n_patients=n_patients)
     assert [p.name for p in tmp_path.rglob("*")] == ["multisite", "mine.txt"]
-
-
-def test_nothing_is_left_of_a_broken_write(tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
-        raise soundfile.LibsndfileError(2, prefix="disk full: ")
-
-    monkeypatch.setattr(simulate.soundfile, "write", full)
-    with pytest.raises(UserError, match=r"\.flac could not be written .*free some space"):
-        simulate_multisite(tmp_path / "multisite", n_patients=N)
-    assert not list(tmp_path.iterdir())

@@ -9,7 +9,6 @@ import pytest
 import soundfile
 from scipy import signal
 
-from lungnb import simulate
 from lungnb.core import UserError
 from lungnb.data import simulator
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
@@ -333,13 +332,3 @@ def test_refuses_a_folder_in_use_and_too_few_patients(tmp_path):
         with pytest.raises(UserError, match="give 20 or more"):
             simulate_sprsound(tmp_path / "other", n_patients=n_patients)
     assert [p.name for p in tmp_path.rglob("*")] == ["sprsound", "mine.txt"]
-
-
-def test_nothing_is_left_of_a_broken_write(tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
-        raise soundfile.LibsndfileError(2, prefix="disk full: ")
-
-    monkeypatch.setattr(simulate.soundfile, "write", full)
-    with pytest.raises(UserError, match=r"\.wav could not be written .*free some space"):
-        simulate_sprsound(tmp_path / "sprsound", n_patients=N)
-    assert not list(tmp_path.iterdir())
