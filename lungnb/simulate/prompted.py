@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.signal import fftconvolve
 
 from lungnb.core import UserError
 from lungnb.data.prompts import SOUNDS
 from lungnb.simulate import Box, Device, Sound, chest, mix, moved, side_by_side, simulated_folder, voice, write_sound
-from lungnb.simulate.chest import Auscultation, Chest, Site
+from lungnb.simulate.chest import Auscultation, Chest
+from lungnb.simulate.icbhi_plan import GROUPS, SITES
 from lungnb.simulate.voice import RATE
 
 #: Seconds of the shortest crop that training takes: every event lasts that long at least, and is heard from its start on.
@@ -32,12 +32,8 @@ PHONES = [
     Device(low_hz=200, high_hz=3600, order=10, peak_hz=1500, peak_db=3, noise_db=-58),
     Device(low_hz=50, high_hz=6000, order=2, peak_hz=2000, peak_db=2, noise_db=-50),
 ]
-#: Outlines of electronic stethoscopes; 0 dB is the breath of a healthy adult.
-STETHOSCOPES = [
-    Device(low_hz=35, high_hz=1300, order=2, peak_hz=250, peak_db=2, noise_db=-38),
-    Device(low_hz=60, high_hz=900, order=3, peak_hz=600, peak_db=6, noise_db=-44),
-    Device(low_hz=25, high_hz=1800, order=2, peak_hz=120, peak_db=3, noise_db=-34),
-]
+#: Those of the simulated ICBHI; 0 dB is the breath of a healthy adult.
+STETHOSCOPES = [GROUPS[name].device for name in ("Litt3200", "LittC2SE", "Meditron")]
 #: Level of a voice and of the breath over the chest in the file, dB of full scale: mean and spread.
 VOICE_DBFS, CHEST_DBFS = (-20, 3), (-30, 4)
 #: Against the voice, dB: peak of a cough and of a shallow one, quiet breath and exhalation.
@@ -49,11 +45,8 @@ QUIET, DEEP, SLOWER = (0.8, 1.2), (1.8, 2.5), 1.6
 #: What is heard over the chest, and what the sounds that make it are called. The last three nobody healthy has.
 OVER_CHEST = {"normal lung sound": "", "wheeze": "wheeze", "crackle": "crackle", "rhonchi": "rhonchus"}
 ADDED = [sound for sound, kind in OVER_CHEST.items() if kind]
-#: Places on the chest as ICBHI writes them: corner of the breath sound, times, and its level and that of the heart.
-PLACES = {
-    **{"Al": Site(1.05, 1.0, 1.6), "Ar": Site(1.05, 1.0, 0.9), "Pl": Site(1.0, 1.0, 0.5)},
-    **{"Pr": Site(1.0, 1.0, 0.4), "Ll": Site(0.9, 0.8, 0.8), "Lr": Site(0.9, 0.8, 0.4)},
-}
+#: Places on the chest as ICBHI has them, but for the trachea.
+PLACES = [name for name in SITES if name != "Tc"]
 
 
 class Condition(NamedTuple):
@@ -82,7 +75,9 @@ SMOKING_PITCH, SMOKING_JITTER, SMOKING_WET, SMOKING_CRACKLES_DB = 0.92, 2.0, 0.3
 
 
 class Person(NamedTuple):
-    """Who it is, which fields the manifest leaves empty, and how they sound; `corner_hz` is that of the vesicular sound."""
+    """Who it is, which fields the manifest leaves empty, and how they sound; `brightness`: of the breath over
+    the chest, times the corner of an adult's; `wet`: how much coughs rattle, 0 to 1.
+    """
 
     patient: str
     sex: str
@@ -93,7 +88,7 @@ class Person(NamedTuple):
     voice: voice.Voice
     chest: Chest
     breaths_per_minute: float
-    corner_hz: float
+    brightness: float
     wet: float
     phone: Device
     stethoscope: Device
@@ -102,16 +97,13 @@ class Person(NamedTuple):
 def simulate_prompted(folder: Path, n_patients: int = 60, seed: int = 0, seconds: float = 1.28) -> Path:
     """Write `folder`/simulated (about 20 clips a patient, each `seconds` long) and `<folder>_truth/clips.jsonl`.
 
-    An event starts at most 0.1 s into its clip, unless that is too short, and lasts CROP_S or more. Smoker is yes or no; age,
-    smoker and condition are each empty for one patient in ten. The truth has one line of JSON a clip, in the order of the
-    manifest: all fields of the person, none empty, `events` (kind, start_s, end_s, low_hz, high_hz) and what was drawn: pitch,
-    formants, breaths a minute and so on. The same seed gives the same bytes. Raises UserError if `folder` holds something,
-    or there are too few patients or seconds.
+    An event starts at most 0.1 s into its clip and lasts CROP_S or more. Age, smoker and condition are each empty for one
+    patient in ten. The truth has one line of JSON a clip, in the order of the manifest: all fields of the person, `events`
+    (kind, start_s, end_s, low_hz, high_hz) and what was drawn: pitch, formants, breaths a minute and so on. The same seed
+    gives the same bytes. Raises UserError if `folder` holds something, or there are too few patients or seconds.
     """
     if not CROP_S <= seconds <= 60:
-        raise UserError(
-            f"seconds={seconds:g} is no length for simulated clips; give {CROP_S} (one training crop) to 60."
-        )
+        raise UserError(f"seconds={seconds:g} is no length for simulated clips; give {CROP_S} (one crop) to 60.")
     folder, otherwise = Path(folder), "a condition lacks a woman or a man"
     with simulated_folder(folder, __name__, n_patients, seed, 2 * len(CONDITIONS), otherwise) as (data, beside):
         (data / "simulated" / "audio").mkdir(parents=True)
@@ -160,7 +152,7 @@ def _person(rng: np.random.Generator, patient: str, sex: str, condition: str) ->
         ),
         breaths_per_minute=chest.breaths_per_minute(age) * effects.hurry * rng.lognormal(0, 0.1),
         # The smaller and thinner the chest, the brighter its breath (textbook).
-        corner_hz=150 * (1 + 0.5 * young + 0.05 * (sex == "female")) * (1 + effects.harsh) * rng.lognormal(0, 0.07),
+        brightness=(1 + 0.5 * young + 0.05 * (sex == "female")) * (1 + effects.harsh) * rng.lognormal(0, 0.07),
         wet=min(1.0, effects.wet + SMOKING_WET * smoker),
         phone=PHONES[rng.integers(len(PHONES))],
         stethoscope=STETHOSCOPES[rng.integers(len(STETHOSCOPES))],
@@ -212,17 +204,8 @@ def make_clip(rng: np.random.Generator, sound: str, who: Person, seconds: float,
     else:
         make = _breathing if sound.endswith("breathing") else _voice
         clip, level_db, device = make(rng, sound, who, seconds, lead_s), VOICE_DBFS, who.phone
-        clip = clip._replace(signal=_in_room(rng, clip.signal))
+        clip = clip._replace(signal=voice.in_room(rng, clip.signal))
     return clip._replace(signal=10 ** (rng.normal(*level_db) / 20) * device.record(rng, clip.signal, RATE))
-
-
-def _in_room(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
-    """`wave` and its echo from the walls: noise that falls by 60 dB within 0.15 to 0.4 s, 12 to 20 dB softer in all."""
-    t = np.arange(round(0.3 * RATE)) / RATE
-    echo = rng.standard_normal(len(t)) * 10 ** (-3 * t / rng.uniform(0.15, 0.4)) * (t > 0.004)
-    echo *= 10 ** (rng.uniform(-20, -12) / 20) / np.sqrt(np.sum(echo**2))
-    echo[0] = 1.0
-    return fftconvolve(wave, echo)[: len(wave)]
 
 
 def _voice(rng, sound: str, who: Person, seconds: float, lead_s: float) -> Clip:
@@ -297,8 +280,9 @@ def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list
 
 def _over_chest(rng, added: str, who: Person, seconds: float, lead_s: float) -> Clip:
     """Breath and heart over the chest with the sounds of `added` in every breath, from the start of the phase they are in."""
-    position, rate = str(rng.choice(list(PLACES))), who.breaths_per_minute * rng.lognormal(0, 0.05)
-    site = PLACES[position]._replace(corner_hz=who.corner_hz * PLACES[position].corner_hz * rng.lognormal(0, 0.05))
+    position, rate = str(rng.choice(PLACES)), who.breaths_per_minute * rng.lognormal(0, 0.05)
+    site = SITES[position]
+    site = site._replace(corner_hz=site.corner_hz * who.brightness * rng.lognormal(0, 0.05))
     expiring = added in ("wheeze", "rhonchus") or (not added and rng.random() < 1 / 3)
     skip = 0.4 if added == "crackle" else 0.0
     spans, flow = _breaths(rng, who, seconds, lead_s, rate, QUIET, expiring, skip)

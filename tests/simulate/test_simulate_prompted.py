@@ -204,7 +204,7 @@ def test_the_clips_are_read_through_the_one_door(manifest):
     ("arguments", "sentence"),
     [
         ({"n_patients": 9}, "n_patients=9 is too few to simulate.*give 10 or more"),
-        ({"seconds": 0.5}, r"seconds=0.5 is no length for simulated clips; give 0.64 \(one training crop\) to 60"),
+        ({"seconds": 0.5}, r"seconds=0.5 is no length for simulated clips; give 0.64 \(one crop\) to 60"),
         ({"seconds": float("nan")}, "seconds=nan is no length"),
     ],
 )
