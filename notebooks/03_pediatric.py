@@ -67,12 +67,12 @@ from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
 from lungnb.data.audio import crop_starts, load_audio
 from lungnb.data import load_corpus
+from lungnb.data.multisite import PLACES
 from lungnb.metrics.classification import confusion, patient_scores
 from lungnb.metrics.attribution import class_maps
 from lungnb.papers.pediatric import CropSpectrogram, Learned, SiteCNN, by_site, inverse_loss, maximum
 from lungnb.papers.pediatric import samples_of, simple_mean
 from lungnb.published import disagreements
-from lungnb.simulate.multisite_plan import SITES as PLACES
 from lungnb.training.experiment import run_all
 
 CROP_S, SAMPLE_RATE = 5.0, 22050
@@ -158,10 +158,10 @@ def torso(axes: plt.Axes, title: str, front: bool) -> None:
     )
     for side in (-0.85, 0.85):
         axes.add_patch(Ellipse((side, -0.1), 1.25, 2.9, facecolor="C0", alpha=0.12))
-    for name, place in PLACES.items():
-        x, y, z = place.place
+    for name in (site for site in PLACES if site in recorded_at):
+        x, y, z = PLACES[name]
         if (y > 0) == front:
-            x, n = x if front else -x, int((events["position"] == name).sum())
+            x, n = x if front else -x, recorded_at[name]
             axes.scatter(0.85 * x, 1.2 * z - 0.1, s=420, color="C0")
             axes.text(0.85 * x, 1.2 * z - 0.1, name, color="white", ha="center", va="center", fontweight="bold")
             axes.text(0.85 * x, 1.2 * z - 0.62, f"{n} recordings", ha="center", fontsize=8)
@@ -169,9 +169,12 @@ def torso(axes: plt.Axes, title: str, front: bool) -> None:
     axes.axis("off")
 
 
+recorded_at = events["position"].value_counts()
+elsewhere = [f"{name} ({n})" for name, n in recorded_at.items() if name not in PLACES]
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.8), layout="constrained")
 torso(axes[0], "front", True), torso(axes[1], "back", False)
-report.figure("figure-1", fig, title="the eight sites", note="places as in the simulator")
+note = "places as in the simulator" + (f"; not drawn, with recordings: {', '.join(elsewhere)}" if elsewhere else "")
+report.figure("figure-1", fig, title="the eight sites", note=note)
 
 # %% [markdown]
 # ### Two hospitals, two sounds

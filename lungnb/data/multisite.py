@@ -37,6 +37,12 @@ from lungnb.data.tables import duration_s, fields, nonzero, numbers, read_csv, r
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
+#: Where they are, in about half the width of a chest: right to left, back to front, low to high. The places are ours, since
+#: Fig. 1 cannot be read: front and back, each right and left, upper and lower. A clinic's own sites have none.
+PLACES = {
+    **{"1": (-1, 0.7, 0.7), "2": (1, 0.7, 0.7), "3": (-1, 0.7, -0.7), "4": (1, 0.7, -0.7)},
+    **{"5": (-1, -0.7, 0.7), "6": (1, -0.7, 0.7), "7": (-1, -0.7, -0.7), "8": (1, -0.7, -0.7)},
+}
 #: What a manifest may say -> the label. The cases are those of the paper's section II; its pneumonia is of two kinds, kept
 #: apart in the events' `diagnosis`. The group's later work says wheezing disorder where the paper says asthma.
 DIAGNOSES = {

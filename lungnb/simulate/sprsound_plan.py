@@ -5,12 +5,12 @@ classes rest on very few patients, inter-subject patients are new, and intra-sub
 training.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lungnb.simulate import physics
+from lungnb.simulate.chest import INSPIRATION, breaths, breaths_per_minute
 
 CLASSES = ["Normal", "Rhonchi", "Wheeze", "Stridor", "Coarse Crackle", "Fine Crackle", "Wheeze+Crackle"]
 POSITIONS = ["p1", "p2", "p3", "p4"]
@@ -22,14 +22,13 @@ INTER_SHARE, INTRA_SHARE = 0.15, 0.6
 POOR_SHARE = {"train": 0.09, "intra": 0.02, "inter": 0.02}
 #: Recordings last 72 or 120 blocks of 128 ms; 27 % of the real ones are long.
 LENGTHS_S, LONG_SHARE = (9.216, 15.36), 0.27
-#: Share of a breath that is inspiration, and of the breaths that nobody annotated.
-INSPIRATION, SKIPPED = 0.42, 0.12
+#: Share of the breaths that nobody annotated.
+SKIPPED = 0.12
 #: At most this share of a patient's events in a part is adventitious: ill children have normal events too.
 ILL_SHARE = 0.8
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(NamedTuple):
     """A class: its share of the events in train, intra and inter, and at least how many events.
 
     `lead` is the share of the first patient who has it; 0 for many patients of falling shares. Shares are the real ones
@@ -57,8 +56,7 @@ AGES = {"Normal": 8.0, "Fine Crackle": 5.0, "Rhonchi": 6.0, "Coarse Crackle": 2.
 AGE_SPREAD = 0.5
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """`patients` by number, `recordings` by file stem, `breaths` one row each, in order of time.
 
     `breaths.label` is NA where nothing is annotated; else the event lies between `first_ms` and `last_ms`. `owners` has,
@@ -163,14 +161,14 @@ def _recordings(patients: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
 
 def _breaths(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Breaths follow one another without gap; those cut by the end of the recording are heard but not annotated."""
-    pace = {p: 60 / physics.breaths_per_minute(age) * rng.lognormal(0, 0.1) for p, age in patients["age"].items()}
+    pace = {p: 60 / breaths_per_minute(age) * rng.lognormal(0, 0.1) for p, age in patients["age"].items()}
     rows = []
     for name, r in recordings.iterrows():
-        start, skipped = rng.uniform(0, 1) * pace[r["patient"]], 0.0  # the first whole breath is always annotated
-        while start < r["length_s"]:
-            end = start + pace[r["patient"]] * float(np.clip(rng.lognormal(0, 0.15), 0.7, 1.5))
+        skipped = 0.0  # the first whole breath is always annotated
+        first_s = rng.uniform(0, 1) * pace[r["patient"]]
+        for start, end in breaths(rng, first_s, pace[r["patient"]], r["length_s"]):
             rows.append((name, start, end, end > r["length_s"] or r["poor"] or rng.random() < skipped))
-            start, skipped = end, SKIPPED
+            skipped = SKIPPED
     return pd.DataFrame(rows, columns=["recording", "start_s", "end_s", "silent"])
 
 

@@ -1,18 +1,17 @@
 """The sounds of the mouth: a source (pulses of the glottis, or noise of fast air) and a filter (the vocal tract).
 
-Age and sex act where they do in people: on the pitch, by the length of the vocal folds, and on the formants, by the length of
-the vocal tract. As in `physics`, every source takes a `numpy.random.Generator`; times are in seconds, and numbers without a
-source were chosen by ear and eye, those of coughs beside real ones.
+Age and sex act where they do in people: on the pitch, by the length of the vocal folds, and on the formants, by the length
+of the vocal tract. As in `chest`, every source takes a `numpy.random.Generator`; times are in seconds, and numbers without
+a source were chosen by ear and eye, those of coughs beside real ones.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
+from scipy import fft, signal
 
-from lungnb.simulate import physics
-from lungnb.simulate.physics import Box, Sound
+from lungnb.simulate import Box, Sound, band, hump, mix, moved, noise
 
 #: Hz of everything here.
 RATE = 16000
@@ -31,24 +30,17 @@ _TRACT_CM = {
 MAN_CM = 17.0
 FORMANTS = {
     **{"a": (730, 1090, 2440, 3400), "e": (480, 1900, 2550, 3500), "o": (470, 860, 2450, 3300)},
-    **{"i": (270, 2290, 3010, 3600), "u": (300, 870, 2240, 3300)},
-    **{"r": (420, 1250, 1650, 3200), "n": (250, 1150, 2300, 3300)},
+    **{"i": (270, 2290, 3010, 3600), "u": (300, 870, 2240, 3300), "n": (250, 1150, 2300, 3300)},
     # A tract of even width; behind teeth or lips while air is drawn in; with the tongue low and the jaw dropped.
     **{"neutral": (500, 1500, 2500, 3500), "drawn": (380, 1750, 2700, 3700), "open": (650, 1350, 2450, 3450)},
 }
 #: Noise of consonants: centre (Hz, of a man), width (octaves), level against a vowel, and length (s).
-CONSONANTS = {
-    **{"s": (5600, 0.45, 0.30, 0.11), "f": (4500, 1.6, 0.10, 0.09), "t": (3800, 0.8, 0.35, 0.03)},
-    **{"k": (1900, 0.6, 0.30, 0.03), "v": (3000, 1.5, 0.05, 0.05)},
-}
-#: Before these the mouth is shut for as long (s).
-CLOSURE_S = {"t": 0.05, "k": 0.05}
+CONSONANTS = {"s": (5600, 0.45, 0.30, 0.11), "f": (4500, 1.6, 0.10, 0.09), "t": (3800, 0.8, 0.35, 0.03)}
 #: One to ten in the letters above.
-DIGITS = ("uan", "tu", "fri", "for", "faiv", "siks", "seven", "eit", "nain", "ten")
+DIGITS = ("uan", "tu", "fi", "fo", "faif", "sis", "sefen", "eit", "nain", "ten")
 
 
-@dataclass(frozen=True)
-class Voice:
+class Voice(NamedTuple):
     """Of one person: pitch, tract, shares by which period and amplitude change from pulse to pulse, share of breath noise,
     and the corner (Hz) above which the pulses lose another 6 dB/octave (a soft voice closes slowly)."""
 
@@ -80,62 +72,48 @@ def formants_hz(sound: str, length_cm: float) -> np.ndarray:
     return hz[: max(4, int((hz < 7800).sum()))]
 
 
-def through_tract(
-    source: np.ndarray, times_s: Sequence[float], formants: np.ndarray, damping: float = 1.0
-) -> np.ndarray:
-    """`source` (n,) filtered by resonances that move: `formants` (m, k) in Hz at `times_s` (m,), linear in between.
+def through_tract(source: np.ndarray, formants: np.ndarray, damping: float = 1.0) -> np.ndarray:
+    """`source` (n,) filtered by resonances at `formants` (k,) Hz, one after another, each a pair of poles of gain 1 at 0 Hz.
 
-    Each resonance is a pair of poles of gain 1 at 0 Hz; its width, 50 Hz + 2 % of its frequency, is `damping` times that
-    (an open glottis damps). Frames of 16 ms are filtered one by one and laid over each other.
+    The width of a resonance, 50 Hz + 2 % of its frequency, is `damping` times that (an open glottis damps).
     """
-    window, hop, size = 256, 128, 1024
-    starts = np.arange(-hop, len(source), hop)
-    middle_s = (starts + hop) / RATE
-    hz = np.stack([np.interp(middle_s, times_s, track) for track in np.asarray(formants).T], axis=1)
-    if len(times_s) == 1:
-        hz = hz[:1]
-    radius = np.exp(-np.pi * damping * (50 + 0.02 * hz) / RATE)
-    pairs = np.stack([np.ones_like(hz), -2 * radius * np.cos(2 * np.pi * hz / RATE), radius**2])  # (3, frames, k)
-    # Numerator over denominator in z of the whole cascade, each frame's pairs multiplied out.
-    poles = np.ones((1, len(hz)))
-    for pair in np.moveaxis(pairs, 2, 0):
-        poles = sum(np.pad(poles * pair[lag], ((lag, 2 - lag), (0, 0))) for lag in range(3))
-    gain = poles.sum(axis=0)[:, None] / fft.rfft(poles.T, size)
-    padded = np.pad(source, (hop, size + window))
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(window) + 0.5) / window)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts + hop] * hann
-    heard = fft.irfft(fft.rfft(frames, size) * gain, size)
-    out = np.zeros(len(padded) + size)
-    for start, frame in zip(starts + hop, heard, strict=True):
-        out[start : start + size] += frame
-    return out[hop : hop + len(source)]
+    radius = np.exp(-np.pi * damping * (50 + 0.02 * formants) / RATE)
+    poles = np.stack([np.ones_like(radius), -2 * radius * np.cos(2 * np.pi * formants / RATE), radius**2], axis=1)
+    zeros = np.zeros_like(poles)
+    zeros[:, 0] = poles.sum(axis=1)
+    return signal.sosfilt(np.hstack([zeros, poles]), source)
 
 
 def glottis(rng: np.random.Generator, f0_hz: np.ndarray, voice: Voice) -> np.ndarray:
     """Voice before the tract, root mean square about 1: the slope of the air's pulses, whose pitch follows `f0_hz` (n,).
 
-    One pulse: opens over 40 % of the period, closes over 16 % (Rosenberg's), here without what aliases; jitter and shimmer
-    are drawn anew for each.
+    One pulse opens over 40 % of the period and closes over 16 % (Rosenberg's), here without what aliases; jitter and
+    shimmer are drawn anew for each.
     """
     size, opening, closing = 1024, 0.40, 0.16
     u = np.arange(size) / size
     flow = np.where(u < opening, 0.5 - 0.5 * np.cos(np.pi * u / opening), np.cos(np.pi / 2 * (u - opening) / closing))
-    partials = fft.rfft(np.where(u < opening + closing, flow, 0.0)) * 1j * np.arange(size // 2 + 1)
+    # Partials of the slope: the k-th of the flow, times ik.
     k_hz = np.arange(size // 2 + 1) * np.median(f0_hz)
+    partials = fft.rfft(np.where(u < opening + closing, flow, 0.0)) * 1j * k_hz
     partials *= (k_hz < 7600 * np.median(f0_hz) / f0_hz.max()) / np.sqrt(1 + (k_hz / voice.soft_hz) ** 2)
     pulse = fft.irfft(partials)
-    pulse = np.append(pulse, pulse[0]) / pulse.std()
     period = np.floor(np.cumsum(f0_hz / RATE)).astype(int)
     wobble, tremble = rng.standard_normal((2, period[-1] + 1))
     phase = np.cumsum(f0_hz / RATE * (1 + voice.jitter * wobble[period]))
-    tone = np.interp(phase % 1, np.linspace(0, 1, size + 1), pulse) * (1 + voice.shimmer * tremble[period])
+    tone = np.interp(phase % 1, u, pulse / pulse.std(), period=1) * (1 + voice.shimmer * tremble[period])
     return tone + voice.breathiness * rng.standard_normal(len(tone)) * (1 + np.sin(2 * np.pi * phase)) / 2
 
 
-def _drift(rng: np.random.Generator, n: int, depth: float) -> np.ndarray:
-    """A slow wander around 1 by about `depth`: knots a fifth of a second apart."""
-    knots = 1 + depth * rng.standard_normal(2 + n * 5 // RATE)
-    return np.interp(np.arange(n) / n * (len(knots) - 1), np.arange(len(knots)), knots)
+def wander(rng: np.random.Generator, n: int, per_s: float) -> np.ndarray:
+    """(n,): straight lines through standard normal knots, `per_s` a second."""
+    knots = rng.standard_normal(2 + int(per_s * n / RATE))
+    return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
+
+
+def drift(rng: np.random.Generator, n: int, depth: float) -> np.ndarray:
+    """(n,): a slow wander around 1 by about `depth`."""
+    return 1 + depth * wander(rng, n, 5)
 
 
 def _edges(n: int, rise_s: float, fall_s: float) -> np.ndarray:
@@ -149,65 +127,57 @@ def _level(wave: np.ndarray) -> np.ndarray:
     return wave / np.sqrt(np.mean(np.square(wave)))
 
 
-def box(wave: np.ndarray, start_s: float, end_s: float, kind: str) -> Box:
-    """The box of `wave`, which is heard from `start_s` to `end_s`."""
-    low, high = physics.band(wave[None], RATE)[0].tolist()
-    return Box(start_s, end_s, low, high, kind)
+def air(rng: np.random.Generator, n: int, corner_hz: float, order: int = 1) -> np.ndarray:
+    """(n,): noise of power 1 that is white to `corner_hz` and falls by 6 * `order` dB/octave above."""
+    # The integral of 1 / (1 + x^2m) from 0 to infinity is (pi / 2m) / sin(pi / 2m).
+    density = np.sin(np.pi / (2 * order)) * 2 * order / np.pi / corner_hz
+    return noise(rng, n, lambda hz: density / (1 + (hz / corner_hz) ** (2 * order)), RATE)
 
 
-def sustained_vowel(rng: np.random.Generator, letter: str, length_s: float, voice: Voice) -> Sound:
-    """One vowel held, root mean square 1: the pitch wanders by 1 %, the mouth by 2 %."""
+def boxes_of(wave: np.ndarray, spans: list[tuple[float, float, str]]) -> list[Box]:
+    """The boxes of the parts (start, end, kind) of `wave`, which begins at 0 s."""
+    parts = [wave[round(start_s * RATE) : round(end_s * RATE)] for start_s, end_s, _ in spans]
+    return [Box(s, e, *band(x[None], RATE)[0].tolist(), kind) for x, (s, e, kind) in zip(parts, spans, strict=True)]
+
+
+def vowel(rng: np.random.Generator, letter: str, length_s: float, voice: Voice) -> Sound:
+    """One vowel held, root mean square 1: the pitch wanders by 1 %, the mouth differs from others by 2 %."""
     n = round(length_s * RATE)
-    f0 = voice.f0_hz * _drift(rng, n, 0.01)
     formants = formants_hz(letter, voice.tract_cm)
     formants *= 1 + 0.02 * rng.standard_normal(len(formants))
-    source = glottis(rng, f0, voice) * _drift(rng, n, 0.06) * _edges(n, 0.06, 0.08)
-    wave = _level(through_tract(source, [0.0], formants[None]))
-    return wave, [box(wave, 0.0, length_s, f"vowel_{letter}")]
+    source = glottis(rng, voice.f0_hz * drift(rng, n, 0.01), voice) * drift(rng, n, 0.06) * _edges(n, 0.06, 0.08)
+    wave = _level(through_tract(source, formants))
+    return Sound(wave, boxes_of(wave, [(0.0, length_s, f"vowel_{letter}")]))
 
 
 def counting(rng: np.random.Generator, length_s: float, voice: Voice, pace: float = 1.0) -> Sound:
-    """Numbers said one after another from any on, vowels at root mean square about 1; `pace` 1 is about two a second."""
-    n = round(length_s * RATE)
-    # Letter by letter: consonants are laid down at once; of the voice, formants and loudness are noted at their times.
-    noise, tracks, loud, boxes = np.zeros(n), [], [(0.0, 0.0)], []
-    t, number = 0.0, int(rng.integers(len(DIGITS)))
+    """Numbers said one after another from any on, root mean square 0.7; `pace` 1 is about two a second.
+
+    Letter by letter: noise for a consonant, else the glottis through the tract of that letter, which rings on for 30 ms.
+    """
+    n, t, number = round(length_s * RATE), 0.0, int(rng.integers(len(DIGITS)))
+    falling = 1.08 - 0.12 * (np.arange(n) / RATE % 1.0)
+    voiced = glottis(rng, voice.f0_hz * drift(rng, n, 0.06) * falling, voice)
+    wave, spans = np.zeros(n), []
     while t < length_s - 0.1:
-        word = DIGITS[number % len(DIGITS)]
-        for k, letter in enumerate(word):
-            start_s = t
-            if letter in CONSONANTS:
-                hz, octaves, level, lasts = CONSONANTS[letter]
-                t += (CLOSURE_S.get(letter, 0.0) if k else 0.0) / pace
-                burst = _consonant(rng, min(hz * MAN_CM / voice.tract_cm, 6800), octaves, lasts / pace)
-                loud += [(start_s + 0.01, 0.0), (t + 0.8 * lasts / pace, 0.3 if letter == "v" else 0.0)]
-                if t < length_s:
-                    physics.mix(noise, level * burst, t, RATE)
-                t += lasts / pace
+        for letter in DIGITS[number % len(DIGITS)]:
+            hz, octaves, level, lasts = CONSONANTS.get(letter, (0, 0, 0, rng.uniform(0.10, 0.16)))
+            size = round((lasts := lasts / pace) * RATE)
+            if hz:
+                centre_hz = min(hz * MAN_CM / voice.tract_cm, 6800)
+                hiss = noise(rng, size, partial(hump, centre_hz=centre_hz, octaves=octaves), RATE)
+                sound = level * _level(hiss) * _edges(size, 0.005, 0.02)
             else:
-                weak = letter in "nr"
-                t += (0.07 if weak else rng.uniform(0.10, 0.16)) / pace
-                tracks.append(((start_s + t) / 2, formants_hz(letter, voice.tract_cm)))
-                loud += [(start_s + 0.02, 0.45 if weak else 1.0), (t - 0.01, 0.4 if weak else 0.9)]
-            boxes.append((start_s, min(t, length_s), letter))
-        loud += [(t + 0.05, 0.0)]
+                piece = voiced[round(t * RATE) :][:size]
+                piece = np.pad(piece * _edges(len(piece), 0.02, 0.02), (0, round(0.03 * RATE)))
+                sound = (0.45 if letter == "n" else 1.0) * through_tract(piece, formants_hz(letter, voice.tract_cm))
+            if t < length_s - 0.01:
+                mix(wave, sound, t, RATE)
+                spans.append((t, min(t + lasts, length_s), f"speech_{letter}"))
+            t += lasts
         t, number = t + rng.uniform(0.08, 0.25) / pace, number + 1
-        loud += [(t, 0.0)]
-    seconds = np.arange(n) / RATE
-    f0 = voice.f0_hz * _drift(rng, n, 0.06) * (1.08 - 0.12 * (seconds % 1.0))
-    voiced = glottis(rng, f0, voice) * np.interp(seconds, *zip(*sorted(loud), strict=True))
-    times, formants = zip(*tracks, strict=True)
-    voiced = through_tract(voiced, times, np.stack(formants))
-    wave = (voiced / np.sqrt(np.mean(voiced**2)) * 0.7 + noise) * _edges(n, 0.005, 0.02)
-    return wave, [
-        box(wave[round(s * RATE) : round(e * RATE)], s, e, f"speech_{x}") for s, e, x in boxes if e - s > 0.01
-    ]
-
-
-def _consonant(rng: np.random.Generator, hz: float, octaves: float, length_s: float) -> np.ndarray:
-    n = round(length_s * RATE)
-    shape = physics.noise(rng, n, lambda f: np.exp(-((np.log2(np.maximum(f, 1) / hz) / octaves) ** 2)), RATE)
-    return _level(shape) * _edges(n, 0.006 if length_s < 0.05 else 0.03, 0.02)
+    wave = 0.7 * _level(wave * _edges(n, 0.005, 0.02))
+    return Sound(wave, boxes_of(wave, spans))
 
 
 def mouth_breath(rng: np.random.Generator, flow: np.ndarray, length_cm: float) -> np.ndarray:
@@ -216,17 +186,11 @@ def mouth_breath(rng: np.random.Generator, flow: np.ndarray, length_cm: float) -
     Turbulence needs speed, so high frequencies come in late and go early in each phase; drawn in, air hisses behind teeth
     and lips; let out, it comes through an open mouth and blows on the microphone below 150 Hz.
     """
-    speed = np.abs(flow)
-    n = len(flow)
-    dull = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 500) ** 2) / 800, RATE)
-    bright = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 3000) ** 2) / 5000, RATE)
-    source = dull * speed**1.7 + bright * speed**2.6
-    every = slice(None, None, RATE // 50)
-    drawn, out = formants_hz("drawn", length_cm), formants_hz("open", length_cm)
-    mouth = np.where(flow[every, None] > 0, drawn, out)
-    wave = through_tract(source, np.arange(n)[every] / RATE, mouth, damping=4.0)
-    blow = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 120) ** 4) / 120, RATE)
-    return 0.55 * wave + 0.3 * blow * np.clip(-flow, 0, None) ** 2
+    n, speed = len(flow), np.abs(flow)
+    source = air(rng, n, 500) * speed**1.7 + air(rng, n, 3000) * speed**2.6
+    drawn = through_tract(source * (flow > 0), formants_hz("drawn", length_cm), damping=4.0)
+    out = through_tract(source * (flow <= 0), formants_hz("open", length_cm), damping=4.0)
+    return 0.55 * (drawn + out) + 0.3 * air(rng, n, 120, order=2) * np.clip(-flow, 0, None) ** 2
 
 
 def exhale(rng: np.random.Generator, length_s: float, length_cm: float) -> Sound:
@@ -235,14 +199,27 @@ def exhale(rng: np.random.Generator, length_s: float, length_cm: float) -> Sound
     It starts at once and wanes as the lungs empty; its force makes it brighter than a breath, and blows on the microphone.
     """
     n = round(length_s * RATE)
-    t = np.arange(n) / n
-    force = _edges(n, 0.03, 0.25 * length_s) * (1 - 0.5 * t)
-    hiss = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 1800) ** 2) / 3000, RATE)
-    blow = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 120) ** 4) / 120, RATE)
+    force = _edges(n, 0.03, 0.25 * length_s) * np.linspace(1, 0.5, n)
     mouth = formants_hz("a", length_cm) * (1 + 0.03 * rng.standard_normal())
-    wave = _level(through_tract(hiss * force**2, [0.0], mouth[None], damping=2.5))
-    wave = _level(wave + 0.3 * blow * force**2)
-    return wave, [box(wave, 0.0, length_s, "exhalation")]
+    wave = _level(through_tract(air(rng, n, 1800) * force**2, mouth, damping=2.5))
+    wave = _level(wave + 0.3 * air(rng, n, 120, order=2) * force**2)
+    return Sound(wave, boxes_of(wave, [(0.0, length_s, "exhalation")]))
+
+
+def exhalations(rng: np.random.Generator, length_s: float, length_cm: float, slower: float = 1.0) -> Sound:
+    """ "Ha, ha, ha" with a gasp between them, about 0.4 s each, `slower` times that where airways are narrow."""
+    made, onset_s, usual_s = Sound(np.zeros(round(length_s * RATE)), []), 0.0, rng.uniform(0.3, 0.5) * slower
+    while onset_s + 0.2 < length_s:
+        lasts = min(usual_s * rng.uniform(0.9, 1.1), length_s - onset_s)
+        _follow(made, exhale(rng, lasts, length_cm), rng.uniform(0.8, 1), onset_s)
+        onset_s += lasts + rng.uniform(0.1, 0.2)
+    return made
+
+
+def _follow(made: Sound, sound: Sound, level: float, onset_s: float) -> None:
+    """Add `sound` to `made` in place, `onset_s` after its start, with those of its boxes that begin within it."""
+    mix(made.wave, level * sound.wave, onset_s, RATE)
+    made.boxes.extend(moved(sound.boxes, onset_s, len(made.wave) / RATE))
 
 
 def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: float = 0.0, voiced: float = 1.0) -> Sound:
@@ -253,36 +230,49 @@ def cough(rng: np.random.Generator, voice: Voice, heavy: bool = False, wet: floa
     """
     stretch = 1.4 if heavy else 1.0
     burst_s, noise_s, voice_s = rng.uniform([0.03, 0.1, 0.06], [0.05, 0.2, 0.13]) * [1, stretch, stretch]
-    ends = np.cumsum([burst_s, noise_s, voice_s if voiced else 0.0])
+    ends = np.cumsum([burst_s, noise_s, voice_s if voiced else 0.0]).tolist()
     n = round((ends[-1] + 0.04) * RATE)
     t = np.arange(n) / RATE
     # The burst rises within 4 ms; what follows is steady air whose force wanes until the glottis closes.
     waning = np.exp(-np.clip(t - burst_s, 0, None) / (0.55 * noise_s))
-    air = np.clip(t / 0.004, 0, 1) * (np.exp(-t / (0.6 * burst_s)) + rng.uniform(0.25, 0.45) * waning)
-    hiss = physics.noise(rng, n, lambda hz: 1 / (1 + (hz / 2500) ** 2) / 4000, RATE)
-    rattle = 1 + 2.0 * wet * (flutter(rng, n, rng.uniform(25, 45)) - 0.5)
-    source = hiss * air * np.where(t < burst_s, 1.0, rattle)
-    centre = ends[1] + 0.4 * voice_s
-    hum = voiced * np.exp(-(((t - centre) / (0.6 * voice_s)) ** 2)) * (t > burst_s)
-    f0 = voice.f0_hz * rng.uniform(1.2, 1.7) * _drift(rng, n, 0.03) * (1.15 - 0.45 * t / t[-1])
+    force = np.clip(t / 0.004, 0, 1) * (np.exp(-t / (0.6 * burst_s)) + rng.uniform(0.25, 0.45) * waning)
+    # Bubbles burst at irregular intervals.
+    rattle = np.clip(1 + 0.6 * wet * wander(rng, n, rng.uniform(50, 90)), 0, None)
+    source = air(rng, n, 2500) * force * np.where(t < burst_s, 1.0, rattle)
     # Pressed together, the folds close sharply.
-    source += 0.35 * glottis(rng, f0, replace(voice, soft_hz=4000)) * hum
-    mouth = np.stack([formants_hz(s, voice.tract_cm) for s in ("open", "neutral", "neutral")])
-    mouth *= 1 + 0.06 * rng.standard_normal(mouth.shape)
-    wave = through_tract(source, [0.0, burst_s, ends[-1]], mouth, damping=4.0)
+    hum = np.exp(-(((t - ends[1] - 0.4 * voice_s) / (0.6 * voice_s)) ** 2)) * (t > burst_s)
+    f0 = voice.f0_hz * rng.uniform(1.2, 1.7) * drift(rng, n, 0.03) * (1.15 - 0.45 * t / t[-1])
+    source += 0.35 * voiced * glottis(rng, f0, voice._replace(soft_hz=4000)) * hum
+    # The jaw is dropped in the burst, and comes up.
+    up = np.clip(t / burst_s, 0, 1)
+    wave = np.zeros(n)
+    for shape, share in (("open", 1 - up), ("neutral", up)):
+        mouth = formants_hz(shape, voice.tract_cm)
+        wave += through_tract(source * share, mouth * (1 + 0.06 * rng.standard_normal(len(mouth))), damping=4.0)
     wave /= np.abs(wave).max()
     if heavy:
-        boom = physics.noise(rng, n, lambda hz: np.exp(-((np.log2(np.maximum(hz, 1) / 260) / 0.7) ** 2)) / 300, RATE)
-        wave += rng.uniform(0.25, 0.4) * boom * np.sqrt(air)
+        boom = noise(rng, n, lambda hz: hump(hz, 260, 0.7) / 300, RATE)
+        wave += rng.uniform(0.25, 0.4) * boom * np.sqrt(force)
     wave *= _edges(n, 0.001, 0.03)
-    phases = ["explosive", "intermediate", "voiced"][: 3 if voiced else 2]
-    spans = zip([0.0, *ends], ends, phases, strict=False)
-    return wave / np.abs(wave).max(), [
-        box(wave[round(s * RATE) : round(e * RATE)], float(s), float(e), f"cough_{phase}") for s, e, phase in spans
-    ]
+    wave /= np.abs(wave).max()
+    phases = ["cough_explosive", "cough_intermediate", "cough_voiced"][: 3 if voiced else 2]
+    return Sound(wave, boxes_of(wave, list(zip([0.0, *ends], ends, phases, strict=False))))
 
 
-def flutter(rng: np.random.Generator, n: int, hz: float) -> np.ndarray:
-    """Between 0 and 1 at irregular intervals, about `hz` a second: bubbles."""
-    knots = rng.uniform(0, 1, 2 + int(2 * hz * n / RATE))
-    return np.interp(np.arange(n) / n * (len(knots) - 1), np.arange(len(knots)), knots)
+def coughs(rng: np.random.Generator, length_s: float, voice: Voice, heavy: bool, wet: float, voiced: float) -> Sound:
+    """A bout, one every 0.32 s or more, two to four if `length_s` holds them; if not `heavy`, a single shallow one."""
+    made, onset_s = Sound(np.zeros(round(length_s * RATE)), []), 0.0
+    for _ in range(rng.integers(2, 5) if heavy else 1):
+        if onset_s == 0 or onset_s + 0.25 < length_s:
+            _follow(made, cough(rng, voice, heavy, wet, voiced), rng.uniform(0.75, 1), onset_s)
+        onset_s = max(onset_s + rng.uniform(0.32, 0.45), made.boxes[-1].end_s + 0.02)
+    return made
+
+
+def in_room(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
+    """`wave` and its echo from the walls: noise that falls by 60 dB within 0.15 to 0.4 s, 12 to 20 dB softer in all."""
+    t = np.arange(round(0.3 * RATE)) / RATE
+    echo = rng.standard_normal(len(t)) * 10 ** (-3 * t / rng.uniform(0.15, 0.4)) * (t > 0.004)
+    echo *= 10 ** (rng.uniform(-20, -12) / 20) / np.sqrt(np.sum(echo**2))
+    echo[0] = 1.0
+    return signal.fftconvolve(wave, echo)[: len(wave)]

