@@ -54,7 +54,8 @@ def disk_errors(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
             raise UserError(
                 f"{target} could not be written ({os.strerror(error.errno)}); what was finished before is kept: "
-                "free some space or set LUNGNB_CACHE (or --out) to a folder with room, then run the same command again."
+                "free some space, or name a folder that you may write to (LUNGNB_CACHE for the cache), then run the same "
+                "command again."
             ) from error
         raise
 

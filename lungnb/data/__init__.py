@@ -235,21 +235,10 @@ def check(name: str, data: Path | str) -> pd.DataFrame:
             rows.append((what, published, _plain(here), published == here))
         elif published in printed.index:
             value, digits = printed.loc[published, ["value", "printed"]]
-            tolerance = (
-                0.5 * 10.0 ** -len(digits.partition(".")[2]) if "." in digits or not float(here).is_integer() else 0
-            )
-            agrees = pd.notna(here) and abs(here - value) <= tolerance + 1e-9
-            rows.append((what or ": ".join(published), _plain(value), _plain(here), bool(agrees)))
-    kinds = {
-        "what": "string",
-        "published": object,
-        "here": object,
-        "agrees": bool,
-    }  # objects: counts stay whole numbers
-    columns = zip(*rows, strict=True)
-    return pd.DataFrame(
-        {name: pd.Series(c, dtype=kind) for (name, kind), c in zip(kinds.items(), columns, strict=True)}
-    )
+            half = 0.5 * 10.0 ** -len(digits.partition(".")[2])  # of the last digit: what rounds to it agrees
+            rows.append((what, _plain(value), _plain(here), bool(abs(here - value) <= half + 1e-9)))
+    frame = pd.DataFrame(rows, columns=["what", "published", "here", "agrees"], dtype=object)  # counts stay whole
+    return frame.astype({"what": "string", "agrees": bool})
 
 
 def _plain(number: Any) -> Any:

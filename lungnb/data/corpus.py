@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,6 +143,34 @@ def validate_events(frame: pd.DataFrame, where: pd.Series, hint: str, corpus: st
         what = f"{first['column']} = {value}: {check}" if of_column else check
         raise UserError(f"{where.iloc[row]}: {what}{more}; {hint}.") from error
     return events.assign(age_decade=decade(events["age_years"]))
+
+
+def make_corpus(
+    name: str,
+    root: Path,
+    frame: pd.DataFrame,
+    side_files: Iterable[Path],
+    *,
+    hint: str = "correct that line or remove it",
+    folder: Path | None = None,
+    n_missing: int = 0,
+    skipped: Mapping[str, int] | None = None,
+) -> Corpus:
+    """The corpus of the events in `frame`: columns of EVENTS, and `where` ("file, line n") for what is said of a bad row.
+
+    side_files: all files besides the audio that the events were read from. folder: the data set's, where `root` lies deeper.
+    `skipped` may hold zeros. Raises UserError as `validate_events` does.
+    """
+    events = validate_events(frame, frame["where"], hint, name)
+    return Corpus(
+        name=name,
+        events=events,
+        origin=origin_of(folder or root),
+        fingerprint=fingerprint_files([*side_files, *(root / path for path in events["path"].unique())], root),
+        audio_root=root,
+        n_missing=int(n_missing),
+        skipped={reason: int(n) for reason, n in (skipped or {}).items() if n},
+    )
 
 
 def decade(age_years: pd.Series) -> pd.Series:

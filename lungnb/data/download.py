@@ -17,20 +17,19 @@ import re
 import shutil
 import stat
 import tarfile
-import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pooch
 import requests
 from tqdm import tqdm
 
-from lungnb.core import UserError
+from lungnb.core import UserError, disk_errors
 from lungnb.data import DATASETS
 from lungnb.data.corpus import SIMULATED_MARKER
 
@@ -55,7 +54,7 @@ def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> 
         if (root / source.proof).exists():
             say(f"{root / source.proof} is there already.")
             continue
-        with _disk_errors(root):
+        with disk_errors(root):
             downloads = root / "downloads"
             file = download(source.name, (source.url, *source.mirrors), source.checksum, downloads, say)
             if source.archive_folder:
@@ -68,22 +67,6 @@ def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> 
     return root
 
 
-@contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise UserError(
-                f"The disk of {root} is full; what was downloaded is kept in {root / 'downloads'}: free some space and "
-                "run the same command again."
-            ) from error
-        raise UserError(
-            f"{error.filename or root} cannot be written ({error.strerror or error}); make {root} a folder that you may "
-            "write to and run the same command again."
-        ) from error
-
-
 def unpack(archive: Path, target: Path, archive_folder: str = "", parts: tuple[str, ...] = ()) -> None:
     """Unpack `archive_folder` of a zip or tar file as the folder `target`; with `parts` only these, into `target`.
 
@@ -91,51 +74,50 @@ def unpack(archive: Path, target: Path, archive_folder: str = "", parts: tuple[s
     beside `archive` and are renamed when all are there. The first of `parts` must exist, and is renamed last. Raises UserError
     naming the archive, the member and what to do; OSError where the disk is the trouble.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=archive.parent))
-    try:
-        tree = _extract(archive, temporary / "tree", [PurePosixPath(archive_folder, part) for part in parts or ("",)])
-        needed = tree / archive_folder / (parts[0] if parts else "")
-        if not needed.is_dir() or not any(needed.iterdir()):
-            wanted = PurePosixPath(archive_folder, *parts[:1])
-            raise UserError(f"{archive} holds no files in {wanted}/: its publisher changed it; unpack it by hand.")
-        for part in reversed(parts or ("",)):
-            if (source := tree / archive_folder / part).exists():
+    wanted = [PurePosixPath(archive_folder, part) for part in parts or ("",)]
+    with TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as temporary:
+        tree = Path(temporary, "tree")
+        try:
+            _extract(archive, tree, wanted)
+        except _DAMAGED as error:
+            raise UserError(f"{archive} is damaged ({error}); remove it and run the same command again.") from error
+        if not (tree / wanted[0]).is_dir() or not any((tree / wanted[0]).iterdir()):
+            raise UserError(f"{archive} holds no files in {wanted[0]}/: its publisher changed it; unpack it by hand.")
+        for part, source in reversed(list(zip(parts or ("",), wanted, strict=True))):
+            if (tree / source).exists():
                 (target / part).parent.mkdir(parents=True, exist_ok=True)
-                source.replace(target / part)
-    except _DAMAGED as error:
-        raise UserError(f"{archive} is damaged ({error}); remove it and run the same command again.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                (tree / source).replace(target / part)
 
 
-def _extract(archive: Path, tree: Path, roots: list[PurePosixPath]) -> Path:
-    """`tree`, with what of the archive lies at or below `roots`. The standard library keeps it inside, too."""
+def _extract(archive: Path, tree: Path, roots: list[PurePosixPath]) -> None:
+    """What of the archive lies at or below `roots`, into the new folder `tree`. The standard library keeps it inside, too."""
     if zipfile.is_zipfile(archive):
         opened, safe = zipfile.ZipFile(archive), {}
-        members = {m: (m.filename, m.file_size, _plain_in_zip(m)) for m in opened.infolist()}
+        # The type is 0 if the archive was not made on Unix.
+        kinds = {m: stat.S_IFMT(m.external_attr >> 16) for m in opened.infolist()}
+        members = [(m, m.filename, m.file_size, kinds[m] in (0, stat.S_IFREG, stat.S_IFDIR)) for m in kinds]
     elif tarfile.is_tarfile(archive):
         opened, safe = tarfile.open(archive), {"filter": "data"}  # noqa: SIM115
-        members = {m: (m.name, m.size, m.isfile() or m.isdir()) for m in opened}
+        members = [(m, m.name, m.size, m.isfile() or m.isdir()) for m in opened]
     else:
         raise UserError(f"{archive} is neither a zip nor a tar file; remove it and run the same command again.")
     with opened:
-        for name, _, plain in members.values():
+        for _, name, _, plain in members:
             steps = re.split(r"[/\\]", name)
             outside = ".." in steps or steps[0] == "" or ":" in steps[0]
             if outside or not plain:
                 what = "lies outside its folder" if outside else "is a link or a device"
                 raise UserError(f"{archive}: member {name!r} {what}; nothing was unpacked, get the archive elsewhere.")
-        wanted = [m for m, (name, *_) in members.items() if any(PurePosixPath(name).is_relative_to(r) for r in roots)]
+        members = [m for m in members if any(PurePosixPath(m[1]).is_relative_to(root) for root in roots)]
         tree.mkdir()
-        if sum(members[member][1] for member in wanted) > shutil.disk_usage(tree).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tree))
-        opened.extractall(tree, wanted, **safe)
-    return tree
+        _need_room(tree, sum(size for _, _, size, _ in members))
+        opened.extractall(tree, [member for member, *_ in members], **safe)
 
 
-def _plain_in_zip(member: zipfile.ZipInfo) -> bool:
-    # The type is 0 if the archive was not made on Unix.
-    return stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+def _need_room(folder: Path, n_bytes: int) -> None:
+    """Say that the disk is full before anything is written to it."""
+    if n_bytes > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def download(
@@ -244,8 +226,7 @@ class ResumingDownloader:
             have = have if code == 206 else 0
             length = response.headers.get("Content-Length")
             total = None if length is None else have + int(length)
-            if total and total - have > shutil.disk_usage(self.part.parent).free:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.part))
+            _need_room(self.part.parent, total - have if total else 0)
             bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=self.part.stem, leave=False)
             with self.part.open("ab" if have else "wb") as handle, bar:
                 for chunk in response.iter_content(CHUNK):

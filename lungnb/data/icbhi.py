@@ -14,14 +14,13 @@ the list by its full name, else by its first four parts, and the device is read 
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.corpus import LUNG_SOUNDS, Corpus, fingerprint_files, origin_of, validate_events
-from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, read_text
+from lungnb.data.corpus import LUNG_SOUNDS, Corpus, make_corpus
+from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, count, each, read_lines, read_text
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
@@ -29,12 +28,12 @@ DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
 CONDITIONS = {name: name for name in ("healthy", "asthma", "bronchiectasis", "bronchiolitis", "pneumonia")}
 CONDITIONS |= {"copd": "COPD", "urti": "upper respiratory infection", "lrti": "lower respiratory infection"}
 POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
+#: The fold list of the RespireNet repository.
+FOLD_LIST = "patient_list_foldwise.txt"
 
 _NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
 _AUDIO_FOLDERS = ["audio_and_txt_files", "ICBHI_final_database", "."]
-#: The fold list of the RespireNet repository.
-FOLD_LIST = "patient_list_foldwise.txt"
-_PATIENT_FILES = ["demographic_info.txt", "patient_diagnosis.csv"]
+_PEOPLE, _DIAGNOSES = "demographic_info.txt", "patient_diagnosis.csv"
 _SPLIT_FILES = ["ICBHI_challenge_train_test.txt", "official_split.txt"]
 
 
@@ -49,23 +48,17 @@ def read_icbhi(folder: Path) -> Corpus:
     here = cycles[cycles["has_audio"]].reset_index(drop=True)
     if here.empty:
         raise UserError(f"{folder} holds no annotated recording with audio; get it with `lungnb data fetch icbhi`.")
-    check_audio(folder, here, unit="cycle")
-    people = _read_people(folder)
+    check_audio(folder, here)
     split = read_split(folder).set_index("recording")["split"]
     folds = read_folds(folder).set_index("patient")["fold"] if (folder / FOLD_LIST).exists() else {}
-    frame = here.join(people, on="patient").assign(split=here["recording"].map(split), fold=here["patient"].map(folds))
+    frame = here.join(_read_people(folder), on="patient")
+    frame = frame.assign(split=frame["recording"].map(split), fold=frame["patient"].map(folds))
     frame["sound"], frame["condition"] = frame["label"].map(LUNG_SOUNDS), frame["diagnosis"].str.lower().map(CONDITIONS)
+    side_files = [folder / name for name in (_PEOPLE, _DIAGNOSES, FOLD_LIST) if (folder / name).exists()]
+    side_files += [_split_file(folder), *(folder / name for name in pd.unique(here["annotation"]))]
+    missing = cycles.loc[~cycles["has_audio"], "recording"].nunique()
     hint = "correct that line or remove the recording's two files"
-    used = [folder / p for p in (*pd.unique(here["path"]), *pd.unique(here["annotation"]))]
-    used += [folder / p for p in (*_PATIENT_FILES, FOLD_LIST) if (folder / p).exists()]
-    return Corpus(
-        name="icbhi",
-        events=validate_events(frame, here["where"], hint, "icbhi"),
-        origin=origin_of(folder),
-        fingerprint=fingerprint_files([*used, _split_file(folder)], folder),
-        audio_root=folder,
-        n_missing=cycles.loc[~cycles["has_audio"], "recording"].nunique(),
-    )
+    return make_corpus("icbhi", folder, frame, side_files, hint=hint, n_missing=missing)
 
 
 def read_annotations(folder: Path) -> pd.DataFrame:
@@ -85,14 +78,18 @@ def read_annotations(folder: Path) -> pd.DataFrame:
         raise UserError(
             f"{sounds[silent[0]]} has no .txt of the same name ({len(silent)} in all); fetch it or remove the audio."
         )
-    names = _corrected_names([p.stem for p in files.values()], read_split(folder)["recording"], folder)
+    listed = read_split(folder)["recording"]
+    exact, by_parts = set(listed), dict(zip(listed.map(_four_parts), listed, strict=True))
+    if unlisted := [path for key, path in files.items() if path.stem not in exact and key not in by_parts]:
+        raise UserError(
+            f"{_split_file(folder)} does not list {unlisted[0].stem} (of {len(unlisted)}); add it or remove its files."
+        )
     rows = []
     for key, path in sorted(files.items()):
-        name, audio = names[path.stem], sounds.get(key)
-        parts = _parse_name(name, path)
+        name, audio = path.stem if path.stem in exact else by_parts[key], sounds.get(key)
         metadata = {
             "recording": name,
-            **parts,
+            **_parse_name(name, path),
             "has_audio": audio is not None,
             "path": audio.relative_to(folder).as_posix() if audio else pd.NA,
             "annotation": path.relative_to(folder).as_posix(),
@@ -103,8 +100,12 @@ def read_annotations(folder: Path) -> pd.DataFrame:
 
 def read_split(folder: Path) -> pd.DataFrame:
     """The official 60-40 split: columns recording, split (train or test). Splits recordings, not patients."""
-    path = _split_file(folder)
-    rows = _read_pairs(path, "a recording and train or test", lambda a, b: b in ("train", "test"))
+
+    def parse(words: list[str]) -> tuple[str, str]:
+        recording, part = words
+        return recording, _one_of(part, ["train", "test"])
+
+    rows = [row for _, row in read_lines(_split_file(folder), parse, "a recording and train or test")]
     split = pd.DataFrame(rows, columns=["recording", "split"], dtype="string")
     # One circulating copy lists 226_1b1_Pl_sc under two devices; they are one recording.
     return split[~split["recording"].map(_four_parts).duplicated(keep="last")].reset_index(drop=True)
@@ -112,164 +113,120 @@ def read_split(folder: Path) -> pd.DataFrame:
 
 def read_folds(folder: Path) -> pd.DataFrame:
     """RespireNet's 80-20 split as its code ships it: columns patient, fold (0 to 4; fold 4 is the test fold)."""
-    path = _side_file(Path(folder), FOLD_LIST, "the fold list of the RespireNet repository")
-    rows = _read_pairs(path, "a patient and a fold from 0 to 4", lambda a, b: a.isdigit() and b in set("01234"))
-    folds = pd.DataFrame({"patient": [a for a, _ in rows], "fold": [int(b) for _, b in rows]})
-    twice = folds.loc[folds["patient"].duplicated(), "patient"]
-    if len(twice):
-        raise UserError(f"{path} gives patient {twice.iloc[0]} two folds; remove one of the lines.")
-    return folds.astype({"patient": "string"})
+    path, folds = Path(folder) / FOLD_LIST, {}
+
+    def parse(words: list[str]) -> None:
+        patient, fold = words
+        if not patient.isdigit() or patient in folds:
+            raise ValueError(patient)
+        folds[patient] = int(_one_of(fold, list("01234")))
+
+    read_lines(path, parse, "a patient of whom no line came before and a fold from 0 to 4")
+    return pd.DataFrame(folds.items(), columns=["patient", "fold"]).astype({"patient": "string"})
 
 
-def counts(folder: Path) -> Iterator[Count]:
+def counts(folder: Path) -> list[Count]:
     """Annotations, official split, RespireNet's folds, and audio (for `lungnb.data.check`)."""
     cycles, split = read_annotations(folder), read_split(folder)
     recordings = cycles.drop_duplicates("recording").set_index("recording", drop=False)
     parts = split["recording"].str.split("_")
     listed = split.assign(patient=parts.str[0], device=parts.str[-1])
-    part_of = cycles["recording"].map(split.set_index("recording")["split"])
-    yield from _count("all", cycles, recordings)
-    yield "positions", ("all", "positions"), cycles["position"].nunique()
-    for device in DEVICES:
-        yield f"cycles, {device}", ("all cycles", device), (cycles["device"] == device).sum()
+    split_of = cycles["recording"].map(split.set_index("recording")["split"])
+    by_patient = listed.groupby("patient")["split"].agg(["nunique", "size"])
+    shared = by_patient.loc[by_patient["nunique"] == 2, "size"]
     seconds = cycles["end_s"] - cycles["start_s"]
-    for statistic in ("min", "mean", "max"):
-        yield f"cycle length, {statistic} (s)", ("cycle length", f"{statistic}_s"), seconds.agg(statistic)
-    for edge in (7, 8, 10.5, 12, 14, 16):
-        yield f"cycles longer than {edge:g} s", ("cycle length", f"longer than {edge:g} s"), (seconds > edge).sum()
-    yield "official list: recordings without annotation", 0, (~split["recording"].isin(recordings["recording"])).sum()
-    for part in ("train", "test"):
-        yield from _count(part, cycles[part_of == part], listed[listed["split"] == part], f"official {part}: ")
-    shared = listed.groupby("patient")["split"].nunique() == 2
-    yield "official split: patients on both sides", ("train and test", "shared patients"), shared.sum()
-    for patient in ("156", "218"):  # those of the official list
-        here = (listed["patient"] == patient).sum() if shared.get(patient, False) else 0
-        yield (
-            f"official split: recordings of patient {patient}, on both sides",
-            ("train and test", f"patient {patient}"),
-            here,
-        )
+    found = [
+        *_count("all", recordings, cycles),
+        *count("all", {"positions": cycles["position"].nunique()}),
+        *count("all cycles", each(cycles["device"], DEVICES)),
+        *count("cycle length", {f"{name}_s": seconds.agg(name) for name in ("min", "mean", "max")}),
+        *count("cycle length", {f"longer than {s:g} s": (seconds > s).sum() for s in (7, 8, 10.5, 12, 14, 16)}),
+        ("official list: recordings without annotation", 0, (~listed["recording"].isin(recordings["recording"])).sum()),
+        *_count("train", listed[listed["split"] == "train"], cycles[split_of == "train"]),
+        *_count("test", listed[listed["split"] == "test"], cycles[split_of == "test"]),
+        *count("train and test", {"shared patients": len(shared)}),
+        *count("train and test", {f"patient {name}": shared.get(name, 0) for name in ("156", "218")}),
+    ]
     if (folder / FOLD_LIST).exists():
-        folds = read_folds(folder).set_index("patient")["fold"]
-        fold_of = recordings["patient"].map(folds)
-        yield "RespireNet's folds: recordings in none", 0, fold_of.isna().sum()
+        fold_of = recordings["patient"].map(read_folds(folder).set_index("patient")["fold"])
+        found.append(("RespireNet's folds: recordings in none", 0, fold_of.isna().sum()))
         for fold in range(5):
-            yield from _count(
-                f"fold {fold}", cycles.iloc[:0], recordings[fold_of == fold], f"RespireNet's fold {fold}: "
-            )
+            found += _count(f"fold {fold}", recordings[fold_of == fold])
     else:
-        yield "RespireNet's fold list", FOLD_LIST, "missing"
-    here, audible = recordings[recordings["has_audio"]], cycles[cycles["has_audio"]]
-    yield "recordings annotated without audio", 0, len(recordings) - len(here)
-    yield from _count("all", audible, here, where=" with audio")
-    odd, headers = audio_headers(folder, here["path"], audible.groupby("recording")["end_s"].max())
-    yield from odd
-    yield "audio, all recordings (h)", ("all", "duration_h"), headers["seconds"].sum() / 3600
-    for statistic in ("min", "max"):
-        yield f"sampling rate, {statistic} (Hz)", ("sample rate", f"{statistic}_hz"), headers["rate"].agg(statistic)
-        length = headers["seconds"].agg(statistic)
-        yield f"recording length, {statistic} (s)", ("recording length", f"{statistic}_s"), length
+        found.append(("RespireNet's fold list", FOLD_LIST, "missing"))
+    audible = recordings[recordings["has_audio"]]
+    odd, headers = audio_headers(folder, audible["path"], cycles.groupby("recording")["end_s"].max())
+    return [
+        *found,
+        ("recordings annotated without audio", 0, len(recordings) - len(audible)),
+        *_count("all", audible, cycles[cycles["has_audio"]], "with audio"),
+        *odd,
+        *count("all", {"duration_h": headers["seconds"].sum() / 3600}, "with audio"),
+        *count("sample rate", {f"{name}_hz": headers["rate"].agg(name) for name in ("min", "max")}),
+        *count("recording length", {f"{name}_s": headers["seconds"].agg(name) for name in ("min", "max")}),
+    ]
 
 
-def _count(
-    row: str, cycles: pd.DataFrame, recordings: pd.DataFrame, name: str = "", where: str = ""
-) -> Iterator[Count]:
-    yield f"{name}recordings{where}", (row, "recordings"), len(recordings)
-    for device in DEVICES:
-        yield f"{name}recordings{where}, {device}", (row, device), (recordings["device"] == device).sum()
-    if not where:
-        yield f"{name}patients", (row, "patients"), recordings["patient"].nunique()
-    yield f"{name}cycles{where}", (row, "cycles"), len(cycles)
-    for label in LABELS:
-        yield f"{name}cycles{where}, {label}", (row, label), (cycles["label"] == label).sum()
-
-
-def _read_pairs(path: Path, expected: str, good) -> list[tuple[str, str]]:
-    rows = [(n, line.split()) for n, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
-    for n, parts in rows:
-        if len(parts) != 2 or not good(*parts):
-            raise UserError(f"{path}, line {n}: expected {expected}, found {' '.join(parts)!r}; correct the line.")
-    return [tuple(parts) for _, parts in rows]
+def _count(row: str, recordings: pd.DataFrame, cycles: pd.DataFrame | None = None, name: str = "") -> list[Count]:
+    """Recordings by device, patients, and cycles by label."""
+    number = {"recordings": len(recordings), **each(recordings["device"], DEVICES)}
+    if not name:  # of a part of the audio the patients say nothing
+        number["patients"] = recordings["patient"].nunique()
+    if cycles is not None:
+        number |= {"cycles": len(cycles), **each(cycles["label"], LABELS)}
+    return count(row, number, name)
 
 
 def _read_people(folder: Path) -> pd.DataFrame:
     """Age, sex and diagnosis, indexed by patient."""
-    path, people = _side_file(folder, _PATIENT_FILES[0], "the demographics of the database"), {}
-    for n, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            patient, age, sex = line.split()[:3]
-            age = pd.NA if age == "NA" else _finite(age)
-            if patient in people or (age is not pd.NA and not 0 <= age <= 120):
-                raise ValueError(line)
-        except ValueError as error:
-            raise UserError(
-                f"{path}, line {n}: expected a patient of whom no line came before, age in years (or NA), F or M (or NA), found "
-                f"{line!r}; correct the line."
-            ) from error
-        people[patient] = (age, {"F": "female", "M": "male"}.get(sex, pd.NA))
+    people = {}
+
+    def parse(words: list[str]) -> None:
+        patient, age, sex = words[:3]
+        years = pd.NA if age == "NA" else float(age)
+        if patient in people or not (years is pd.NA or 0 <= years <= 120):
+            raise ValueError(patient)
+        people[patient] = (years, {"F": "female", "M": "male"}.get(sex, pd.NA))
+
+    expected = "a patient of whom no line came before, age in years (or NA), F or M (or NA)"
+    read_lines(folder / _PEOPLE, parse, expected)
     frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])
-    path = _side_file(folder, _PATIENT_FILES[1], "the diagnoses of the database")
-    rows = [line.replace(",", " ").split(None, 1) for line in read_text(path).splitlines() if line[:1].isdigit()]
+    lines = read_text(folder / _DIAGNOSES).splitlines()
+    rows = [line.replace(",", " ").split(None, 1) for line in lines if line[:1].isdigit()]
     return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
 
 
 def _parse_cycles(path: Path) -> list[dict]:
-    cycles = []
-    for n, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {n}"
-        try:
-            start, end, crackle, wheeze = line.split()
-            start_s, end_s, label = _finite(start), _finite(end), LABELS[_flag(crackle) + 2 * _flag(wheeze)]
-        except ValueError as error:
-            raise UserError(
-                f"{where}: expected start, end, crackle 0/1, wheeze 0/1, found {line!r}; correct the line."
-            ) from error
-        cycles.append({"start_s": start_s, "end_s": end_s, "label": label, "where": where})
+    def parse(words: list[str]) -> dict:
+        start, end, *flags = words
+        crackle, wheeze = (int(_one_of(flag, ["0", "1"])) for flag in flags)
+        times = {"start_s": float(start), "end_s": float(end)}
+        if not all(map(math.isfinite, times.values())):
+            raise ValueError(times)
+        return {**times, "label": LABELS[crackle + 2 * wheeze]}
+
+    cycles = read_lines(path, parse, "start, end, crackle 0/1, wheeze 0/1")
     if not cycles:
         raise UserError(f"{path} holds no cycle; fetch the file again or remove it with its audio.")
-    return cycles
+    return [{**cycle, "where": where} for where, cycle in cycles]
 
 
-def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
+def _one_of(text: str, known: list[str]) -> str:
+    if text not in known:
         raise ValueError(text)
-    return float(text)
-
-
-def _flag(text: str) -> int:
-    if text not in ("0", "1"):
-        raise ValueError(text)
-    return int(text)
+    return text
 
 
 def _parse_name(name: str, path: Path) -> dict[str, str]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise UserError(f"{path}: {name!r} is not patient_recording_position_mode_device; rename or remove the file.")
-    if match["device"] not in DEVICES:
-        raise UserError(
-            f"{path}: unknown device {match['device']!r}; known are {', '.join(DEVICES)}: rename or remove the file."
-        )
-    if match["position"] not in POSITIONS:
-        raise UserError(
-            f"{path}: unknown position {match['position']!r}; known are {', '.join(POSITIONS)}: rename or remove it."
-        )
+    for part, known in {"device": DEVICES, "position": POSITIONS}.items():
+        if match[part] not in known:
+            raise UserError(
+                f"{path}: unknown {part} {match[part]!r}; known are {', '.join(known)}: rename or remove it."
+            )
     return {key: match[key] for key in ("patient", "position", "mode", "device")}
-
-
-def _corrected_names(stems: list[str], listed: pd.Series, folder: Path) -> dict[str, str]:
-    exact, by_parts = set(listed), dict(zip(listed.map(_four_parts), listed, strict=True))
-    names = {s: s if s in exact else by_parts.get(_four_parts(s)) for s in stems}
-    unlisted = [s for s, name in names.items() if name is None]
-    if unlisted:
-        raise UserError(
-            f"{_split_file(folder)} does not list {unlisted[0]} (of {len(unlisted)}); add it or remove its files."
-        )
-    return names
 
 
 def _annotation_files(folder: Path) -> dict[str, Path]:
@@ -287,11 +244,4 @@ def _four_parts(name: str) -> str:
 
 
 def _split_file(folder: Path) -> Path:
-    found = next((folder / f for f in _SPLIT_FILES if (folder / f).exists()), None)
-    return found or _side_file(folder, _SPLIT_FILES[0], "the official split list")
-
-
-def _side_file(folder: Path, name: str, what: str) -> Path:
-    if not (folder / name).exists():
-        raise UserError(f"{folder / name} is missing ({what}); get it with `lungnb data fetch icbhi` or copy it there.")
-    return folder / name
+    return next((folder / name for name in _SPLIT_FILES if (folder / name).exists()), folder / _SPLIT_FILES[0])

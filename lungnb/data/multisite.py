@@ -22,18 +22,25 @@ The paper's own cohorts are not public (docs/papers/pediatric.md, section 1). `l
 such a corpus of SPRSound, with four sites.
 """
 
-import csv
-import io
-import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import Corpus, make_corpus
 from lungnb.data.prompts import CONDITIONS, SEXES, SOUNDS
-from lungnb.data.tables import duration_s, fields, nonzero, numbers, read_csv, read_text, sound_corpus
+from lungnb.data.tables import (
+    LOSSLESS,
+    check_paths,
+    duration_s,
+    fields,
+    numbers,
+    read_csv,
+    read_text,
+    refuse,
+    sound_corpus,
+    translate,
+)
 
 #: The thoracic sites of the paper's Fig. 1, by number.
 SITES = ["1", "2", "3", "4", "5", "6", "7", "8"]
@@ -58,9 +65,6 @@ LABELS = ["control", "pneumonia", "bronchiolitis", "asthma"]
 #: Length of a crop in seconds (paper, section II).
 CROP_S = 5.0
 
-_REQUIRED, _OPTIONAL = ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"]
-_SUFFIXES = (".wav", ".flac")
-
 
 def read_multisite(folder: Path) -> Corpus:
     """One row a recording, from 0 s to its end: `label` is the patient's diagnosis, `position` the site, `split` the cohort.
@@ -77,21 +81,12 @@ def read_multisite(folder: Path) -> Corpus:
             f"{folder} holds no <cohort>/manifest.csv; write one, or move the one there into its cohort's folder."
         )
     sites = read_sites(folder)
-    frame = pd.DataFrame([row for manifest in manifests for row in _read_manifest(manifest, sites)])
-    known = frame.groupby("patient")[["age_years", "sex"]].transform("first")
-    frame = frame.assign(start_s=0.0, recording=frame["path"], age_years=known["age_years"], sex=known["sex"])
-    events = validate_events(frame, frame["where"], "correct that line", "multisite")
-    named = [folder / path for path in events["path"]]
-    unnamed = {p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES} - set(named)
+    frame = pd.concat([_read_cohort(manifest, sites) for manifest in manifests], ignore_index=True)
+    audio = {path for path in folder.rglob("*") if path.suffix.lower() in LOSSLESS}
+    unnamed = audio - {folder / path for path in frame["path"]}
     listed = [folder / "sites.txt"] if (folder / "sites.txt").exists() else []
-    return Corpus(
-        name="multisite",
-        events=events,
-        origin=origin_of(folder),
-        fingerprint=fingerprint_files([*manifests, *listed, *named], folder),
-        audio_root=folder,
-        skipped=nonzero({"audio files that no manifest names": len(unnamed)} | too_short(events)),
-    )
+    skipped = {"audio files that no manifest names": len(unnamed)} | too_short(frame)
+    return make_corpus("multisite", folder, frame, [*manifests, *listed], skipped=skipped)
 
 
 def read_sites(folder: Path) -> list[str]:
@@ -107,7 +102,53 @@ def read_sites(folder: Path) -> list[str]:
     return sites
 
 
-_MANIFEST = ["path", "sound", "patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
+def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
+    """Its lines as rows of events, with `where`."""
+    cohort = manifest.parent
+    table = read_csv(manifest, ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"])
+    refuse(table, table["patient"].isna(), "no patient is named; name one or remove the line")
+    known = f"name one of {', '.join(sites)}"
+    refuse(
+        table, table["site"].isna(), f"patient {{patient!r}} stands there without a site; {known}, or remove the line"
+    )
+    listed = cohort.parent / "sites.txt"
+    unknown = ~table["site"].isin(sites)
+    refuse(table, unknown, f"unknown site {{site!r}}; {known}, or list the sites of all cohorts in {listed}")
+    lossy = ~table["path"].str.lower().str.endswith(LOSSLESS)
+    refuse(table, lossy, "{path!r} is neither .wav nor .flac; convert the recording")
+    check_paths(table, cohort)
+    table["path"] = [Path(path).as_posix() for path in table["path"]]
+    refuse(table, table["diagnosis"].isna(), f"no diagnosis is given; name one of {', '.join(DIAGNOSES)}")
+    table["label"] = translate(table, "diagnosis", DIAGNOSES)
+    table["diagnosis"] = table["diagnosis"].str.lower()
+    table["age_years"] = numbers(table, "age_years", 119.99, "years from 0 to 119, as 0.8")
+    table["sex"] = translate(table, "sex", {sex: sex for sex in SEXES})
+
+    for keys, what, hint in (
+        (["patient", "site"], "site {site} of patient {patient!r}", "remove one line, or join the two into one file"),
+        (["path"], "{path!r}", "correct one of the lines"),
+    ):
+        again = table.assign(first=table.groupby(keys)["where"].transform("first"))
+        refuse(again, table.duplicated(keys), f"{what} is listed in {{first}} as well; {hint}")
+    for key in ("diagnosis", "age_years", "sex"):  # what is given once holds for the patient
+        stated = table[table[key].notna()]
+        said = stated.groupby("patient")[[key, "where"]].transform("first")
+        other = stated.assign(other=said[key], first=said["where"])
+        complaint = f"the {key} of patient {{patient!r}} is {{{key}}} there but {{other}} in {{first}}; correct one"
+        refuse(other, stated[key] != said[key], complaint)
+    patients = table.groupby("patient")
+    return table.assign(
+        age_years=patients["age_years"].transform("first"),
+        sex=patients["sex"].transform("first"),
+        end_s=[duration_s(cohort / path, where) for path, where in zip(table["path"], table["where"], strict=True)],
+        start_s=0.0,
+        path=cohort.name + "/" + table["path"],
+        recording=cohort.name + "/" + table["path"],
+        patient=cohort.name + "/" + table["patient"],
+        position=table["site"],
+        device=table["device"].fillna(cohort.name),
+        split=cohort.name,
+    )
 
 
 def read_manifest(folder: Path) -> Corpus:
@@ -127,155 +168,22 @@ def read_manifest(folder: Path) -> Corpus:
     rather than passed over: a mistyped one would else be lost. Raises UserError naming manifest and line.
     """
     name, path = folder.resolve().name, folder / "manifest.csv"
-    table = read_csv(path, _MANIFEST[:2], "the manifest of clips")
-    known = [*_MANIFEST, "where"]
-    if odd := [column for column in table.columns if column not in known]:
-        raise UserError(f"{path}, line 1: column {odd[0]!r} is unknown; known are {', '.join(_MANIFEST)}: rename it.")
-    if table.empty:
-        raise UserError(f"{path} lists no clip; add one line for each.")
-    table = table.reindex(columns=known).astype("string")
-    where = table["where"]
-    for column in _MANIFEST[:2]:
-        if (blank := table[column].isna()).any():
-            raise UserError(f"{where[blank.idxmax()]}: no {column} is given; add it or remove the line.")
-    for row, file in table["path"].items():
-        if Path(file).is_absolute() or ".." in Path(file).parts or not (folder / file).is_file():
-            raise UserError(
-                f"{where[row]}: there is no file {file!r} in {folder}; add it, correct the path or remove it."
-            )
-    start, end = (
-        numbers(table[column], 1e6, column + " is {!r}, expected seconds from 0 on", where)
-        for column in ("start_s", "end_s")
-    )
-    columns = {
-        "sound": ("sound", {sound: sound for sound in SOUNDS}),
-        "sex": ("sex", {sex: sex for sex in SEXES}),
-        "smoker": ("smoker", {"yes": True, "no": False}),
-        "condition": ("condition", {condition.lower(): condition for condition in CONDITIONS}),
-    }
+    optional = ["patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
+    table = read_csv(path, ["path", "sound"], optional)
+    check_paths(table, folder)
+    refuse(table, table["sound"].isna(), "no sound is given; add it or remove the line")
+    start, end = (numbers(table, column, 1e6, "seconds from 0 on") for column in ("start_s", "end_s"))
+    words = {"sound": SOUNDS, "sex": SEXES, "condition": CONDITIONS}
+    columns = {name: (name, {word.lower(): word for word in known}) for name, known in words.items()}
+    rows = fields(table, age="age_years", smoker=("smoker", {"yes": True, "no": False}), **columns)
     part = "@" + start.fillna(0).astype("string") + "-" + end.astype("string").fillna("end")
-    rows = fields(table, age="age_years", **columns).assign(
+    rows = rows.assign(
         **{column: table[column] for column in ("path", "patient", "position")},
         clip=name + "/" + table["path"] + part.mask(start.isna() & end.isna(), ""),
         start_s=start.fillna(0),
         end_s=end,
     )
     return sound_corpus(name, folder, rows, [path])
-
-
-def _read_manifest(path: Path, sites: list[str]) -> list[dict[str, Any]]:
-    """Its lines as rows of events, with where ("file, line n")."""
-    rows: list[dict[str, Any]] = []
-    seen: dict[tuple[str, ...], tuple[int, Any]] = {}  # what may be said once, or in one way -> line, value
-    for line, cells in _read_cells(path):
-        where = f"{path}, line {line}"
-        patient, site = cells["patient"], cells["site"]
-        if not patient:
-            raise UserError(f"{where}: no patient is named; name one or remove the line.")
-        if not site:
-            raise UserError(
-                f"{where}: patient {patient!r} stands there without a site; name one of {', '.join(sites)}, or remove the line."
-            )
-        if site not in sites:
-            raise UserError(
-                f"{where}: unknown site {site!r}, expected one of {', '.join(sites)}; correct the line, or list the sites of "
-                f"all cohorts in {path.parents[1] / 'sites.txt'}."
-            )
-        if (first := seen.setdefault(("site", patient, site), (line, None))[0]) != line:
-            raise UserError(
-                f"{where}: site {site} of patient {patient!r} is listed on line {first} as well; remove one line, or join the "
-                "two recordings into one file."
-            )
-        diagnosis = cells["diagnosis"].lower()
-        if diagnosis not in DIAGNOSES:
-            known = ", ".join(DIAGNOSES)
-            raise UserError(f"{where}: unknown diagnosis {cells['diagnosis']!r}; known are {known}: correct the line.")
-        metadata = {
-            "diagnosis": diagnosis,
-            "age_years": _age(cells["age_years"], where),
-            "sex": _sex(cells["sex"], where),
-        }
-        for key, value in metadata.items():
-            first, other = (line, value) if value is pd.NA else seen.setdefault((key, patient), (line, value))
-            if value is not other and value != other:
-                raise UserError(
-                    f"{where}: the {key} of patient {patient!r} is {value!r} there but {other!r} on line {first}; correct one."
-                )
-        file = _audio_file(path.parent, cells["path"], where)
-        if (first := seen.setdefault(("file", str(file)), (line, None))[0]) != line:
-            raise UserError(f"{where}: {cells['path']!r} is named on line {first} as well; correct one of the lines.")
-        rows.append(
-            metadata
-            | {
-                "path": file.relative_to(path.parents[1]).as_posix(),
-                "end_s": duration_s(file, f"{where}: {cells['path']}"),
-                "label": DIAGNOSES[diagnosis],
-                "patient": f"{path.parent.name}/{patient}",
-                "position": site,
-                "device": cells["device"] or path.parent.name,
-                "split": path.parent.name,
-                "where": where,
-            }
-        )
-    if not rows:
-        raise UserError(f"{path} lists no recording; add one line for each.")
-    return rows
-
-
-def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Number and cells of each line that is not blank, by column, an absent column as blank."""
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
-    try:
-        # Spreadsheets leave lines of commas after the last one.
-        lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not CSV ({error}); save the table as CSV again.") from error
-    columns = lines[0][1] if lines else []
-    if missing := [name for name in _REQUIRED if name not in columns]:
-        raise UserError(f"{path}, line 1: no column {missing[0]}; name the columns there, separated by commas.")
-    known = _REQUIRED + _OPTIONAL
-    if odd := [name for n, name in enumerate(columns) if name not in known or name in columns[:n]]:
-        raise UserError(
-            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
-        )
-    for line, cells in lines:
-        if len(cells) != len(columns):
-            raise UserError(
-                f"{path}, line {line}: {len(cells)} cells, expected {len(columns)} as in line 1; correct the line."
-            )
-    blank = dict.fromkeys(_OPTIONAL, "")
-    return [(line, blank | dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]]
-
-
-def _age(text: str, where: str) -> Any:
-    """Years, or NA."""
-    if not text:
-        return pd.NA
-    try:
-        age = float(text)
-        if not 0 <= age <= 120:
-            raise ValueError(age)
-    except ValueError as error:
-        raise UserError(f"{where}: unknown age {text!r}, expected years as in 0.8; correct the line.") from error
-    return age
-
-
-def _sex(text: str, where: str) -> Any:
-    if text not in ("", "female", "male"):
-        raise UserError(f"{where}: unknown sex {text!r}, expected female or male; correct the line.")
-    return text or pd.NA
-
-
-def _audio_file(cohort: Path, text: str, where: str) -> Path:
-    if not text:
-        raise UserError(f"{where}: no file is named; name one, or remove the line of a site that was not recorded.")
-    if Path(text).is_absolute() or ".." in Path(text).parts:
-        raise UserError(f"{where}: {text!r} lies outside {cohort}; move the file there and name it from there.")
-    if Path(text).suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{where}: {text!r} is neither .wav nor .flac; convert the recording.")
-    if not os.path.isfile(cohort / text):  # which, unlike Path's, bears any name
-        raise UserError(f"{where}: there is no file {text!r} in {cohort}; add it, correct the path or remove the line.")
-    return cohort / text
 
 
 def too_short(events: pd.DataFrame) -> dict[str, int]:

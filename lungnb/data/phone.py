@@ -4,7 +4,6 @@ A reader is a map from the columns of a data set's own tables to the fields of a
 map does not have stops the reader, by file and line. Sources and licences are in `lungnb/data/corpora.csv`.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from lungnb.data.tables import (
     audio_files,
     existing,
     fields,
+    numbers,
     read_csv,
-    read_text,
+    read_json,
+    refuse,
     sound_corpus,
     translate,
 )
@@ -60,27 +61,18 @@ def read_coughvid_metadata(root: Path) -> tuple[pd.DataFrame, list[Path]]:
     listed = [path] if path.exists() else sorted(root.glob("*.json"))
     if not listed:
         raise UserError(f"{root} is no COUGHVID folder: it holds neither metadata_compiled.csv nor a <uuid>.json.")
-    table = (
-        read_csv(path, _COUGHVID, "COUGHVID's compiled table")
-        if path.exists()
-        else pd.DataFrame([_coughvid_json(p) for p in listed], dtype="string")
-    )
-    detected = pd.to_numeric(table["cough_detected"], errors="coerce")
-    if detected.isna().any():
-        row = detected.isna().idxmax()
-        raise UserError(
-            f"{table['where'][row]}: cough_detected is {table['cough_detected'][row]!r}, expected 0 to 1; correct it."
-        )
+    table = read_csv(path, _COUGHVID) if path.exists() else pd.DataFrame(map(_coughvid_json, listed), dtype="string")
+    refuse(table, table["cough_detected"].isna(), "cough_detected is not given; correct it")
+    detected = numbers(table, "cough_detected", 1, "0 to 1")
     known = fields(table, age="age", sex=("gender", _SEX_OR_OTHER), condition=("status", _COUGHVID_STATUS))
     return known.assign(uuid=table["uuid"], cough_detected=detected), listed
 
 
 def _coughvid_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        return {"uuid": path.stem, "where": str(path)} | {name: content.get(name) for name in _COUGHVID[1:]}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no JSON object ({error}); fetch the file again.") from error
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no JSON object; fetch the file again.")
+    return {"uuid": path.stem, "where": str(path)} | {name: content.get(name) for name in _COUGHVID[1:]}
 
 
 _COSWARA_FILES = {
@@ -121,12 +113,12 @@ def read_coswara(folder: Path) -> Corpus:
     or smoker that is none, a missing column, and a folder without dated folders.
     """
     path = folder / "combined_data.csv"
-    table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"], "Coswara's table of participants")
+    table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"])
     columns = {"sex": ("g", _SEX_OR_OTHER), "smoker": ("smoker", _YES), "condition": ("covid_status", _COSWARA_STATUS)}
     people = fields(table, age="a", **columns)
     for illness in ("pneumonia", "asthma"):
         if illness in table:
-            ticked = translate(table[illness], _YES, table["where"]).astype("boolean").fillna(False)
+            ticked = translate(table, illness, _YES).astype("boolean").fillna(False)
             covid = people["condition"].eq("COVID-19").fillna(False)
             people["condition"] = people["condition"].mask(ticked & ~covid, illness)
     extracted = folder / "Extracted_data"
@@ -170,22 +162,17 @@ def read_ukcovid(folder: Path) -> Corpus:
     """
     key, asthma = "participant_identifier", "respiratory_condition_asthma"
     listed = [folder / "participant_metadata.csv", folder / "audio_metadata.csv"]
-    table = read_csv(listed[0], [*_UKCOVID_PEOPLE, asthma], "its participants").drop_duplicates(key, ignore_index=True)
-    audio = read_csv(listed[1], [key, *_UKCOVID_FILES], "its recordings")
+    table = read_csv(listed[0], [*_UKCOVID_PEOPLE, asthma]).drop_duplicates(key, ignore_index=True)
+    audio = read_csv(listed[1], [key, *_UKCOVID_FILES])
     columns = {"sex": ("gender", _SEX | {"unknown": pd.NA}), "smoker": ("smoker_status", _UKCOVID_SMOKER)}
     positive = table["covid_test_result"].str.lower().eq("positive").fillna(False)
     ticked = pd.to_numeric(table[asthma].str.lower().replace({"true": "1", "false": "0"}), errors="coerce").eq(1)
     condition = pd.Series(pd.NA, table.index, dtype="string").mask(ticked.fillna(False), "asthma")
     people = fields(table, **columns).assign(patient=table[key], condition=condition.mask(positive, "COVID-19"))
-    unknown = ~audio[key].isin(people["patient"])
-    if unknown.any():
-        row = unknown.idxmax()
-        raise UserError(
-            f"{audio['where'][row]}: {audio[key][row]!r} is not in {listed[0].name}; fetch both files again."
-        )
-    files = audio.melt([key, "where"], list(_UKCOVID_FILES), var_name="sound", value_name="file").dropna(
-        subset=["file"]
-    )
+    stranger = ~audio[key].isin(people["patient"])
+    refuse(audio, stranger, f"{{{key}!r}} is not in {listed[0].name}; fetch both files again")
+    files = audio.melt([key, "where"], list(_UKCOVID_FILES), var_name="sound", value_name="file")
+    files = files.dropna(subset=["file"])
     rows = files.merge(people.drop(columns="where"), left_on=key, right_on="patient")
     rows = rows.assign(sound=rows["sound"].map(_UKCOVID_FILES), path=existing(folder, "audio/" + rows["file"]))
     return sound_corpus("ukcovid", folder, rows, listed)
@@ -259,12 +246,7 @@ def read_covid19_cough(folder: Path) -> Corpus:
     UserError for a metadata.json that is missing or no list of filename and covid19.
     """
     path = folder / "metadata.json"
-    if not path.exists():
-        raise UserError(f"{path} is missing (the list of recordings); copy it there from the repository.")
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON ({error}); fetch the file again.") from error
+    content = read_json(path)
     rows = []
     for n, entry in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(entry, dict) or "filename" not in entry or not isinstance(entry.get("covid19"), bool):

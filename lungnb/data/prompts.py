@@ -53,27 +53,12 @@ SOUNDS: dict[str, Sound] = {
 SEXES = ("female", "male")
 DECADES = tuple(range(0, 120, 10))
 SMOKERS = {True: "smoker", False: "non-smoker"}
+_CONDITIONS = """
+healthy, COVID-19, respiratory symptoms, respiratory illness, asthma, COPD, bronchiectasis, bronchiolitis, bronchitis,
+pneumonia, upper respiratory infection, lower respiratory infection, lung fibrosis, pleural effusion, heart failure,
+asthma and lung fibrosis, heart failure and COPD, heart failure and lung fibrosis"""
 #: Every condition that a reader here can meet; two at once only where a corpus (KAUH) says so.
-CONDITIONS = (
-    "healthy",
-    "COVID-19",
-    "respiratory symptoms",
-    "respiratory illness",
-    "asthma",
-    "COPD",
-    "bronchiectasis",
-    "bronchiolitis",
-    "bronchitis",
-    "pneumonia",
-    "upper respiratory infection",
-    "lower respiratory infection",
-    "lung fibrosis",
-    "pleural effusion",
-    "heart failure",
-    "asthma and lung fibrosis",
-    "heart failure and COPD",
-    "heart failure and lung fibrosis",
-)
+CONDITIONS = tuple(name.strip() for name in _CONDITIONS.split(","))
 #: The fields of a prompt, in its order; `sex` is the gender of the paper's prompts.
 FIELDS = ("sound", "sex", "age_decade", "smoker", "condition")
 #: Chance with which training leaves out a known field, so that short prompts work too (ours; the paper is silent).
@@ -87,8 +72,6 @@ REBUILDABLE = (
     "on request only, it names 3 of its 9 corpora and of its 13 sound types, and no list of clips was published. Most of "
     "what can be had is cough, breath and speech recorded by phone; stethoscope sounds are a small part."
 )
-
-_START = "A person is "
 
 
 def corpora() -> pd.DataFrame:
@@ -113,15 +96,13 @@ def prompt(row: Mapping[str, Any]) -> str:
 
     Raises UserError for a sound type that is none or not given, and for a sex, decade or condition that is none.
     """
-    if (sound := _known(row, "sound")) not in SOUNDS:
-        raise UserError(f"There is no sound type {sound!r}; known are {', '.join(SOUNDS)}.")
-    parts = [_START + SOUNDS[sound].phrase]
+    parts = []
     for name, wordings in _wordings().items():
         value = _known(row, name)
-        if value is not None and value not in wordings:
-            raise UserError(f"There is no {name} {value!r}; known are {', '.join(map(str, wordings))}, or None.")
-        if value is not None:
-            parts.append(wordings[value])
+        if value not in wordings and (value is not None or name == "sound"):
+            what = "sound type" if name == "sound" else name
+            raise UserError(f"There is no {what} {value!r}; known are {', '.join(map(str, wordings))}.")
+        parts += [] if value is None else [wordings[value]]
     return ", ".join(parts)
 
 
@@ -186,9 +167,8 @@ def words(text: str) -> list[str]:
 @cache
 def vocabulary() -> tuple[str, ...]:
     """All words of the grammar, sorted."""
-    said = [text for meaning in _wordings().values() for text in meaning.values()]
-    phrases = [_START + sound.phrase for sound in SOUNDS.values()]
-    return tuple(sorted({word for text in (*phrases, *said, ",") for word in words(text)}))
+    phrases = [text for wordings in _wordings().values() for text in wordings.values()]
+    return tuple(sorted({word for text in (*phrases, ",") for word in words(text)}))
 
 
 _EXAMPLE = {"sound": "cough", "sex": "male", "age_decade": 40, "smoker": True}
@@ -196,8 +176,9 @@ _EXAMPLE = {"sound": "cough", "sex": "male", "age_decade": 40, "smoker": True}
 
 @cache
 def _wordings() -> dict[str, dict[Any, str]]:
-    """Field -> value -> its words, in the order of the prompt; the sound apart."""
+    """Field -> value -> its words, in the order of the prompt."""
     return {
+        "sound": {name: f"A person is {sound.phrase}" for name, sound in SOUNDS.items()},
         "sex": {sex: sex for sex in SEXES},
         "age_decade": {decade: f"{decade}s" for decade in DECADES},
         "smoker": SMOKERS,
@@ -208,11 +189,10 @@ def _wordings() -> dict[str, dict[Any, str]]:
 @cache
 def _meanings() -> dict[str, tuple[int, str, Any]]:
     """A part of a prompt, as its words joined by spaces -> place, field, value."""
-    phrases = {"sound": {name: _START + sound.phrase for name, sound in SOUNDS.items()}, **_wordings()}
     return {
-        " ".join(words(text)): (FIELDS.index(name), name, value)
-        for name, values in phrases.items()
-        for value, text in values.items()
+        " ".join(words(text)): (place, name, value)
+        for place, (name, wordings) in enumerate(_wordings().items())
+        for value, text in wordings.items()
     }
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -31,14 +30,17 @@ class Split:
     notes: list[str]
 
 
-def official(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+# A rule: (events, fold, n_folds) -> the part of each event.
+
+
+def official(events: pd.DataFrame, *_) -> pd.Series:
     """The data set's own parts (ICBHI: 60-40 by recording, so that patients 156 and 218 stand on both sides)."""
     return events["cohort" if "cohort" in events else "split"]
 
 
-def official_disjoint(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+def official_disjoint(events: pd.DataFrame, *_) -> pd.Series:
     """The official split without the training events of patients who also stand in its test side."""
-    split = official(events, fold, n_folds)
+    split = official(events)
     tested = set(events.loc[split == "test", "patient"])
     return split.mask((split == "train") & events["patient"].isin(tested))
 
@@ -51,31 +53,71 @@ def respirenet(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
             f"patient_list_foldwise.txt is not there or gives no fold to patient {without[0]} ({len(without)} in all); "
             "add the patient or use the split 'stratified'."
         )
-    return _tested_where(events["fold"] == fold)
+    return (events["fold"] == fold).map({True: "test", False: "train"})
 
 
 def stratified(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
     """The honest 80-20 split: patients grouped, devices and labels spread evenly over the folds."""
-    return _tested_where(grouped_folds(events, n_folds, seed=0) == fold)
+    return (grouped_folds(events, n_folds, seed=0) == fold).map({True: "test", False: "train"})
 
 
-def patients(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
-    """Folds of patients: `fold` is tested, the next one selects the epoch, the others are trained on."""
-    return _rotate(grouped_folds(events, n_folds, seed=0), fold, n_folds)
+def dealt(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+    """A fold number for each event, dealt one by one, whoever they are of. Leaky."""
+    return _number_folds(StratifiedKFold(n_folds, shuffle=True, random_state=seed), events, events["label"])
 
 
-def children(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
-    """As `patients`, but patients are counted, not recordings: one with eight sites weighs no more than one with four."""
-    return _rotate(patient_folds(events, n_folds, seed=0), fold, n_folds)
+def rotated(folds: Callable[[pd.DataFrame, int, int], pd.Series]) -> Callable[[pd.DataFrame, int, int], pd.Series]:
+    """The rule by which one of the `folds` is tested, the next one selects the epoch, and the others are trained on."""
+
+    def rule(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+        if not 0 <= fold < n_folds:
+            raise UserError(f"There is no fold {fold}; known are 0 to {n_folds - 1}.")
+        parts = dict.fromkeys(range(n_folds), "train") | {(fold + 1) % n_folds: "validation", fold: "test"}
+        return folds(events, n_folds, seed=0).map(parts)
+
+    return rule
 
 
-def dealt(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
-    """Leaky: as `patients`, but rows are dealt one by one, whoever they are of."""
-    folds = pd.Series(-1, index=events.index)
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=0)
-    for k, (_, rows) in enumerate(splitter.split(events, events["label"].astype(object))):
-        folds.iloc[rows] = k
-    return _rotate(folds, fold, n_folds)
+def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+    """A fold number for each event: no patient in two folds, labels and devices stratified.
+
+    Raises UserError for fewer than two patients a fold.
+    """
+    if events["patient"].nunique() < n_folds:
+        raise UserError(
+            f"{events['patient'].nunique()} patients are too few for {n_folds} folds of patients; use more patients or fewer "
+            "folds, or validation='none' (selection='last')."
+        )
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    strata = events["label"] + " " + events["device"].fillna("")
+    return _number_folds(splitter, events, strata, events["patient"].astype(object))
+
+
+def _number_folds(splitter, events: pd.DataFrame, strata: pd.Series, groups: pd.Series | None = None) -> pd.Series:
+    fold = pd.Series(-1, index=events.index)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # rare strata are spread as far as they go
+        for k, (_, rows) in enumerate(splitter.split(events, strata.astype(object), groups)):
+            fold.iloc[rows] = k
+    return fold
+
+
+def patient_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+    """A fold from 0 to `n_folds` - 1 for each event: patients whole and counted once, their labels and cohorts spread evenly.
+
+    A patient with eight sites weighs no more than one with four. Raises UserError if no label of a cohort has a patient for
+    each fold.
+    """
+    cohort = "cohort" if "cohort" in events else "split"
+    people = events.drop_duplicates("patient")
+    most = people.groupby(["label", cohort], dropna=False).size().max()
+    if not 2 <= n_folds <= most:
+        raise UserError(
+            f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
+            "most; use from 2 to that many folds, or more patients."
+        )
+    fold = grouped_folds(people.assign(device=people[cohort]), n_folds, seed)
+    return events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
 
 
 SPLITS: dict[str, Callable[[pd.DataFrame, int, int], pd.Series]] = {
@@ -83,9 +125,9 @@ SPLITS: dict[str, Callable[[pd.DataFrame, int, int], pd.Series]] = {
     "official_disjoint": official_disjoint,
     "respirenet": respirenet,
     "stratified": stratified,
-    "patients": patients,
-    "children": children,
-    "events (leaky)": dealt,
+    "patients": rotated(grouped_folds),
+    "children": rotated(patient_folds),
+    "events (leaky)": rotated(dealt),
 }
 
 
@@ -132,19 +174,20 @@ def make_split(
 
 def _leaks(known: dict[str, set[str]]) -> list[str]:
     """Sentences on patients who stand in two parts; known: the patients of each."""
+    train, validation = known["train"], known.get("validation", set())
     notes = []
     for part in TESTED:
-        if both := sorted(known.get(part, set()) & known["train"]):
-            if part != "test":  # SPRSound's challenge, by design
-                notes.append(f"leaky test: {len(both)} of the {len(known[part])} {part} patients are trained on")
-            elif len(both) > 4:
-                notes.append(f"leaky split: {len(both)} patients stand in train and in test")
-            else:
-                who = f"patient {both[0]} stands" if len(both) == 1 else f"patients {' and '.join(both)} stand"
-                notes.append(f"leaky split: {who} in train and in test")
-        if part != "test" and (n := len(known.get(part, set()) & known.get("validation", set()))):
-            notes.append(f"leaky selection: {n} of the {len(known[part])} {part} patients select the epoch")
-    if n := len(known["train"] & known.get("validation", set())):
+        own = known.get(part, set())
+        both = sorted(own & train)
+        if both and part != "test":  # SPRSound's challenge, by design
+            notes.append(f"leaky test: {len(both)} of the {len(own)} {part} patients are trained on")
+        elif both:
+            names = f"patient {both[0]} stands" if len(both) == 1 else f"patients {' and '.join(both)} stand"
+            who = f"{len(both)} patients stand" if len(both) > 4 else names
+            notes.append(f"leaky split: {who} in train and in test")
+        if part != "test" and (n := len(own & validation)):
+            notes.append(f"leaky selection: {n} of the {len(own)} {part} patients select the epoch")
+    if n := len(train & validation):
         notes.append(f"leaky validation: {n} patients stand in training and in validation")
     return notes
 
@@ -186,43 +229,6 @@ def cohort_split(
     return Split(f"cohort {cohort}", events["patient"].map(part_of).astype("string").rename("part"), (), [])
 
 
-def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
-    """A fold number for each event: no patient in two folds, labels and devices stratified.
-
-    Raises UserError for fewer than two patients a fold.
-    """
-    if events["patient"].nunique() < n_folds:
-        raise UserError(
-            f"{events['patient'].nunique()} patients are too few for {n_folds} folds of patients; use more patients or fewer "
-            "folds, or validation='none' (selection='last')."
-        )
-    strata = events["label"] + " " + events["device"].fillna("")
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    fold = pd.Series(-1, index=events.index)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # rare strata are spread as far as they go
-        for k, (_, rows) in enumerate(splitter.split(events, strata.astype(object), events["patient"].astype(object))):
-            fold.iloc[rows] = k
-    return fold
-
-
-def patient_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
-    """A fold from 0 to `n_folds` - 1 for each event: patients whole and counted once, their labels and cohorts spread evenly.
-
-    Raises UserError if no label of a cohort has a patient for each fold.
-    """
-    cohort = "cohort" if "cohort" in events else "split"
-    people = events.drop_duplicates("patient")
-    most = people.groupby(["label", cohort], dropna=False).size().max()
-    if not 2 <= n_folds <= most:
-        raise UserError(
-            f"{n_folds} folds cannot be spread evenly over {len(people)} patients, of whom one label and cohort has {most} at "
-            "most; use from 2 to that many folds, or more patients."
-        )
-    fold = grouped_folds(people.assign(device=people[cohort]), n_folds, seed)
-    return events["patient"].map(dict(zip(people["patient"], fold, strict=True))).astype(int).rename("fold")
-
-
 def hold_out_patients(events: pd.DataFrame, n_held: int = 1, n_folds: int = 5) -> pd.Series:
     """True for the events of the validation patients, about n_held / n_folds of `events`, always the same ones."""
     return grouped_folds(events, n_folds, seed=0) < n_held
@@ -232,15 +238,3 @@ def hold_out_events(events: pd.DataFrame, share: float = 0.3) -> pd.Series:
     """True for `share` of the events of each label, drawn one by one. Leaky: patients stand on both sides."""
     drawn = events.groupby("label").sample(frac=share, random_state=0)
     return pd.Series(events.index.isin(drawn.index), index=events.index)
-
-
-def _tested_where(is_test: pd.Series) -> pd.Series:
-    return pd.Series("train", index=is_test.index, dtype="string").mask(is_test, "test")
-
-
-def _rotate(folds: pd.Series, fold: int, n_folds: int) -> pd.Series:
-    if not 0 <= fold < n_folds:
-        raise UserError(f"There is no fold {fold}; known are 0 to {n_folds - 1}.")
-    names = np.full(n_folds, "train", dtype=object)
-    names[[fold, (fold + 1) % n_folds]] = "test", "validation"
-    return pd.Series(names[folds], index=folds.index, dtype="string")

@@ -12,10 +12,8 @@ under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Cr
 (docs/papers/convlstm.md, section 1).
 """
 
-import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,9 @@ import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, make_corpus, validate_events
 from lungnb.data.multisite import too_short
-from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, duration_s, nonzero
+from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, count, duration_s, each, read_json
 
 LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crackle", "wheeze+crackle"]
 #: The letters of the paper's Table 1, in the order of LABELS.
@@ -44,7 +42,6 @@ PARTS = {
 }
 
 _NAME = re.compile(r"(?P<patient>[A-Za-z0-9]+)_(?P<age>[^_]+)_(?P<sex>[^_]+)_(?P<position>[^_]+)_(?P<number>[^_]+)")
-_SEX = {"0": "male", "1": "female"}
 
 
 def read_sprsound(folder: Path) -> Corpus:
@@ -59,23 +56,17 @@ def read_sprsound(folder: Path) -> Corpus:
     kept = events[events["path"].notna()].reset_index(drop=True)
     if kept.empty:
         raise UserError(f"{root} holds no event of a recording with audio; get it with `lungnb data fetch sprsound`.")
-    check_audio(root, kept, unit="event")
+    check_audio(root, kept)
     here = recordings[recordings["path"].notna()]
-    silent = int((here["n_events"] == 0).sum())
-    used = [root / p for p in (*here["path"], *here["annotation"])]
-    return Corpus(
-        name="sprsound",
-        events=validate_events(
-            kept.assign(sound=kept["label"].map(LUNG_SOUNDS)),
-            kept["where"],
-            "correct that event or remove the recording's two files",
-            "sprsound",
-        ),
-        origin=origin_of(Path(folder)),
-        fingerprint=fingerprint_files(used, root),
-        audio_root=root,
+    return make_corpus(
+        "sprsound",
+        root,
+        kept.assign(sound=kept["label"].map(LUNG_SOUNDS)),
+        [root / path for path in (*here["annotation"], *here["path"])],  # those without events, too
+        hint="correct that event or remove the recording's two files",
+        folder=Path(folder),
         n_missing=len(recordings) - len(here),
-        skipped={"recordings without events (poor quality)": silent} if silent else {},
+        skipped={"recordings without events (poor quality)": (here["n_events"] == 0).sum()},
     )
 
 
@@ -100,11 +91,9 @@ def sprsound_view(corpus: Corpus) -> Corpus:
         raise UserError(f"{corpus.audio_root} holds no recording at p1 to p4; fetch the 2022 release of SPRSound.")
     ill = (events["label"] != "normal").groupby(events["patient"]).any()
     rows = events.drop_duplicates("recording").reset_index(drop=True)
-    files = [corpus.audio_root / path for path in rows["path"]]
-    where = pd.Series([str(file) for file in files])
     rows = rows.assign(
         start_s=0.0,
-        end_s=[duration_s(file, str(file)) for file in files],
+        end_s=[duration_s(corpus.audio_root / path) for path in rows["path"]],
         sound=pd.NA,
         label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
     )
@@ -114,8 +103,8 @@ def sprsound_view(corpus: Corpus) -> Corpus:
         corpus,
         name="sprsound-sites",
         fingerprint=digest(corpus.fingerprint, "sites"),
-        events=validate_events(rows, where, "fetch the recording again"),
-        skipped=corpus.skipped | nonzero(found),
+        events=validate_events(rows, rows["path"], "fetch the recording again"),
+        skipped=corpus.skipped | {reason: n for reason, n in found.items() if n},
     )
 
 
@@ -166,112 +155,84 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(recordings), pd.DataFrame(events, columns=columns).astype(times)
 
 
-def counts(folder: Path) -> Iterator[Count]:
+def counts(folder: Path) -> list[Count]:
     """Parts (test is inter and intra, as the paper has it), people, lengths of events, rare classes, and audio."""
     root = release_folder(folder)
     recordings, events = read_annotations(root)
-    events["seconds"] = (events["end_s"] - events["start_s"]).round(6)  # so that 2,000 ms are 2 s
+    seconds = (events["end_s"] - events["start_s"]).round(6)  # so that 2,000 ms are 2 s
     audible = recordings[recordings["path"].notna()].set_index("recording")
-    train, children = events[events["split"] == "train"], recordings[recordings["split"] == "train"]
-    yield from _count("all", events, recordings)
-    backwards = "events that do not end after they start"
-    yield backwards, ("all", backwards), (events["seconds"] <= 0).sum()
-    for part, splits in {
-        "train": ["train"],
-        "inter": ["inter"],
-        "intra": ["intra"],
-        "test": ["inter", "intra"],
-    }.items():
+    odd, headers = audio_headers(root, audible["path"], events.groupby("recording")["end_s"].max())
+    children = recordings[recordings["split"] == "train"]
+    found = [
+        *_count("all", recordings, events),
+        *count("all", {"events that do not end after they start": (seconds <= 0).sum()}),
+    ]
+    for part, splits in {**{part: [part] for part in PARTS}, "test": ["inter", "intra"]}.items():
         here = recordings[recordings["split"].isin(splits)]
-        yield from _count(part, events[events["split"].isin(splits)], here)
         shared = here.loc[here["patient"].isin(children["patient"]), "patient"].nunique()
-        yield f"{part}: patients shared with train", (part, "patients shared with train"), shared
-        for label in RECORD_LABELS:
-            what = f"{part}: recordings, {label}"
-            yield what, (f"{part} records", label), (here["record_label"] == label).sum()
         silent = here.loc[here["n_events"] == 0, "record_label"]
-        yield f"{part}: recordings without events", (f"{part} records", "Poor Quality"), len(silent)
-        yield f"{part}: recordings without events, not Poor Quality", 0, (silent != "Poor Quality").sum()
-        yield f"{part}: recordings with audio", (part, "recordings"), audible["split"].isin(splits).sum()
-    for position in POSITIONS:
-        here = (children["position"] == position).sum()
-        yield f"train: recordings, position {position}", ("train positions", position), here
-    for sex in ("male", "female"):
-        yield f"train: recordings, {sex}", ("train sex", sex), (children["sex"] == sex).sum()
-    for statistic in ("min", "median", "max"):
-        yield f"train: age, {statistic} (years)", ("age", f"{statistic}_years"), children["age_years"].agg(statistic)
-    yield "train: age, distinct values", ("age", "distinct values"), children["age_years"].nunique()
-    quantiles = {"p5": 0.05, "p95": 0.95, "p99": 0.99}
-    for name in ("min", "p5", "median", "mean", "p95", "p99", "max"):
-        here = train["seconds"].quantile(quantiles[name]) if name in quantiles else train["seconds"].agg(name)
-        yield f"train: event length, {name} (s)", ("event length", f"{name}_s"), here
-    for edge in (2, 3):
-        share = 100 * (train["seconds"] <= edge).mean()
-        yield f"train: events, share up to {edge} s (%)", ("event length", f"share up to {edge} s"), share
-    yield "train: events longer than 5 s", ("event length", "longer than 5 s"), (train["seconds"] > 5).sum()
-    yield "events longer than 5 s", ("event length, all", "longer than 5 s"), (events["seconds"] > 5).sum()
-    wheezes = train.loc[train["label"] == "wheeze", "seconds"]
-    yield "train: wheeze length, median (s)", ("event length | W", "median_s"), wheezes.median()
+        found += [
+            *_count(part, here, events[events["split"].isin(splits)]),
+            *count(part, {"patients shared with train": shared}),
+            *count(f"{part} records", each(here["record_label"], RECORD_LABELS)),
+            *count(f"{part} records", {"Poor Quality": len(silent)}, f"{part} records without events"),
+            (f"{part} records without events: not Poor Quality", 0, (silent != "Poor Quality").sum()),
+            *count(part, {"recordings": audible["split"].isin(splits).sum()}, f"{part}, with audio"),
+        ]
+    train = events[events["split"] == "train"].assign(seconds=seconds)
+    lengths, ages = train["seconds"].describe([0.05, 0.5, 0.95, 0.99]), children["age_years"].astype(float)
     for short, label in zip(SHORT, LABELS, strict=True):  # in how few patients a rare class is found
         by_patient = train.loc[train["label"] == label, "patient"].value_counts()
-        yield f"train: {label}, patients", (f"train | {short}", "patients"), len(by_patient)
-        yield (
-            f"train: {label}, largest patient",
-            (f"train | {short}", "largest patient"),
-            by_patient.max() if len(by_patient) else 0,
-        )
-    yield "recordings annotated without audio", 0, len(recordings) - len(audible)
-    odd, headers = audio_headers(root, audible["path"], events.groupby("recording")["end_s"].max())
-    yield from odd
-    yield "audio, all recordings (h)", ("all", "duration_h"), headers["seconds"].sum() / 3600
-    for statistic in ("min", "max"):
-        yield f"sampling rate, {statistic} (Hz)", ("all", "sample_rate_hz"), headers["rate"].agg(statistic)
-        yield f"channels, {statistic}", ("all", "channels"), headers["channels"].agg(statistic)
-    yield "recordings of 16 bits", ("all", "recordings"), (headers["subtype"] == "PCM_16").sum()
-    for statistic in ("min", "median", "max"):
-        length = headers["seconds"].agg(statistic)
-        yield f"recording length, {statistic} (s)", ("recording length", f"{statistic}_s"), length
+        largest = by_patient.max() if len(by_patient) else 0
+        found += count(f"train | {short}", {"patients": len(by_patient), "largest patient": largest})
+    return [
+        *found,
+        *count("train positions", each(children["position"], POSITIONS)),
+        *count("train sex", each(children["sex"], ["male", "female"])),
+        *count("age", {f"{name}_years": ages.agg(name) for name in ("min", "median", "max")}),
+        *count("age", {"distinct values": ages.nunique()}),
+        *count("event length", lengths.rename(lambda name: f"{_QUANTILES.get(name, name)}_s")),
+        *count("event length", {f"share up to {s} s": 100 * (train["seconds"] <= s).mean() for s in (2, 3)}),
+        *count("event length", {"longer than 5 s": (train["seconds"] > 5).sum()}),
+        *count("event length, all", {"longer than 5 s": (seconds > 5).sum()}),
+        *count("event length | W", {"median_s": train.loc[train["label"] == "wheeze", "seconds"].median()}),
+        ("recordings annotated without audio", 0, len(recordings) - len(audible)),
+        *odd,
+        *count("all", {"duration_h": headers["seconds"].sum() / 3600}),
+        *count("all", {"sample_rate_hz": headers["rate"].min(), "channels": headers["channels"].min()}, "least"),
+        *count("all", {"sample_rate_hz": headers["rate"].max(), "channels": headers["channels"].max()}, "most"),
+        *count("all", {"recordings": (headers["subtype"] == "PCM_16").sum()}, "of 16 bits"),
+        *count("recording length", {f"{name}_s": headers["seconds"].agg(name) for name in ("min", "median", "max")}),
+    ]
 
 
-def _count(part: str, events: pd.DataFrame, recordings: pd.DataFrame) -> Iterator[Count]:
-    name = "" if part == "all" else f"{part}: "
-    yield f"{name}recordings", (part, "recordings"), len(recordings)
-    yield f"{name}patients", (part, "patients"), recordings["patient"].nunique()
-    yield f"{name}events", (part, "events"), len(events)
-    for short, label in zip(SHORT, LABELS, strict=True):
-        yield f"{name}events, {label}", (part, short), (events["label"] == label).sum()
-    yield f"{part}: events, abnormal", (part, "abnormal"), (events["label"] != "normal").sum()
+_QUANTILES = {"5%": "p5", "50%": "median", "95%": "p95", "99%": "p99"}
+
+
+def _count(part: str, recordings: pd.DataFrame, events: pd.DataFrame) -> list[Count]:
+    number = {"recordings": len(recordings), "patients": recordings["patient"].nunique(), "events": len(events)}
+    number |= dict(zip(SHORT, each(events["label"], LABELS), strict=True))
+    return count(part, number | {"abnormal": (events["label"] != "normal").sum()})
 
 
 def _parse_name(path: Path) -> dict[str, Any]:
-    match = _NAME.fullmatch(path.stem)
+    match, hint = _NAME.fullmatch(path.stem), "rename the recording's two files or remove them"
     if match is None:
-        raise UserError(f"{path}: {path.stem!r} is not patient_age_sex_position_number; rename or remove the file.")
-    hint = "rename the recording's two files or remove them"
-    try:
-        age = float(match["age"])
-        if not 0 <= age <= 120:
-            raise ValueError(age)
-    except ValueError as error:
-        raise UserError(f"{path}: unknown age {match['age']!r}, expected years as in 8.1; {hint}.") from error
-    if match["sex"] not in _SEX:
-        raise UserError(f"{path}: unknown sex {match['sex']!r}, expected 0 (male) or 1 (female); {hint}.")
-    if not re.fullmatch("p[1-8]", match["position"]):
-        raise UserError(f"{path}: unknown position {match['position']!r}, expected p1 to p8; {hint}.")
-    return {
-        "patient": match["patient"],
-        "age_years": age,
-        "sex": _SEX[match["sex"]],
-        "position": match["position"],
-    }
+        raise UserError(f"{path}: {path.stem!r} is not patient_age_sex_position_number; {hint}.")
+    for part, form, expected in (
+        ("age", r"(\d{1,2}|1[01]\d)(\.\d*)?", "years as in 8.1"),
+        ("sex", "[01]", "0 (male) or 1 (female)"),
+        ("position", "p[1-8]", "p1 to p8"),
+    ):
+        if not re.fullmatch(form, match[part]):
+            raise UserError(f"{path}: unknown {part} {match[part]!r}, expected {expected}; {hint}.")
+    sex = {"0": "male", "1": "female"}[match["sex"]]
+    return {"patient": match["patient"], "age_years": float(match["age"]), "sex": sex, "position": match["position"]}
 
 
 def _parse_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
     """The label of the recording, and its events."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # not JSON, not text, or nested past reason
-        raise UserError(f"{path} is not JSON ({error}); fetch the file again.") from error
+    content = read_json(path)
     record = content if isinstance(content, dict) else {}
     label = record.get("record_annotation", record.get("recording_annotation"))
     found = record.get("event_annotation")

@@ -17,7 +17,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Literal
@@ -26,6 +25,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 from filelock import FileLock
 
 from lungnb.core import UserError, atomic_folder, cache_dir, code_version, disk_errors
@@ -42,10 +42,6 @@ _FEATURES = datasets.Features({"audio": datasets.List(datasets.Value("int16")), 
 
 #: audio_root, row of the events (a named tuple), sample rate -> mono float samples of that event.
 Source = Callable[[Path, Any, int], np.ndarray]
-
-
-class _LeftOut(UserError):
-    """Why an event that can be decoded is left out."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +77,13 @@ class Store:
         """
         n = round(seconds * self.sample_rate)
         out = np.zeros((len(indices), n), dtype=np.float32)
-        column = self.data[self.rows[np.asarray(indices, dtype=int)].tolist()]["audio"]
-        at = 0
-        for chunk in column.chunks:
-            offsets, values = chunk.offsets.to_numpy(), chunk.values.to_numpy()
-            for first, last in pairwise(offsets):
-                spare = last - first - n
-                start = first + (rng.integers(spare + 1) if rng is not None and spare > 0 else 0)
-                part = values[start : min(start + n, last)]
-                out[at, : len(part)] = part
-                at += 1
-        out /= 32767
-        return out
+        events = self.data[self.rows[np.asarray(indices, dtype=int)].tolist()]["audio"]
+        for row, event in zip(out, events, strict=True):
+            samples = event.values.to_numpy()
+            spare = len(samples) - n
+            start = rng.integers(spare + 1) if rng is not None and spare > 0 else 0
+            row[: len(samples)] = samples[start : start + n]
+        return out / 32767
 
     def batches(
         self, batch_size: int, seconds: float, rng: np.random.Generator | None = None
@@ -105,14 +96,12 @@ class Store:
 
 
 def read_clip(root: Path, row: Any, sample_rate: int) -> np.ndarray:
-    """The samples of one event from its file. Raises UserError if it cannot be decoded or ends past its audio."""
+    """The samples of one event from its file, none if it ends past its audio. Raises UserError if it cannot be decoded."""
     audio = _decode(root / row.path, sample_rate)
-    first = int(row.start_s * sample_rate)
-    if pd.isna(row.end_s):
-        return audio[first:]
-    if row.end_s > len(audio) / sample_rate + TOLERANCE_S:
-        raise _LeftOut("ends past its audio")
-    return audio[first : int(row.end_s * sample_rate)]
+    first, last = int(row.start_s * sample_rate), len(audio)
+    if pd.notna(row.end_s):
+        last = int(row.end_s * sample_rate) if row.end_s <= len(audio) / sample_rate + TOLERANCE_S else 0
+    return audio[first:last]
 
 
 # The events of one recording follow one another, so it is decoded once.
@@ -140,7 +129,7 @@ def build_store(
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.exists():
                 with atomic_folder(folder) as temporary:
-                    _build(temporary, folder, corpus, key, sample_rate, n_processes, source)
+                    _build(temporary, corpus, key, sample_rate, n_processes, source)
     store = open_store(folder)
     if store.fingerprint != key:
         raise UserError(f"{folder} holds a store of other clips or settings; name another folder, or remove this one.")
@@ -156,7 +145,7 @@ def open_store(folder: Path) -> Store:
         facts = json.loads((folder / "store.json").read_text())
         data = datasets.load_from_disk(folder / "audio").with_format("arrow")
         table = pd.read_parquet(folder / "events.parquet")
-        length = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in data.data.column("audio").chunks])
+        length = pa.compute.list_value_length(data.data.column("audio")).to_numpy()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{folder} is damaged ({error}); remove it and build the store again.") from error
     if not len(table) == len(length) == facts.pop("n_events"):
@@ -168,9 +157,7 @@ def open_store(folder: Path) -> Store:
     return Store(folder, data, np.flatnonzero(kept), events, length[kept], left_out, **facts)
 
 
-def _build(
-    temporary: Path, folder: Path, corpus: Corpus, key: str, sample_rate: int, n_processes: int, source: Source
-) -> None:
+def _build(temporary: Path, corpus: Corpus, key: str, sample_rate: int, n_processes: int, source: Source) -> None:
     _decode.cache_clear()  # the file may be another since an earlier build
     parts = np.array_split(np.arange(len(corpus.events)), n_processes)
     settings = {"events": corpus.events, "root": corpus.audio_root, "sample_rate": sample_rate, "source": source}
@@ -188,8 +175,8 @@ def _build(
         if isinstance(error.__cause__, OSError):  # a full disk
             raise error.__cause__ from error
         raise UserError(
-            f"The store {folder} could not be built ({error.__cause__ or error}); run again, with fewer processes if one was "
-            "killed for want of memory."
+            f"The store of {corpus.name} could not be built ({error.__cause__ or error}); run again, with fewer processes if "
+            "one was killed for want of memory."
         ) from error
     reason = data.with_format("pandas")["reason"][:]
     left = {f"clips left out of the store ({why})": int(n) for why, n in reason.value_counts().sort_index().items()}
@@ -200,32 +187,20 @@ def _build(
     data.save_to_disk(temporary / "audio")
     rmtree(temporary / "generated", ignore_errors=True)
     corpus.events.assign(reason=reason.to_numpy(object)).to_parquet(temporary / "events.parquet")
-    facts = {
-        "name": corpus.name,
-        "origin": corpus.origin,
-        "origin_text": corpus.origin_text,
-        "fingerprint": key,
-        "sample_rate": sample_rate,
-        "n_events": len(corpus.events),
-        "skipped": corpus.skipped | left,
-    }
+    facts = {"name": corpus.name, "origin": corpus.origin, "origin_text": corpus.origin_text, "fingerprint": key}
+    facts |= {"sample_rate": sample_rate, "n_events": len(corpus.events), "skipped": corpus.skipped | left}
     (temporary / "store.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _examples(events: pd.DataFrame, root: Path, sample_rate: int, source: Source, parts: Any) -> Iterator[dict]:
     """audio int16 and reason None of each event, or no audio and why it is left out."""
     for row in events.iloc[np.concatenate(list(parts))].itertuples(index=False):
-        audio, reason = np.zeros(0, np.float32), None
         try:
             audio = source(root, row, sample_rate)
-            reason = None if len(audio) else "ends past its audio"
-        except _LeftOut as error:
-            reason = str(error)
+            low, high = (float(audio.min()), float(audio.max())) if len(audio) else (0.0, 0.0)
+            reason = "ends past its audio" if not len(audio) else "silent" if high - low < SILENCE else None
         except UserError:
             reason = "cannot be decoded"
-        if reason is None:
-            low, high = float(audio.min()), float(audio.max())
-            reason = "silent" if high - low < SILENCE else None
         if reason is None:
             yield {"audio": np.round(audio * (32767 / max(high, -low, 1))).astype(np.int16), "reason": None}
         else:

@@ -3,7 +3,11 @@
 Every complaint names the file and the line (`where`), what is wrong there and what to do about it.
 """
 
-from collections.abc import Iterable, Mapping
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pandas as pd
 import soundfile
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus, fingerprint_files, origin_of, validate_events
+from lungnb.data.corpus import Corpus, make_corpus
 
 #: What libsndfile decodes. Ogg may hold Vorbis or Opus.
 READABLE = (".wav", ".flac", ".ogg", ".mp3")
@@ -25,7 +29,9 @@ TOLERANCE_S = 0.05
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark. Raises UserError if it is none."""
+    """The text of a file in UTF-8, with or without a byte order mark. Raises UserError if it is missing or none."""
+    if not path.exists():
+        raise UserError(f"{path} is missing; fetch it or copy it there from the data set.")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -34,59 +40,112 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def read_csv(path: Path, required: Iterable[str], what: str) -> pd.DataFrame:
-    """The table at `path` as text, blank cells NA, with the column `where` ("file, line n").
-
-    Raises UserError if it is missing, no CSV in UTF-8, or without one of the `required` columns; `what` says what it is.
-    """
-    if not path.exists():
-        raise UserError(f"{path} is missing ({what}); copy it there from the data set.")
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises UserError if it is missing or none."""
     try:
-        frame = pd.read_csv(path, dtype="string", encoding="utf-8-sig", skip_blank_lines=False)
-        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first ones for names of rows
-            raise pd.errors.ParserError("the lines have more cells than the first one names")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no CSV in UTF-8 ({str(error).strip()}); fetch it again.") from error
-    if missing := [name for name in required if name not in frame.columns]:
-        raise UserError(
-            f"{path} has no column {missing[0]!r} ({what}; found {', '.join(frame.columns[:8])}, ...); take the file of the "
-            "release that the reader's docstring names."
-        )
-    text = frame.apply(lambda column: column.str.strip()).replace("", pd.NA)
-    text["where"] = [f"{path}, line {n}" for n in range(2, len(text) + 2)]
-    return text.dropna(how="all", subset=list(frame.columns)).reset_index(drop=True)
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:  # not JSON, or nested past reason
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is not JSON ({error}); fetch the file again.") from error
 
 
-def translate(column: pd.Series, meaning: Mapping[str, Any], where: pd.Series) -> pd.Series:
-    """`column` (text, NA) in our words by `meaning`, its keys in lower case. Raises UserError for a value it lacks."""
-    low = column.str.lower()
-    unknown = ~(low.isna() | low.isin(list(meaning)))
-    if unknown.any():
-        row = unknown.idxmax()
+def read_lines(path: Path, parse: Callable[[list[str]], Any], expected: str) -> list[tuple[str, Any]]:
+    """`where` ("file, line n") and `parse(words)` of each line that is not blank.
+
+    Raises UserError where `parse` raises ValueError, saying what was `expected`.
+    """
+    rows = []
+    for n, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append((f"{path}, line {n}", parse(line.split())))
+            except ValueError as error:
+                raise UserError(f"{path}, line {n}: expected {expected}, found {line!r}; correct the line.") from error
+    return rows
+
+
+def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None = None) -> pd.DataFrame:
+    """The table at `path` as text, blank cells NA and blank lines left out, with the column `where` ("file, line n").
+
+    With `optional` columns given, absent ones are NA and any other is refused rather than passed over: a mistyped one would
+    else be lost. Raises UserError, naming the line, if the file is missing, no CSV in UTF-8, or without a required column.
+    """
+    required, known = list(required), [*required, *(optional or ())]
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
+    try:
+        # Spreadsheets leave lines of commas after the last one.
+        lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not CSV ({error}); save the table as CSV again.") from error
+    columns = lines[0][1] if lines else []
+    if missing := [name for name in required if name not in columns]:
+        found = ", ".join(columns[:8]) or "nothing"
         raise UserError(
-            f"{where[row]}: unknown {column.name} {column[row]!r}, expected one of {', '.join(meaning)}; correct the line."
+            f"{path}, line 1: no column {missing[0]!r} (found {found}); name the columns there, separated by commas, or take "
+            "the file of the release that the reader's docstring names."
         )
+    wrong = [name for name in columns if optional is not None and name not in known]
+    if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
+        raise UserError(
+            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
+        )
+    for line, cells in lines[1:]:
+        if len(cells) != len(columns):
+            raise UserError(
+                f"{path}, line {line}: {len(cells)} cells, expected {len(columns)} as in line 1; correct the line."
+            )
+    if not lines[1:]:
+        raise UserError(f"{path} lists no recording; add one line for each.")
+    table = pd.DataFrame([cells for _, cells in lines[1:]], columns=columns, dtype="string").replace("", pd.NA)
+    table = table if optional is None else table.reindex(columns=known).astype("string")
+    return table.assign(where=[f"{path}, line {line}" for line, _ in lines[1:]])
+
+
+def refuse(table: pd.DataFrame, bad: pd.Series | list[bool], complaint: str) -> None:
+    """Raise UserError for the first row of `table` that is `bad`: its `where`, and `complaint` with the row's cells in it."""
+    if (rows := table[pd.array(bad, dtype="boolean").fillna(False)]).size:
+        raise UserError(f"{rows['where'].iloc[0]}: {complaint.format_map(rows.iloc[0])}.")
+
+
+def translate(table: pd.DataFrame, column: str, meaning: Mapping[str, Any]) -> pd.Series:
+    """A column (text, NA) in our words by `meaning`, its keys in lower case. Raises UserError for a value it lacks."""
+    low = table[column].str.lower()
+    known = low.isna() | low.isin(list(meaning))
+    refuse(table, ~known, f"unknown {column} {{{column}!r}}, expected one of {', '.join(meaning)}; correct the line")
     return low.map(lambda value: meaning[value], na_action="ignore")
 
 
-def years(column: pd.Series, where: pd.Series) -> pd.Series:
-    """Ages (text, NA) as numbers of years from 0 up to 120. Raises UserError for what is none."""
-    return numbers(column, 119.99, "unknown age {!r}, expected years from 0 to 119", where)
-
-
-def numbers(column: pd.Series, highest: float, complaint: str, where: pd.Series) -> pd.Series:
-    """A column (text, NA) as numbers from 0 to `highest`. Raises UserError with `complaint` of the first that is none."""
-    number = pd.to_numeric(column, errors="coerce").astype("Float64")
-    wrong = column.notna() & ~number.between(0, highest).fillna(False)
-    if wrong.any():
-        row = wrong.idxmax()
-        raise UserError(f"{where[row]}: {complaint.format(column[row])}; correct the line.")
+def numbers(table: pd.DataFrame, column: str, highest: float, expected: str) -> pd.Series:
+    """A column (text, NA) as numbers from 0 to `highest`. Raises UserError, saying what was `expected`."""
+    number = pd.to_numeric(table[column], errors="coerce").astype("Float64")
+    wrong = table[column].notna() & ~number.between(0, highest).fillna(False)
+    refuse(table, wrong, f"{column} is {{{column}!r}}, expected {expected}; correct the line")
     return number
+
+
+def fields(table: pd.DataFrame, age: str = "", **columns: tuple[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Columns of events from those of `table`: name=(column, its values in lower case -> ours); `age`: that of years."""
+    found = {name: translate(table, column, meaning) for name, (column, meaning) in columns.items()}
+    if age:
+        found["age_years"] = numbers(table, age, 119.99, "years from 0 to 119")
+    return pd.DataFrame(found).assign(where=table["where"])
+
+
+def check_paths(table: pd.DataFrame, folder: Path) -> None:
+    """Raise UserError where `table.path` is blank, leaves `folder`, or names no file in it."""
+    blank = table["path"].isna()
+    refuse(table, blank, "no file is named; name one, or remove the line")
+    outside = [Path(path).is_absolute() or ".." in Path(path).parts for path in table["path"]]
+    refuse(table, outside, f"{{path!r}} lies outside {folder}; move the file there and name it from there")
+    missing = existing(folder, table["path"]).isna()
+    refuse(table, missing, f"there is no file {{path!r}} in {folder}; add it, correct the path or remove the line")
 
 
 def existing(root: Path, paths: pd.Series) -> pd.Series:
     """`paths` (relative to `root`, or NA), NA where there is no such file."""
-    there = [pd.notna(path) and (root / path).is_file() for path in paths]
+    # os.path's isfile, unlike Path's, bears any name.
+    there = [pd.notna(path) and os.path.isfile(root / path) for path in paths]
     return paths.astype("string").where(pd.Series(there, paths.index, dtype=bool))
 
 
@@ -95,38 +154,67 @@ def audio_files(folder: Path, suffixes: Iterable[str] = LOSSLESS) -> dict[str, P
     return {path.stem: path for suffix in suffixes for path in sorted(folder.glob("*" + suffix))}
 
 
-def duration_s(file: Path, what: str) -> float:
-    """Seconds of audio in `file`, called `what`. Raises UserError for what is no audio and for no samples at all."""
+def duration_s(file: Path, where: str = "") -> float:
+    """Seconds of audio in `file`. Raises UserError, after `where`, for what is no audio and for no samples at all."""
+    named = f"{where}: {file}" if where else file
     try:
         info = soundfile.info(file)
     except soundfile.SoundFileError as error:
-        raise UserError(f"{what} is no readable audio file; export the recording again.") from error
+        raise UserError(f"{named} is no readable audio file; fetch or export the recording again.") from error
     if not info.frames:
-        raise UserError(f"{what} holds no samples; export the recording again.")
+        raise UserError(f"{named} holds no samples; fetch or export the recording again.")
     return info.frames / info.samplerate
 
 
-def check_audio(root: Path, events: pd.DataFrame, unit: str) -> None:
-    """Raise UserError where a file of `events.path` is no audio, or ends before its last event (called a `unit`)."""
+def check_audio(root: Path, events: pd.DataFrame) -> None:
+    """Raise UserError where a file of `events.path` is no audio, or ends before its last event."""
     for path, group in events.groupby("path", sort=False):
-        try:
-            info = soundfile.info(root / path)
-        except soundfile.SoundFileError as error:
-            raise UserError(f"{root / path} is no readable audio file; fetch the recording again.") from error
-        last, duration = group.loc[group["end_s"].idxmax()], info.frames / info.samplerate
+        last, duration = group.loc[group["end_s"].idxmax()], duration_s(root / path)
         if last["end_s"] > duration + TOLERANCE_S:
             raise UserError(
-                f"{last['where']}: the {unit} ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
+                f"{last['where']}: the event ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
                 "audio; it is truncated or the annotation is another recording's: fetch the recording again."
             )
+
+
+def sound_corpus(
+    name: str, root: Path, rows: pd.DataFrame, listed: list[Path], skipped: dict[str, int] | None = None
+) -> Corpus:
+    """The corpus of the `rows` that have audio which can be decoded; `listed` are the side files they were read from.
+
+    path is NA where there is no audio (counted in `n_missing`); events without a name are called by corpus and path.
+    """
+    there = rows["path"].notna()
+    unreadable = there & ~rows["path"].str.lower().str.endswith(READABLE).fillna(False)
+    here = rows[there & ~unreadable].reset_index(drop=True)
+    if here.empty:
+        why = f"; {int(unreadable.sum())} are {UNREADABLE_TEXT}" if unreadable.any() else ""
+        raise UserError(
+            f"{root} holds no audio of the {len(rows)} recordings of {name} that it lists{why}; copy it there."
+        )
+    here = here.assign(recording=here["path"])
+    if "clip" not in here:
+        here = here.assign(clip=name + "/" + here["path"], start_s=0.0)
+    skipped = {**(skipped or {}), UNREADABLE_TEXT: unreadable.sum()}
+    return make_corpus(name, root, here, listed, n_missing=(~there).sum(), skipped=skipped)
 
 
 #: Name of a count, the published one (row and metric of `lungnb.published`, or what it has to be), and the one here.
 Count = tuple[str, tuple[str, str] | Any, Any]
 
 
+def count(row: str, here: Mapping[str, Any] | pd.Series, name: str = "") -> list[Count]:
+    """The counts of one published row: metric -> the count here. `name` is what the row is called, where it is another."""
+    return [(f"{name or row}: {metric}", (row, metric), value) for metric, value in here.items()]
+
+
+def each(column: pd.Series, values: Iterable[str]) -> pd.Series:
+    """How often each of `values` stands in `column`."""
+    return column.value_counts().reindex(list(values), fill_value=0)
+
+
 def audio_headers(root: Path, paths: pd.Series, last_end: pd.Series) -> tuple[list[Count], pd.DataFrame]:
-    """A row for each audio file that is unreadable or ends before its last event, and the headers of all that can be read.
+    """A count for each audio file that is unreadable or ends before its last event, and the headers of all that can be read.
 
     `paths` (relative to `root`) and `last_end` (seconds) are indexed by recording; recordings without events have none.
     """
@@ -143,46 +231,3 @@ def audio_headers(root: Path, paths: pd.Series, last_end: pd.Series) -> tuple[li
         headers.append((info.samplerate, seconds, info.channels, info.subtype))
     kinds = {"rate": float, "seconds": float, "channels": float, "subtype": "string"}
     return odd, pd.DataFrame(headers, columns=list(kinds)).astype(kinds)
-
-
-def nonzero(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts that are not 0."""
-    return {reason: int(n) for reason, n in counts.items() if n}
-
-
-def fields(table: pd.DataFrame, age: str = "", **columns: tuple[str, dict]) -> pd.DataFrame:
-    """Columns of events from those of `table`: name=(column, its values in lower case -> ours); `age`: that of years."""
-    found = {name: translate(table[column], meaning, table["where"]) for name, (column, meaning) in columns.items()}
-    if age:
-        found["age_years"] = years(table[age], table["where"])
-    return pd.DataFrame(found).assign(where=table["where"])
-
-
-def sound_corpus(
-    name: str, root: Path, rows: pd.DataFrame, listed: list[Path], skipped: dict[str, int] | None = None
-) -> Corpus:
-    """The corpus of the `rows` that have audio which can be decoded; `listed` are the side files they were read from.
-
-    path is NA where there is no audio (counted in `n_missing`); events without a name are called by corpus and path.
-    """
-    missing = rows["path"].isna()
-    here = rows[~missing]
-    unreadable = ~here["path"].str.lower().str.endswith(READABLE)
-    here = here[~unreadable].reset_index(drop=True)
-    if here.empty:
-        why = f"; {int(unreadable.sum())} are {UNREADABLE_TEXT}" if unreadable.any() else ""
-        raise UserError(
-            f"{root} holds no audio of the {len(missing)} recordings of {name} that it lists{why}; copy it there."
-        )
-    here = here.assign(recording=here["path"])
-    if "clip" not in here:
-        here = here.assign(clip=name + "/" + here["path"], start_s=0.0)
-    return Corpus(
-        name=name,
-        events=validate_events(here, here["where"], "correct that line or remove it", name),
-        origin=origin_of(root),
-        fingerprint=fingerprint_files([*listed, *(root / path for path in here["path"].unique())], root),
-        audio_root=root,
-        n_missing=int(missing.sum()),
-        skipped=nonzero({**(skipped or {}), UNREADABLE_TEXT: unreadable.sum()}),
-    )

@@ -116,7 +116,7 @@ BAD = {
     "audio file of no bytes": (put(FIRST + ".wav", b""), ["101_1b1_Al_sc_LittC2SE.wav", "fetch"]),
     "audio of no samples": (
         lambda f: soundfile.write(f / (FIRST + ".wav"), np.zeros(0), 4000),
-        ["LittC2SE.txt, line 2", "0.00 s", "fetch"],
+        ["LittC2SE.wav", "no samples", "fetch"],
     ),
     "truncated audio": (cut, ["LittC2SE.txt, line 2", "5.9 s", "fetch"]),
     "ends before it starts": (

@@ -329,13 +329,13 @@ BAD = {
     "a clip twice": ("clinic", edit(CSV, "\n\n", "\naudio/1.wav,cough,,,,,,,,\n"), ["line 2", "there twice"]),
     "an unknown column": ("clinic", edit(CSV, "smoker", "smokes"), ["line 1", "'smokes'", "known are path"]),
     "no column path": ("clinic", edit(CSV, "path,", "file,"), [CSV, "'path'"]),
-    "no clip": ("clinic", put(CSV, b"path,sound\n"), [CSV, "lists no clip"]),
-    "no CSV": ("clinic", put(CSV, b"\xff\xfe\x00"), [CSV, "no CSV"]),
-    "too many cells": ("clinic", put(CSV, b"path,sound\na,b,c\n"), [CSV, "no CSV", "more cells"]),
+    "no clip": ("clinic", put(CSV, b"path,sound\n"), [CSV, "lists no recording"]),
+    "no CSV": ("clinic", put(CSV, b"\xff\xfe\x00"), [CSV, "CSV UTF-8"]),
+    "too many cells": ("clinic", put(CSV, b"path,sound\na,b,c\n"), [CSV, "line 2", "3 cells, expected 2"]),
     "too many cells further down": (
         "clinic",
         put(CSV, b"path,sound\naudio/1.wav,cough\naudio/2.wav,cough,c\n"),
-        [CSV, "no CSV", "line 3"],
+        [CSV, "line 3", "3 cells, expected 2"],
     ),
     "coughvid gender": ("coughvid", edit("metadata_compiled.csv", "other", "x"), ["line 4", "gender 'x'", "male"]),
     "coughvid detector": ("coughvid", edit("metadata_compiled.csv", "0.99", "loud"), ["line 2", "'loud'"]),
@@ -348,7 +348,7 @@ BAD = {
     "kauh name": ("kauh", lambda folder: sound(folder / "BP7_Asthma.wav"), ["BP7_Asthma.wav", "rename"]),
     "kauh diagnosis": ("kauh", lambda folder: sound(folder / "BP7_flu,W,P,7,M.wav"), ["BP7_flu", "diagnosis 'flu'"]),
     "covid19_cough entry": ("covid19_cough", edit("metadata.json", "true, \"v", "1, \"v"), ["entry 1", "covid19"]),
-    "covid19_cough json": ("covid19_cough", put("metadata.json", b"{"), ["metadata.json", "no JSON"]),
+    "covid19_cough json": ("covid19_cough", put("metadata.json", b"{"), ["metadata.json", "not JSON"]),
 }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def empty(root: Path):
 
 BAD = {
     "not JSON": (put(JSON, b'{"record_annotation": '), [JSON, "not JSON", "fetch"]),
-    "a binary file": (put(JSON, b"\x89\xff\xfe\x00"), [JSON, "not JSON", "fetch"]),
+    "a binary file": (put(JSON, b"\x89\xff\xfe\x00"), [JSON, "not a text file", "fetch"]),
     "JSON without end": (put(JSON, b"[" * 100_000), [JSON, "not JSON", "fetch"]),
     "a list": (put(JSON, b"[]"), [JSON, "record_annotation", "correct"]),
     "no label of the recording": (
@@ -234,36 +234,36 @@ def test_counts_of_a_small_folder(tiny):
     assert frame["what"].is_unique
     counts = frame.set_index("what")["here"]
     expected = {
-        "recordings": 5,
-        "patients": 3,
-        "events": 8,
+        "all: recordings": 5,
+        "all: patients": 3,
+        "all: events": 8,
         "train: patients": 2,
-        "train: events, wheeze+crackle": 2,
-        "train: events, abnormal": 4,
-        "train: recordings, Poor Quality": 1,
-        "train: recordings without events": 1,
-        "train: recordings without events, not Poor Quality": 0,
-        "train: recordings, position p4": 1,
-        "train: recordings, female": 2,
-        "train: age, median (years)": 8.1,
-        "train: age, distinct values": 2,
-        "train: event length, max (s)": 1.3,
-        "train: events, share up to 2 s (%)": 100,
-        "train: wheeze length, median (s)": 1,
-        "train: fine crackle, largest patient": 1,
-        "train: stridor, patients": 0,
+        "train: WC": 2,
+        "train: abnormal": 4,
+        "train records: Poor Quality": 1,
+        "train records without events: Poor Quality": 1,
+        "train records without events: not Poor Quality": 0,
+        "train positions: p4": 1,
+        "train sex: female": 2,
+        "age: median_years": 8.1,
+        "age: distinct values": 2,
+        "event length: max_s": 1.3,
+        "event length: share up to 2 s": 100,
+        "event length | W: median_s": 1,
+        "train | FC: largest patient": 1,
+        "train | S: patients": 0,
         "inter: patients shared with train": 0,
         "intra: patients shared with train": 1,
         "test: events": 4,
-        "test: recordings, CAS & DAS": 1,
-        "test: recordings with audio": 2,
+        "test records: CAS & DAS": 1,
+        "test, with audio: recordings": 2,
         "recordings annotated without audio": 0,
-        "recordings of 16 bits": 5,
-        "channels, max": 1,
-        "recording length, median (s)": 2,
+        "of 16 bits: recordings": 5,
+        "most: channels": 1,
+        "recording length: median_s": 2,
     }
     assert {what: counts[what] for what in expected} == expected
-    assert {"recordings", "train: age, median (years)", "test: events"} <= differing(frame)
+    assert {"all: recordings", "age: median_years", "test: events"} <= differing(frame)
     assert "inter: patients shared with train" not in differing(frame)
 
 
@@ -292,8 +292,8 @@ def test_no_audio_and_no_event_are_counted(tiny, root):
     for path in [*root.glob("*_wav/*"), *(p for p in root.rglob("*.json") if p.stem != SILENT)]:
         path.unlink()
     frame = check("sprsound", tiny.parent).set_index("what")
-    assert frame.loc[["events", "train: recordings with audio"], "here"].tolist() == [0, 0]
-    lengths = ["train: event length, median (s)", "recording length, max (s)", "sampling rate, min (Hz)"]
+    assert frame.loc[["all: events", "train, with audio: recordings"], "here"].tolist() == [0, 0]
+    lengths = ["event length: median_s", "recording length: max_s", "least: sample_rate_hz"]
     assert frame.loc[lengths, "here"].tolist() == ["-"] * 3
     assert not frame.loc[lengths, "agrees"].any()
 
