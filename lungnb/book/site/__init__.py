@@ -115,6 +115,8 @@ def _leaderboard(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
         numbers = {source: _cell(line[source], line[f"{source} data"]) for source in SOURCES[1:]}
         question = {"row": _cell(line["row"], line["subset"]), "metric": html.escape(line["metric"])}
         rows.append({"paper": line["paper"], "table or figure": place, **question, "published": line["published"]})
+        if line["published data"] == "derived":
+            rows[-1]["published"] = _cell(line["published"], "derived")
         rows[-1] |= numbers
     frame = pd.DataFrame(rows)
     return frame.iloc[(frame[list(SOURCES[1:])] == "").all(axis=1).argsort(kind="stable")]
