@@ -155,7 +155,7 @@ def side_by_side(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_compared(numbers: pd.DataFrame) -> pd.DataFrame:
-    """`numbers` with a published line for each question of ours that is compared, in place of the paper's own where it has one."""
+    """`numbers` with a published line for each question of ours that is compared, in place of the paper's own if it has one."""
 
     def keys(frame: pd.DataFrame, *columns: str) -> pd.MultiIndex:
         return pd.MultiIndex.from_frame(frame[list(columns)].fillna({"subset": ""}))
