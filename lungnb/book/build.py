@@ -12,15 +12,13 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 from ipykernel.kernelspec import write_kernel_spec
 from nbformat import NotebookNode
-from papermill import inspect_notebook
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 from traitlets.config import Config
@@ -51,7 +49,7 @@ def store(names: list[str]) -> None:
     """Execute each notebook with its own defaults and write the stored half of its pair, outputs and all."""
     for source in notebooks.find(names):
         # Its artefacts go aside: those of the last report stay with their manifest.
-        with tempfile.TemporaryDirectory() as aside, _environment(LUNGNB_REPORTS=aside):
+        with tempfile.TemporaryDirectory() as aside, patch.dict(os.environ, LUNGNB_REPORTS=aside):
             try:
                 done = _execute(notebooks.load(source), None, {}, source.stem)
             except PapermillExecutionError as error:
@@ -64,15 +62,11 @@ def store(names: list[str]) -> None:
 def parse_value(text: str) -> Any:
     """The value of `-p key=value`: a number, true, false, none, a list, or else the words as they stand."""
     words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
     try:
-        return ast.literal_eval(text)
+        return words[text.lower()] if text.lower() in words else ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        pass
-    if text.startswith("[") and text.endswith("]"):
-        return [parse_value(part.strip()) for part in text[1:-1].split(",")]
-    return text
+        is_list = text.startswith("[") and text.endswith("]")
+        return [parse_value(part.strip()) for part in text[1:-1].split(",")] if is_list else text
 
 
 def _values(profile: str, data: str, parameters: dict[str, Any], out: str) -> dict[str, Any]:
@@ -92,8 +86,9 @@ def _values(profile: str, data: str, parameters: dict[str, Any], out: str) -> di
 
 
 def _check_parameters(source: Path, values: dict[str, Any]) -> None:
-    with _as_file(notebooks.load(source)) as path:
-        known = list(inspect_notebook(path))
+    cells = [cell.source for cell in notebooks.load(source).cells if "parameters" in notebooks.tags(cell)]
+    names = [node for cell in cells for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)]
+    known = [node.id for node in names if isinstance(node.ctx, ast.Store)]
     if unknown := [key for key in values if key not in known]:
         raise UserError(f"{source.stem} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
 
@@ -136,12 +131,12 @@ def _execute(book: NotebookNode, output: Path | None, parameters: dict[str, Any]
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder, _as_file(book) as path:
+    with tempfile.TemporaryDirectory() as folder:
         write_kernel_spec(Path(folder) / "kernels" / "python3")
         kernels = os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH", "")]))
-        with _environment(JUPYTER_PATH=kernels):
+        with patch.dict(os.environ, JUPYTER_PATH=kernels):
             return execute_notebook(
-                path,
+                book,
                 output,
                 parameters,
                 kernel_name="python3",
@@ -150,23 +145,3 @@ def _execute(book: NotebookNode, output: Path | None, parameters: dict[str, Any]
                 cwd=notebooks.folder(),
                 config=Config(KernelManager={"transport_encryption": "auto"}),  # else each kernel warns of having none
             )
-
-
-@contextmanager
-def _as_file(book: NotebookNode) -> Iterator[Path]:
-    """papermill wants a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        nbformat.write(book, Path(folder) / "book.ipynb")
-        yield Path(folder) / "book.ipynb"
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for the kernels that start inside the block."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lungnb import published
@@ -24,10 +25,9 @@ from lungnb.published import PAPERS
 COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low", "high", "subset"]
 SOURCES = ("published", "recorded", "this build")
 QUESTION = ["paper", "artefact", "subset", *KEYS]
-_NUMBERS = dict.fromkeys(("value", "sd", "low", "high"), "Float64") | {"n_seeds": "Int64"}
-_TYPES = (
-    dict.fromkeys((*QUESTION, "source"), "string") | _NUMBERS | dict.fromkeys(("origin", "profile", "note"), "string")
-)
+_TYPES = dict.fromkeys([*QUESTION, "source"], "string")
+_TYPES |= dict.fromkeys(["value", "sd", "low", "high"], "Float64") | {"n_seeds": "Int64", "published": "Float64"}
+_TYPES |= dict.fromkeys(["origin", "profile", "note"], "string")
 
 
 def folder() -> Path:
@@ -114,13 +114,14 @@ def leaderboard(reports: Path) -> pd.DataFrame:
 
     paper: the notebook's name without its number (`respirenet`, `compare_classifiers`). subset: what of a data set was
     scored, where one table has several. source: one of SOURCES. value, sd over seeds, low and high (95 % over patients),
-    n_seeds. origin: `published`, or that of the data. profile: of the run. note: unit or cut. A published number that a
-    comparison shows under a name of its own stands there a second time. What was not built is not there (see `gaps`).
-    Raises UserError for a report or a record with a file missing.
+    n_seeds. published: what a measured number is compared with, if anything. origin: `published`, or that of the data.
+    profile: of the run. note: unit or cut. Each number that a paper prints is there once, under the paper's name for it;
+    what was not built is not there (see `gaps`). Raises UserError for a report or a record with a file missing.
     """
-    parts = [_published(), *_recorded(reports / "recorded"), *_built(reports)]
+    printed = pd.concat([published.load(paper) for paper in PAPERS]).query("source == 'paper'")
+    parts = [printed.assign(source="published", origin="published")]
+    parts += [*_recorded(reports / "recorded"), *_built(reports)]
     numbers = pd.concat([part.reindex(columns=list(_TYPES)).astype(_TYPES) for part in parts], ignore_index=True)
-    numbers = numbers[~(numbers.duplicated([*QUESTION, "source"]) & (numbers["source"] == "published"))]
     # Papers stay together, and all else in the order of its first line.
     order = pd.DataFrame({n: numbers.groupby(QUESTION[:n], sort=False).ngroup() for n in (1, 2)})
     return numbers.loc[order.sort_values([1, 2], kind="stable").index].reset_index(drop=True)
@@ -135,11 +136,15 @@ def side_by_side(numbers: pd.DataFrame) -> pd.DataFrame:
     """One line a question (paper, artefact, subset, row, metric), and for each of SOURCES its number as text and, as in
     `recorded data`, what data it is of; both are empty where there is no such number.
 
-    Where several profiles were built, the last of smoke, laptop, paper is shown.
+    A published number that is compared with ours under a name of ours stands there alone; what is compared and was not
+    printed, but follows from what was, is said to be `derived`. Of several profiles the last of smoke, laptop, paper is shown.
     """
+    numbers = _as_compared(numbers)
     rank = numbers["profile"].map({profile: k for k, profile in enumerate(PROFILES)}).fillna(-1)
-    kept = numbers.assign(rank=rank).sort_values("rank", kind="stable")
-    kept = kept.drop_duplicates([*QUESTION, "source"], keep="last").sort_index().fillna({"subset": "", "profile": ""})
+    kept = (
+        numbers.assign(rank=rank).sort_values("rank", kind="stable").drop_duplicates([*QUESTION, "source"], keep="last")
+    )
+    kept = kept.sort_index(kind="stable").fillna({"subset": "", "profile": ""})
     kept["text"] = [_text(line) for line in kept.to_dict("records")]
     kept["data"] = (kept["origin"] + "; " + kept["profile"]).where(kept["profile"] != "", kept["origin"])
     lines = kept.drop_duplicates(QUESTION)[QUESTION]
@@ -149,48 +154,50 @@ def side_by_side(numbers: pd.DataFrame) -> pd.DataFrame:
     return lines.fillna("")
 
 
+def _as_compared(numbers: pd.DataFrame) -> pd.DataFrame:
+    """`numbers` with a published line for each question of ours that is compared, in place of the paper's own if it has one."""
+
+    def keys(frame: pd.DataFrame, *columns: str) -> pd.MultiIndex:
+        return pd.MultiIndex.from_frame(frame[list(columns)].fillna({"subset": ""}))
+
+    is_printed = numbers["source"] == "published"
+    printed, ours, same = numbers[is_printed], numbers[~is_printed], ("paper", *KEYS, "value")
+    named = ours[ours["published"].notna() & ~keys(ours, *QUESTION).isin(keys(printed, *QUESTION))]
+    named = named.assign(value=named["published"], source="published", sd=pd.NA, low=pd.NA, high=pd.NA, profile=pd.NA)
+    named["origin"] = np.where(keys(named, *same).isin(keys(printed, *same)), "published", "derived")
+    moved = keys(printed, *same).isin(keys(named, *same)) & ~keys(printed, *QUESTION).isin(keys(ours, *QUESTION))
+    return pd.concat([numbers.drop(printed.index[moved]), named.astype({"origin": "string"})])
+
+
 def _text(line: dict) -> str:
     value = line["value"]
     return "not given" if pd.isna(value) else measured(int(value) if value == round(value) else value, line)
-
-
-def _published() -> pd.DataFrame:
-    """What a paper prints; rows that follow from it, or are of its code or ours, are not published."""
-    everything = pd.concat([published.load(paper) for paper in PAPERS])
-    everything = everything[everything["source"] == "paper"] if "source" in everything else everything
-    return everything.assign(source="published", origin="published")
 
 
 def _recorded(place: Path) -> Iterator[pd.DataFrame]:
     for path in sorted(place.glob("*.csv")):
         paper, _, artefact = path.stem.partition("-")
         kept = json.loads(_read(path.with_suffix(".json")))
-        yield from _comparison(pd.read_csv(path), paper, artefact, "recorded", kept["profile"], kept["cut"])
+        about = {"source": "recorded", "profile": kept["profile"], "note": kept["cut"]}
+        yield from _comparison(pd.read_csv(path), paper=paper, artefact=artefact, **about)
 
 
 def _built(reports: Path) -> Iterator[pd.DataFrame]:
     for manifest in (path for profile in PROFILES for path in sorted((reports / profile).glob("*/manifest.json"))):
-        paper = manifest.parent.name.partition("_")[2]
+        about = {"paper": manifest.parent.name.partition("_")[2], "source": "this build"}
+        about["profile"] = manifest.parents[1].name
         for name, artefact in json.loads(_read(manifest))["artefacts"].items():
             if artefact["kind"] == "table":
                 _read(path := manifest.parent / "tables" / f"{name}.csv")
-                note, profile = "; ".join(artefact["notes"]), manifest.parents[1].name
-                yield from _comparison(pd.read_csv(path), paper, name, "this build", profile, note)
+                yield from _comparison(pd.read_csv(path), artefact=name, note="; ".join(artefact["notes"]), **about)
 
 
-def _comparison(
-    frame: pd.DataFrame, paper: str, artefact: str, source: str, profile: str, note: str
-) -> Iterator[pd.DataFrame]:
-    """The numbers of one comparison, measured ones and what they are compared with, and nothing of another table."""
-    if not is_comparison(frame):
-        return
-    if "subset" in frame and frame["subset"].nunique() < 2:
-        frame = frame.drop(columns="subset")  # one subset is no part of the question: it is the data of the table
-    frame = frame.assign(paper=paper, artefact=artefact)
-    shown = frame.drop(columns=["sd", "low", "high", "n_seeds"], errors="ignore").rename(columns={"published": "value"})
-    yield shown[shown["value"].notna()].assign(source="published", origin="published")
-    ours = frame[frame["ours"].notna()].rename(columns={"ours": "value"})
-    yield ours.assign(source=source, profile=profile, note=note)
+def _comparison(frame: pd.DataFrame, **about: str) -> Iterator[pd.DataFrame]:
+    """The measured numbers of one comparison, with what they are compared with, and nothing of another table."""
+    if is_comparison(frame):
+        if "subset" in frame and frame["subset"].nunique() < 2:
+            frame = frame.drop(columns="subset")  # one subset is no part of the question: it is the data of the table
+        yield frame[frame["ours"].notna()].rename(columns={"ours": "value"}).assign(**about)
 
 
 def _read(path: Path) -> str:

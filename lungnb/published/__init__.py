@@ -15,17 +15,34 @@
     contradiction   the paper against itself
     inconsistent    the paper, or what surrounds it, against its code, its data or another source
     note            nothing that the authors claim, but a reader should know it
+
+What is checked stands in one sheet a paper, <paper>.yaml. Like the cells of a spreadsheet its entries hold formulas, in Python:
+of the paper's tables (`table_1`, `text`, `data`, each as `wide` reads it), of the sheet's `definitions`, and of what
+`lungnb.published.formulas` offers. A check has
+
+    claim        what is said, its {formulas} filled in
+    published    the printed number; without one there is nothing to compare with
+    recomputed   what it should be; or `formula` with the printed numbers `of` which it is to be taken
+    within       half a unit of the last printed digit, or what else may lie between the two; without it they have to be equal
+    agrees       the verdict, if it is another than this comparison; None for no verdict
+    comment      one sentence; `otherwise` is the one for a check that does not agree
+    each         `names in iterable`: one check for each of these; let: more names
+    kind         "contradiction" if none is given
+
+and `checks` in place of these is a group of checks, to which `each`, `let` and `kind` apply alike.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
-from itertools import product
+import string
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import yaml
 
 from lungnb.core import UserError
+from lungnb.published import formulas
+from lungnb.published.formulas import near, reachable
 
 PAPERS = ["respirenet", "convlstm", "pediatric", "lungldm"]
 KINDS = ["contradiction", "inconsistent", "note"]
@@ -81,10 +98,59 @@ def audit(paper: str) -> pd.DataFrame:
     """
     if paper not in PAPERS:
         raise UserError(f"No audit of {paper!r}; papers with one are {', '.join(PAPERS)}.")
-    rows = of_kind("contradiction", import_module(f"lungnb.published.{paper}").checks())
+    sheet = yaml.safe_load((_FOLDER / f"{paper}.yaml").read_text(encoding="utf-8"))
+    scope = {name: value for name, value in vars(formulas).items() if not name.startswith("__")}
+    scope |= {artefact.replace("-", "_"): wide(paper, artefact) for artefact in load(paper)["artefact"].unique()}
+    rows = _checks({"let": sheet["definitions"], "checks": sheet["checks"], "kind": "contradiction"}, scope)
     frame = pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
     frame.insert(0, "paper", pd.Series(paper, index=frame.index, dtype="string"))
     return frame
+
+
+def _checks(entry: dict[str, Any], scope: dict[str, Any]) -> Iterator[tuple]:
+    """The checks of an entry of a sheet, each as its columns."""
+    names, _, iterable = entry.get("each", "_ in [None]").partition(" in ")
+    names = names.split(", ")
+    for values in _value(iterable, scope):
+        inner = scope | dict(zip(names, values if len(names) > 1 else [values], strict=True))
+        for name, formula in entry.get("let", {}).items():
+            inner[name] = _value(formula, inner)
+        for part in entry.get("checks", []):
+            yield from _checks({"kind": entry["kind"]} | part, inner)
+        if "claim" in entry:
+            yield _check(entry, inner)
+
+
+def _check(entry: dict[str, Any], scope: dict[str, Any]) -> tuple:
+    """One check as its columns; `scope` gets its numbers, which its verdict and its sentences may name."""
+    published, formula, of, within = (_value(entry.get(key), scope) for key in ("published", "formula", "of", "within"))
+    recomputed = formula(*of) if formula else _value(entry["recomputed"], scope)
+    scope |= {"published": published, "recomputed": recomputed}
+    if "agrees" in entry:
+        agrees = _value(entry["agrees"], scope)
+    elif published is None:
+        agrees = None
+    else:
+        agrees = reachable(published, formula, of, within) if formula else near(published, recomputed, within)
+    comment = entry["otherwise"] if "otherwise" in entry and not agrees else entry["comment"]
+    claim, comment, kind = (_Sentence().vformat(text, (), scope) for text in (entry["claim"], comment, entry["kind"]))
+    return claim, published, round(recomputed, 4), None if agrees is None else bool(agrees), comment, kind
+
+
+def _value(formula: Any, scope: dict[str, Any]) -> Any:
+    """Of a formula of a sheet; what YAML reads as a number or a list stands for itself."""
+    try:
+        return eval(formula, scope) if isinstance(formula, str) else formula
+    except Exception as error:
+        error.add_note(f"in the formula {formula} of a sheet of claims")
+        raise
+
+
+class _Sentence(string.Formatter):
+    """A format string with formulas between the braces."""
+
+    def get_field(self, formula: str, args: Any, scope: dict[str, Any]) -> tuple[Any, str]:
+        return _value(formula, scope), formula
 
 
 def disagreements(paper: str) -> tuple[pd.DataFrame, str]:
@@ -103,59 +169,3 @@ def disagreements(paper: str) -> tuple[pd.DataFrame, str]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:g}"
-
-
-# The parts of an audit. Each check is (claim, published, recomputed, agrees, comment), with its kind if `of_kind` gave it one.
-# Printed numbers are rounded: the true value lies within half a unit of the last printed digit. A printed result agrees with a
-# formula of printed inputs when some true values behind the prints make them equal.
-
-Check = tuple
-Checks = Iterator[Check]
-
-_ROUNDING = 1e-9  # of binary floating point, at the edge of a rounding interval
-
-
-def reachable(published: float, formula: Callable, values, half: float) -> bool:
-    """Whether `published` can be `formula(*values)`, all rounded to `2 * half`; for formulas monotone in each value."""
-    corners = [formula(*corner) for corner in product(*((v - half, v + half) for v in values))]
-    return bool(min(corners) - half - _ROUNDING <= published <= max(corners) + half + _ROUNDING)
-
-
-def printed(claim, published, formula, values, half, comment, otherwise=None) -> Check:
-    """A printed number against a formula of other printed numbers; `otherwise` is the comment when they differ."""
-    agrees = reachable(published, formula, values, half)
-    return claim, published, round(formula(*values), 4), agrees, comment if agrees or not otherwise else otherwise
-
-
-def exact(claim, published, recomputed, comment) -> Check:
-    """A count, which has to agree exactly."""
-    return claim, published, recomputed, bool(published == recomputed), comment
-
-
-def near(claim, published, recomputed, half, comment) -> Check:
-    """A printed number against one known to more digits: they agree within half a unit of the printed digit."""
-    return claim, published, round(recomputed, 4), bool(abs(published - recomputed) <= half + _ROUNDING), comment
-
-
-def mean(a, b):
-    return (a + b) / 2
-
-
-def harmonic(a, b):
-    return 2 * a * b / (a + b)
-
-
-def fits(rates, total: int, half: float) -> bool:
-    """Whether every rate is a whole number out of `total`, rounded to `2 * half`."""
-    rates = np.asarray(rates, dtype=float)
-    return bool((np.abs(np.round(rates * total) / total - rates) <= half + _ROUNDING).all())
-
-
-def of_kind(kind: str, checks: Iterable[Check]) -> Checks:
-    """The checks, those without a kind being of this one."""
-    return ((*check, kind)[:6] for check in checks)
-
-
-def note(claim, published, recomputed, comment) -> Check:
-    """What should be known and contradicts nothing."""
-    return claim, published, recomputed, None, comment, "note"

@@ -1,6 +1,7 @@
 """The leaderboard: every number once, under its question, with where it comes from."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -38,7 +39,7 @@ def of(lines, row):
 
 def test_without_any_report_every_published_number_is_there_once(tmp_path):
     numbers = leaderboard(tmp_path)
-    measured = ["value", "sd", "low", "high", "n_seeds"]
+    measured = ["value", "sd", "low", "high", "n_seeds", "published"]
     question = ["paper", "artefact", "subset", "row", "metric"]
     assert list(numbers) == [*question, "source", *measured, "origin", "profile", "note"]
     assert set(numbers["source"]) == {"published"}
@@ -92,12 +93,33 @@ def test_only_several_subsets_are_part_of_the_question(tmp_path):
     assert numbers.loc[numbers["artefact"] == "two", "subset"].tolist() == ["inter", "intra"]
 
 
-def test_a_published_number_under_another_name_stands_there_too(tmp_path):
+def test_each_published_number_is_there_once_also_where_ours_has_another_name(tmp_path):
+    """What a comparison shows under a name of ours is no other published number: it is what ours is compared with."""
     made = Report("01_respirenet", "smoke", out=tmp_path, corpus=SIMULATED)
-    known = pd.DataFrame({"row": ROWS, "metric": "Score", "value": [62.2, float("nan")]})
-    made.table("ablation", comparison(known, measured([50.0, 40.0])))
-    lines = leaderboard(tmp_path).query("artefact == 'ablation' and source == 'published'")
-    assert lines[["row", "value", "origin"]].values.tolist() == [[ROWS[0], 62.2, "published"]]
+    rows = ["CBA", "zero padding", "ours"]  # the first is printed in the text of the paper, the second follows from it
+    known = pd.DataFrame({"row": rows, "metric": "Score", "value": [66.8, 61.2, float("nan")]})
+    made.table(
+        "ablation", comparison(known, pd.DataFrame({"row": rows, "metric": "Score", "ours": [50.0, 40.0, 30.0]}))
+    )
+    numbers, before = leaderboard(tmp_path), leaderboard(tmp_path / "nothing")
+    assert (numbers["source"] == "published").sum() == len(before)
+    measured = numbers.query("source == 'this build'")
+    assert measured["published"].fillna(0).tolist() == [66.8, 61.2, 0]
+    lines = side_by_side(numbers).query("paper == 'respirenet'")
+    assert lines.query("artefact == 'ablation'")[["row", "published", "published data"]].values.tolist() == [
+        ["CBA", "66.8", "published"],
+        ["zero padding", "61.2", "derived"],
+        ["ours", "", ""],
+    ]
+    assert lines.query("row == 'CBA' and metric == 'Score'")["artefact"].tolist() == ["ablation"]
+    assert len(lines) == len(before.query("paper == 'respirenet'")) - 1 + len(rows)
+
+
+def test_the_repository_lists_what_the_papers_print():
+    numbers = leaderboard(Path(__file__).parents[2] / "reports")
+    printed = sum(len(published.load(paper).query("source == 'paper'")) for paper in PAPERS)
+    assert (numbers["source"] == "published").sum() == printed
+    assert not numbers.duplicated(["paper", "artefact", "subset", "row", "metric", "source", "profile"]).any()
 
 
 def test_a_notebook_of_no_paper_comes_after_the_papers(tmp_path):
