@@ -17,7 +17,7 @@ from lungnb.classification import Classification
 from lungnb.classification.dataset import AUDIO, Dataset, compute_features, front_end
 from lungnb.classification.networks import CLASSIFIERS
 from lungnb.data.audio import ClipPlan
-from lungnb.features.augment import augment
+from lungnb.features import augment
 from lungnb.papers.convlstm import INPUTS
 from lungnb.training import make_accelerator
 
