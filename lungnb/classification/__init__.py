@@ -26,7 +26,7 @@ from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import Split, cohort_split, make_split
 from lungnb.data.tasks import Task, task_of
-from lungnb.features.augment import augment
+from lungnb.features import augment
 from lungnb.metrics.classification import biocas_scores, scores
 from lungnb.papers.convlstm import INPUTS, class_weights
 from lungnb.papers.pediatric import SCALE, minus_recording_mean, steady_noise

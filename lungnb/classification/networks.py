@@ -14,8 +14,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
-from lungnb.features import Standardise
-from lungnb.features.augment import shift_and_mask
+from lungnb.features import Standardise, shift_and_mask
 from lungnb.papers.convlstm import ConvLSTM, InputName
 from lungnb.papers.pediatric import ByPosition, SiteCNN
 from lungnb.papers.respirenet import Backbone, BlankRegionClipping, MelImage, RespireNet

@@ -84,10 +84,11 @@ def fit(
     """Train `model` for `epochs`, each of `n_items` draws, and keep the weights that each rule selects.
 
     loss_of(model, items, generator): mean loss of the items with these indices; random choices come from `generator`, which
-    is on the device. evaluate(model): numbers for the history, once an epoch. select: rule -> name of the number it
-    maximises, or minimises with a minus before it; the rule "last" is always kept. patience: the training ends early when
-    no rule has found a better epoch for so many. weights: (n_items,) draws with replacement in proportion to them, else a
-    permutation. rate(epoch): factor on the learning rate. max_grad_norm: longer gradients are clipped to it.
+    is on the device. evaluate(model): numbers for the history, once an epoch. batch_size: of each process, so a step of n
+    processes is over n times as many. select: rule -> name of the number it maximises, or minimises with a minus before it;
+    the rule "last" is always kept. patience: the training ends early when no rule has found a better epoch for so many.
+    weights: (n_items,) draws with replacement in proportion to them, else a permutation. rate(epoch): factor on the learning
+    rate. max_grad_norm: longer gradients are clipped to it.
     Raises UserError if the loss stops being a number, a rule finds no number to select by, or the checkpoint is of another
     model.
     """

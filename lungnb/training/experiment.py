@@ -2,7 +2,8 @@
 
 A run's folder under `LUNGNB_CACHE/runs` holds config.yaml, history.csv, predictions.parquet, metrics.json and
 model.safetensors; while it is trained also checkpoint.pt, from which a killed run goes on. Its key is made of the
-configuration, the fingerprint of the data and the code behind the run, so a change of any of them is another run.
+configuration, the fingerprint of the data, the code behind the run, and the number of processes it is trained in, each of
+which takes batches of its own: a change of any of them is another run.
 """
 
 import functools
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 import pydantic
 import torch
+from accelerate.utils import get_int_from_env
 from exca import TaskInfra
 from safetensors.torch import load_file, save
 from tqdm import tqdm
@@ -61,7 +63,9 @@ class Experiment(pydantic.BaseModel):
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)
         if self.infra.folder is None:
-            self.infra._update(folder=cache_dir() / "runs", version=code_version(type(self).__module__))
+            n = get_int_from_env(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1)
+            version = code_version(type(self).__module__) + ("" if n == 1 else f"-{n}-processes")
+            self.infra._update(folder=cache_dir() / "runs", version=version)
 
     @infra.apply
     def result(self) -> dict[str, Any]:

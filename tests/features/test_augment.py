@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lungnb.features import augment as module
-from lungnb.features.augment import augment, loudness, noise, pitch, roll, shift_and_mask, speed, time_stretch, vtlp
+import lungnb.features as module
+from lungnb.features import augment, loudness, noise, pitch, roll, shift_and_mask, speed, time_stretch, vtlp
 
 RATE, N = 4000, 20000
 

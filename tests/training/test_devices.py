@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
+import submitit
 import torch
 from accelerate.state import PartialState
 
@@ -36,7 +37,7 @@ class Toy(Experiment):
     corpus: str = "none"
 
     def compute(self, checkpoint):
-        raise AssertionError("nothing is trained here")
+        return pd.DataFrame(), pd.DataFrame(), {}, {}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes")
@@ -88,3 +89,20 @@ def test_local_jobs_last_a_day_and_so_many_at_once(monkeypatch):
     arrays = submitted(monkeypatch, cluster="local", max_workers=2)
     assert [n for n, _ in arrays] == [2, 2, 1]
     assert {infra.timeout_min for _, infra in arrays} == {24 * 60}
+
+
+def test_the_executor_is_told_what_a_job_asks_for(tmp_path, monkeypatch):
+    """By submitit's own debug executor, which computes in this process."""
+    monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path))
+    told, update = {}, submitit.AutoExecutor.update_parameters
+
+    def spy(executor, **parameters):
+        told.update(parameters)
+        update(executor, **parameters)
+
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", spy)
+    job = {"timeout_min": 90, "cpus_per_task": 4, "gpus_per_node": 2, "mem_gb": 32, "slurm_partition": "gpu"}
+    run_all([Toy(seed=0), Toy(seed=1)], cluster="debug", max_workers=3, **job)
+    assert job.items() <= told.items()
+    assert told["slurm_array_parallelism"] == 3
+    assert all((Toy(seed=seed).folder / "metrics.json").exists() for seed in (0, 1))

@@ -14,6 +14,7 @@ from torch import nn
 from lungnb import UserError
 from lungnb import training as module
 from lungnb.training import fit, make_accelerator
+from lungnb.training.experiment import Experiment
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -49,6 +50,14 @@ def train(model, evaluate=accuracy, n_items=50, **options):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Trained(Experiment):
+    corpus: str = "none"
+
+    def compute(self, checkpoint):
+        fitted = train(network(), epochs=1)
+        return fitted.history, pd.DataFrame(), fitted.states["last"], {}
 
 
 class Killed(Exception):
@@ -225,10 +234,12 @@ def test_two_processes_end_with_equal_weights(tmp_path):
         from test_training import accuracy, network, train
         from accelerate.state import PartialState
         seen = []
+        from test_training import Trained
         fitted = train(network(), lambda m: seen.append(accuracy(m)["accuracy"]) or accuracy(m), epochs=3)
         state = PartialState()
         assert state.num_processes == 2
-        torch.save((fitted.states, seen), {str(tmp_path)!r} + f"/{{state.process_index}}.pt")
+        assert len(Trained().history) == 1
+        torch.save((fitted.states, seen, Trained().uid), {str(tmp_path)!r} + f"/{{state.process_index}}.pt")
         """)
     )
     command = [
@@ -244,8 +255,10 @@ def test_two_processes_end_with_equal_weights(tmp_path):
         command, capture_output=True, text=True, timeout=100, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    (first, seen_first), (second, seen_second) = (torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in (0, 1))
+    first, seen_first, uid = torch.load(tmp_path / "0.pt", weights_only=True)
+    second, seen_second, uid_second = torch.load(tmp_path / "1.pt", weights_only=True)
     assert seen_first == seen_second
+    assert uid == uid_second != Trained().uid  # as they take a batch each, the number of processes is part of the key
     assert all(same(first[rule], second[rule]) for rule in ("best", "last"))
     assert not same(first["last"], module._copy(network()))
 

@@ -17,7 +17,7 @@ from torch import nn
 from lungnb.classification.networks import SmallCNN
 from lungnb.core import UserError
 from lungnb.data.prompts import FIELDS, prompts
-from lungnb.features.augment import augment
+from lungnb.features import augment
 from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
 from lungnb.papers.lungldm.experiments import CLASSES, BehindMel, ClassifierRun, Judge, about, in_batches, mean_recall
 from lungnb.papers.lungldm.mel import LungMel

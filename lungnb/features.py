@@ -1,14 +1,15 @@
-"""Waveform augmentations of RespireNet, batched on the device: no item is touched in Python.
+"""Front ends and augmentation, batched on the device. The spectrograms are held against librosa in tests.
 
-The released code applies, with probability 0.5, one of five augmenters of the nlpaug package to each padded clip, and
-independently, with probability 0.5, rolls it by a random offset (docs/papers/respirenet.md, section 2.4). The five are
-written here with explicit numbers. `speed` and `noise` are ours to choose: the package changes only the middle of a
-clip, we change all of it.
+RespireNet's released code applies, with probability 0.5, one of five augmenters of the nlpaug package to each padded clip, and
+independently, with probability 0.5, rolls it by a random offset (docs/papers/respirenet.md, section 2.4). The five are written
+here with explicit numbers. `speed` and `noise` are ours to choose: the package changes only the middle of a clip, we all of it.
 """
 
 import math
 
 import torch
+import torchaudio
+from torch import nn
 
 #: Ranges from which each clip draws its own value.
 NOISE_SNR_DB = (15.0, 35.0)
@@ -18,6 +19,69 @@ VTLP = (0.9, 1.1)
 PITCH_SEMITONES = (-1.0, 3.0)
 
 _N_FFT, _HOP = 256, 64
+
+
+class LogMel(nn.Module):
+    """Waveform (B, T) -> log-mel spectrogram in dB below the clip's maximum (B, n_mels, 1 + T // hop_length).
+
+    RespireNet's released values (docs/papers/respirenet.md, section 2): 4 kHz, Hann window of 256 samples (64 ms), hop 128
+    (32 ms), 64 mel bands of 50 to 2000 Hz, Slaney scale and norm, 80 dB of range.
+    """
+
+    def __init__(self, sample_rate=4000, n_fft=256, hop_length=128, n_mels=64, f_min=50.0, f_max=2000.0, top_db=80.0):
+        super().__init__()
+        self.top_db = top_db
+        self.spectrum = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=None, pad_mode="constant")
+        self.mel = torchaudio.transforms.MelScale(n_mels, sample_rate, f_min, f_max, 1 + n_fft // 2, "slaney", "slaney")
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = self.spectrum(waveform)
+        power = self.mel(spectrum.real.square() + spectrum.imag.square())  # abs() first would cost four times as much
+        db = power.clamp_(min=1e-10).log10_().mul_(10)
+        return db.sub_(db.amax(dim=(1, 2), keepdim=True)).clamp_(min=-self.top_db)
+
+
+def decibels(power: torch.Tensor, top_db: float) -> torch.Tensor:
+    """10 log10 of power (B, ...), at least 1e-10, within `top_db` of the clip's maximum."""
+    db = power.clamp(min=1e-10).log10().mul(10)
+    return db.maximum(db.flatten(1).amax(1).view(-1, *[1] * (db.dim() - 1)) - top_db)
+
+
+class Standardise(nn.Module):
+    """Features (B, C, rows, frames) minus mean over sd, as a part of the network, so that it takes features as they are.
+
+    form: "channel" and "row" hold statistics of the training features, over a channel or a row of it; "clip" takes those of
+    each clip; a pair (mean, sd) is fixed.
+    """
+
+    def __init__(self, form: str | tuple[float, float], n_channels: int, n_rows: int):
+        super().__init__()
+        self.form = form
+        mean, sd = (0.0, 1.0) if isinstance(form, str) else form
+        rows = n_rows if form == "row" else 1
+        self.register_buffer("mean", torch.full((1, n_channels, rows, 1), float(mean)))
+        self.register_buffer("sd", torch.full((1, n_channels, rows, 1), float(sd)))
+
+    @torch.no_grad()
+    def fit_statistics(self, batches) -> None:
+        """Set mean and sd from an iterable of batches of training features."""
+        if self.form not in ("channel", "row"):
+            return
+        dims = (0, 3) if self.form == "row" else (0, 2, 3)
+        n, total, square = 0, 0.0, 0.0
+        for features in batches:
+            x = features.double().cpu()  # not every device has float64
+            n += x[:, 0].numel() // (x.shape[2] if self.form == "row" else 1)
+            total, square = total + x.sum(dims), square + x.square().sum(dims)
+        mean = total / n
+        self.mean.copy_(mean.view_as(self.mean))
+        self.sd.copy_((square / n - mean.square()).clamp(min=1e-6).sqrt().view_as(self.sd))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.form == "clip":
+            sd, mean = torch.std_mean(features, (2, 3), keepdim=True)
+            return (features - mean) / sd.clamp(min=1e-3)
+        return (features - self.mean) / self.sd
 
 
 def augment(clips: torch.Tensor, generator: torch.Generator, p: float = 0.5) -> torch.Tensor:
@@ -69,7 +133,9 @@ def pitch(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     ratio = 2 ** (_draw(clips, PITCH_SEMITONES, generator) / 12)
     longest = math.ceil(clips.shape[1] * 2 ** (PITCH_SEMITONES[1] / 12)) + _HOP
     stretched = time_stretch(clips, 1 / ratio, longest)
-    return _read_at(stretched, torch.arange(clips.shape[1], device=clips.device) * ratio)
+    position = torch.arange(clips.shape[1], device=clips.device) * ratio
+    low = position.floor().long().clamp(max=longest - 2)
+    return torch.lerp(stretched.gather(1, low), stretched.gather(1, low + 1), position - low)
 
 
 def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -93,7 +159,11 @@ def vtlp(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     nearest = low + (weight > 0.5)
     angle = spectrum.angle()
     ratio = torch.where(source > 0, f / source.clamp(min=1e-6), 1)
-    advance = _rows(_unwrapped(angle.diff(dim=2)), nearest) * ratio[:, :, None]
+    # In a hop each band turns by nearly its own frequency's share: the angle is brought to within half a turn of that.
+    expected = 2 * math.pi * _HOP / _N_FFT * torch.arange(n, device=clips.device)[:, None]
+    turned = angle.diff(dim=2)
+    turned -= 2 * math.pi * torch.round((turned - expected) / (2 * math.pi))
+    advance = _rows(turned, nearest) * ratio[:, :, None]
     start = _rows(angle[:, :, :1], nearest) + math.pi * (torch.arange(n, device=clips.device) - nearest)[:, :, None]
     phase = torch.cat([start, advance], dim=2).cumsum(dim=2)
     phase -= 2 * math.pi * torch.round(phase / (2 * math.pi))  # small angles have faster sines
@@ -120,12 +190,6 @@ def time_stretch(clips: torch.Tensor, rate: torch.Tensor, n_samples: int | None 
     return _istft(stretched * phase, n_samples)
 
 
-def _unwrapped(advance: torch.Tensor) -> torch.Tensor:
-    """Radians that each band turns in a hop, (B, bands, frames), brought to within half a turn of the band's own frequency."""
-    expected = 2 * math.pi * _HOP / _N_FFT * torch.arange(advance.shape[1], device=advance.device)[:, None]
-    return advance - 2 * math.pi * torch.round((advance - expected) / (2 * math.pi))
-
-
 def _magnitude(spectrum: torch.Tensor) -> torch.Tensor:
     return (spectrum.real.square() + spectrum.imag.square()).sqrt()  # faster than abs(), which guards against overflow
 
@@ -141,24 +205,16 @@ def _draw(clips: torch.Tensor, bounds: tuple[float, float], generator: torch.Gen
     return low + (high - low) * torch.rand(len(clips), 1, generator=generator, device=clips.device)
 
 
-def _read_at(clips: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-    low = position.floor().long().clamp(max=clips.shape[1] - 2)
-    return torch.lerp(clips.gather(1, low), clips.gather(1, low + 1), position - low)
-
-
-def _window(like: torch.Tensor) -> torch.Tensor:
-    return torch.hann_window(_N_FFT, device=like.device)
-
-
 def _stft(clips: torch.Tensor) -> torch.Tensor:
     """(B, T) -> complex (B, frames, bands), the order in which torch holds it."""
     # Mirrored ends would start a tone at a wrong phase, and slowed down it would never come right again.
-    spectrum = torch.stft(clips, _N_FFT, _HOP, window=_window(clips), pad_mode="constant", return_complex=True)
-    return spectrum.transpose(1, 2)
+    window = torch.hann_window(_N_FFT, device=clips.device)
+    return torch.stft(clips, _N_FFT, _HOP, window=window, pad_mode="constant", return_complex=True).transpose(1, 2)
 
 
 def _istft(spectrum: torch.Tensor, n_samples: int) -> torch.Tensor:
-    return torch.istft(spectrum.transpose(1, 2), _N_FFT, _HOP, window=_window(spectrum), length=n_samples)
+    window = torch.hann_window(_N_FFT, device=spectrum.device)
+    return torch.istft(spectrum.transpose(1, 2), _N_FFT, _HOP, window=window, length=n_samples)
 
 
 def shift_and_mask(maps: torch.Tensor, generator: torch.Generator, share: float = 0.125) -> torch.Tensor:
