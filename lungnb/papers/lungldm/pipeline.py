@@ -1,4 +1,4 @@
-"""Prompt to waveform, and the whole model in one folder."""
+"""Prompt to waveform: the whole model, also in one folder, and the released AudioLDM beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers import AudioLDMPipeline, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase, SpeechT5HifiGan, T5EncoderModel
 
 from lungnb.core import UserError
-from lungnb.papers.lungldm.mel import LungMel
+from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, to_waveform
+from lungnb.papers.lungldm.networks import LungUNet, LungVAE
 from lungnb.papers.lungldm.text import UNCONDITIONAL, encode_distinct, first_line
-from lungnb.papers.lungldm.unet import LungUNet
-from lungnb.papers.lungldm.vae import LungVAE
-from lungnb.papers.lungldm.vocoder import GriffinLim, to_waveform
+
+Sampler = Literal["ddim", "dpm"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 #: The noise of AudioLDM (docs/papers/lungldm.md, section 3.5); its code calls the schedule linear but interpolates
 #: square roots.
@@ -35,9 +36,7 @@ LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def make_scheduler(
-    sampler: Literal["ddim", "dpm"] = "ddim", prediction: Literal["epsilon", "v_prediction"] = "epsilon"
-):
+def make_scheduler(sampler: Sampler = "ddim", prediction: Prediction = "epsilon"):
     """The noise schedule with one of the two samplers; the training uses its `add_noise` and `get_velocity`."""
     if sampler == "ddim":
         return DDIMScheduler(
@@ -77,15 +76,8 @@ class LungLDMPipeline(DiffusionPipeline):
         vocoder: SpeechT5HifiGan | None = None,
     ):
         super().__init__()
-        self.register_modules(
-            mel=mel,
-            vae=vae,
-            unet=unet,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            scheduler=scheduler,
-            vocoder=vocoder,
-        )
+        self.register_modules(mel=mel, vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer)
+        self.register_modules(scheduler=scheduler, vocoder=vocoder)
         self.set_progress_bar_config(leave=False)
 
     @torch.no_grad()
@@ -150,8 +142,8 @@ class LungLDMPipeline(DiffusionPipeline):
             both = torch.cat([latents] * (1 + guided))
             predicted = self.unet(both, t, encoder_hidden_states=text, encoder_attention_mask=mask).sample
             if guided:
-                without, given = predicted.chunk(2)
-                predicted = without + guidance_scale * (given - without)
+                without, conditioned = predicted.chunk(2)
+                predicted = without + guidance_scale * (conditioned - without)
             latents = self.scheduler.step(predicted, t, latents).prev_sample
         return latents
 
@@ -212,3 +204,60 @@ def _stored_shapes(folder: Path) -> dict[str, list[int]]:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is corrupt ({error}); copy it again, or train the part anew.") from error
     return shapes
+
+
+def load_audioldm(place: str, device: torch.device | str = "cpu") -> AudioLDMPipeline:
+    """AudioLDM from a local folder, or by a hub's name such as cvssp/audioldm-s-full-v2; weights as safetensors only.
+
+    Raises UserError if it cannot be had there.
+    """
+    try:
+        pipeline = AudioLDMPipeline.from_pretrained(place, use_safetensors=True)
+    except LOADING_ERRORS as error:
+        raise UserError(
+            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave it out."
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def sound_of_audioldm(
+    pipeline: AudioLDMPipeline,
+    prompts: Sequence[str],
+    seconds: float,
+    steps: int = STEPS["ddim"],
+    guidance: float = 3.5,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> torch.Tensor:
+    """Waveforms (N, T) at 16 kHz, float32 on the CPU: a single candidate a prompt, none chosen by CLAP
+    (docs/papers/lungldm.md, section 3.5)."""
+    parts, noise = [], clip_noise(len(prompts), seed)
+    for first in range(0, len(prompts), batch_size):
+        batch = slice(first, first + batch_size)
+        made = pipeline(list(prompts[batch]), seconds, steps, guidance, generator=noise[batch], output_type="pt")
+        parts.append(made.audios.float().cpu())
+    return torch.cat(parts)
+
+
+def clip_noise(n: int, seed: int) -> list[torch.Generator]:
+    """A generator for each of n prompts, by its place, so that a clip does not depend on those beside it."""
+    return [torch.Generator().manual_seed(seed * 1_000_003 + place) for place in range(n)]
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Tensors of one shape and shares (N,) from 0 (a) to 1 (b) -> (N, ...), along the great circle.
+
+        sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,    w the angle between a and b
+
+    The straight line between two draws of Gaussian noise runs nearer to zero than any draw does: halfway its length is
+    0.71 of theirs, and a denoiser has never seen such noise. Along the circle the length stays.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle < 1e-4:  # nearly the same direction: the circle is the line
+        weights = torch.stack([1 - shares, shares])
+    else:
+        weights = torch.stack([torch.sin((1 - shares) * angle), torch.sin(shares * angle)]) / torch.sin(angle)
+    first, second = (w.reshape(-1, *[1] * a.dim()) for w in weights)
+    return first * a + second * b

@@ -1,17 +1,20 @@
-"""Prompts to features: Flan-T5, or a tiny T5 whose tokenizer knows the words of the prompt grammar
-(docs/papers/lungldm.md, section 3.3)."""
+"""Prompts to features: Flan-T5, or a tiny T5 whose tokenizer knows the words of the prompt grammar; and every prompt that a
+clip can have in training (docs/papers/lungldm.md, section 3.3)."""
 
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from lungnb.core import UserError
+from lungnb.data.prompts import DROP, FIELDS, prompt
 
 MAX_TOKENS = 128
 UNCONDITIONAL = ""  # the prompt of a dropped condition
@@ -48,8 +51,7 @@ def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTok
 
 def tiny_text_encoder(texts: Iterable[str]) -> tuple[T5EncoderModel, PreTrainedTokenizerFast]:
     """An untrained T5 encoder of 98,752 parameters and a tokenizer that knows the words in `texts`."""
-    tokenizer = word_tokenizer(texts)
-    return T5EncoderModel(T5Config(**TINY_T5)), tokenizer
+    return T5EncoderModel(T5Config(**TINY_T5)), word_tokenizer(texts)
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -80,10 +82,10 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
     Warns, one sentence each, of a prompt that is cut off and of words that the tokenizer does not know.
     """
     whole = tokenizer(list(prompts), verbose=False)
-    for prompt, tokens in zip(prompts, whole["input_ids"], strict=True):
+    for text, tokens in zip(prompts, whole["input_ids"], strict=True):
         if len(tokens) > MAX_TOKENS:
             warnings.warn(
-                f"The prompt {_short(prompt)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
+                f"The prompt {_short(text)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
                 stacklevel=2,
             )
     cut = tokenizer(
@@ -103,14 +105,6 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
             stacklevel=2,
         )
     return cut["input_ids"], cut["attention_mask"]
-
-
-def encode(
-    prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device; gradients reach an encoder that is trained."""
-    tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
-    return encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
 
 
 @dataclass(frozen=True)
@@ -137,6 +131,44 @@ def encode_distinct(
     pairs = zip(tokens.split(batch_size), mask.split(batch_size), strict=True)
     states = torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs])
     return EncodedPrompts(states, mask, {prompt: row for row, prompt in enumerate(distinct)})
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """Every prompt that the clips can have in training: `texts`, of which the first is that of a dropped condition.
+
+    number: (N, 16), for each clip and each choice of the fields that are stated the index of its prompt.
+    """
+
+    texts: list[str]
+    number: torch.Tensor
+
+    def draw(self, rows: torch.Tensor, generator: torch.Generator, condition_dropout: float) -> torch.Tensor:
+        """Indices (B,) into texts for the clips `rows` (B,): fields are left out as `prompts.drop_fields` does, each with DROP,
+        and the whole prompt with `condition_dropout`, clip by clip (docs/papers/lungldm.md, section 3.5)."""
+        n_fields = len(FIELDS) - 1  # the sound is always stated
+        stated = torch.rand(len(rows), n_fields, generator=generator, device=rows.device) >= DROP
+        choice = (stated * 2 ** torch.arange(n_fields, device=rows.device)).sum(dim=1)
+        dropped = torch.rand(len(rows), generator=generator, device=rows.device) < condition_dropout
+        return self.number[rows, choice].masked_fill(dropped, 0)
+
+    def whole(self, rows: torch.Tensor) -> torch.Tensor:
+        """Indices (B,) of the prompts that state all that is known."""
+        return self.number[rows, -1]
+
+
+def prompt_table(events: pd.DataFrame, device: torch.device | str = "cpu") -> PromptTable:
+    """The prompts of the clips in `events`. Clips of the same fields share them, so each is written once."""
+    fields = events[list(FIELDS)].astype(object)
+    kind = fields.groupby(list(FIELDS), dropna=False, sort=False).ngroup().to_numpy()
+    index, number = {UNCONDITIONAL: 0}, []
+    for row in fields.drop_duplicates().to_dict("records"):
+        texts = [
+            prompt({"sound": row["sound"]} | {name: row[name] for k, name in enumerate(FIELDS[1:]) if choice >> k & 1})
+            for choice in range(2 ** len(FIELDS[1:]))
+        ]
+        number.append([index.setdefault(text, len(index)) for text in texts])
+    return PromptTable(list(index), torch.from_numpy(np.array(number)[kind]).to(device))
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -11,13 +11,10 @@ from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
 from lungnb.core import UserError
-from lungnb.papers.lungldm.mel import LungMel
+from lungnb.papers.lungldm.frontend import LungMel, hifigan, to_waveform
+from lungnb.papers.lungldm.networks import PRESETS, LungUNet, LungVAE
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.papers.lungldm.presets import PRESETS
-from lungnb.papers.lungldm.text import encode, tiny_text_encoder
-from lungnb.papers.lungldm.unet import LungUNet
-from lungnb.papers.lungldm.vae import LungVAE
-from lungnb.papers.lungldm.vocoder import hifigan, to_waveform
+from lungnb.papers.lungldm.text import encode_distinct, tiny_text_encoder
 
 SMOKE, PROMPT = PRESETS["smoke"], "A person is coughing, male, 40s, smoker"
 ALPHA = (1 - torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
@@ -78,7 +75,7 @@ def test_the_noise_schedule_is_linear_in_square_roots():
 def test_a_call_is_ddim_with_guidance_written_by_hand():
     pipeline, latents = make(), torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(3))
     out = pipeline(PROMPT, seconds=0.64, steps=4, guidance_scale=3.5, latents=latents)
-    text, mask = encode(["", PROMPT], pipeline.text_encoder, pipeline.tokenizer)
+    text, mask = encode_distinct([PROMPT], pipeline.text_encoder, pipeline.tokenizer).of(["", PROMPT])
     for t in (751, 501, 251, 1):
         step = torch.tensor([t])
         u, c = (

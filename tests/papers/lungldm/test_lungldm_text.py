@@ -10,7 +10,6 @@ from transformers import T5EncoderModel
 from lungnb.core import UserError
 from lungnb.papers.lungldm.text import (
     EncodedPrompts,
-    encode,
     encode_distinct,
     load_text_encoder,
     tiny_text_encoder,
@@ -28,6 +27,11 @@ PROMPTS = [
         ("", ", heart failure"),
     )
 ]
+
+
+def encode(texts, encoder, tokenizer):
+    tokens, mask = tokenize(texts, tokenizer)
+    return encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
 
 
 @pytest.fixture(scope="module")
