@@ -93,9 +93,11 @@ def predict(judge: Judge, log_mel: torch.Tensor) -> Prediction:
     return Prediction(*(in_batches(function, log_mel).numpy() for function in (judge.embed, judge)))
 
 
-def predict_names(judge: nn.Module, log_mel: torch.Tensor, target: str = "sound") -> np.ndarray:
-    """The most probable class of each clip (N,), by its name in CLASSES[target]."""
-    return np.array(CLASSES[target], dtype=object)[in_batches(judge, log_mel).argmax(1).numpy()]
+def predict_names(
+    judge: nn.Module, log_mel: torch.Tensor, target: str = "sound", rows: torch.Tensor | None = None
+) -> np.ndarray:
+    """The most probable class of each clip (N,), or of `rows` of them, by its name in CLASSES[target]."""
+    return np.array(CLASSES[target], dtype=object)[in_batches(judge, log_mel, rows).argmax(1).numpy()]
 
 
 def spectrum(log_mel: torch.Tensor) -> np.ndarray:

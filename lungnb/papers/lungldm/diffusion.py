@@ -23,13 +23,12 @@ from lungnb.papers.lungldm.experiments import (
     VocoderRun,
     compiled_on_gpu,
     sample_rows,
-    torch_device,
 )
 from lungnb.papers.lungldm.frontend import LungMel, Mels
 from lungnb.papers.lungldm.losses import Penalty, denoising_loss
 from lungnb.papers.lungldm.networks import PRESETS, Denoiser, GateName, LungUNet
 from lungnb.papers.lungldm.pipeline import Generated, LungLDMPipeline, Prediction, Sampler, clip_noise, make_scheduler
-from lungnb.papers.lungldm.text import encode_distinct, load_text_encoder, prompt_table, tiny_text_encoder, tokenize
+from lungnb.papers.lungldm.text import encode, load_text_encoder, prompt_table, tiny_text_encoder, tokenize
 from lungnb.training import make_accelerator
 
 
@@ -110,14 +109,13 @@ class DiffusionRun(StepsRun):
         scaling_factor = 1 / latents[: len(train)].float().std().item()
         torch.manual_seed(self.seed)
         encoder, tokenizer = self.text_encoder()
-        model = WithEMA(self.denoiser(encoder), self.ema).to(device)
+        model = WithEMA(self.denoiser(encoder).to(device), self.ema)
         compiled_on_gpu(model.net)
         table, noise = prompt_table(mels.events, device), make_scheduler("ddim", self.prediction)
         if self._text == "tiny":
             text, mask = (x.to(device) for x in tokenize(table.texts, tokenizer))
         else:  # features (P, L, D), computed once
-            encoded = encode_distinct(table.texts, encoder.to(device), tokenizer)
-            text, mask = encoded.states, encoded.mask
+            text, mask = encode(table.texts, encoder.to(device), tokenizer)
         sound = pd.Series(mels.sound[train.cpu().numpy()])
         weights = torch.tensor(sound.map(sound.value_counts() ** -self.balance).to_numpy(float), device=device)
 
@@ -186,7 +184,9 @@ class DiffusionRun(StepsRun):
         autoencoder.vae.register_to_config(scaling_factor=self.result()["scaling_factor"])
         parts = (autoencoder.mel, autoencoder.vae, network.unet, encoder.eval(), tokenizer)
         scheduler = make_scheduler(sampler, self.prediction)
-        pipeline = LungLDMPipeline(*parts, scheduler, vocoder and vocoder.trained("cpu")).to(torch_device(self.device))
+        pipeline = LungLDMPipeline(*parts, scheduler, vocoder and vocoder.trained("cpu")).to(
+            make_accelerator(self.device).device
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -214,7 +214,7 @@ class DiffusionRun(StepsRun):
         for first in range(0, len(texts), batch_size):
             batch = slice(first, first + batch_size)
             parts.append(pipeline(texts[batch], self.seconds, steps, guidance, generator=noise[batch]))
-        return Generated(*(torch.cat([getattr(part, name) for part in parts]) for name in ("waveforms", "log_mels")))
+        return Generated(*map(torch.cat, zip(*parts, strict=True)))
 
 
 class Cell(NamedTuple):

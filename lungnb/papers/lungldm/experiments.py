@@ -66,7 +66,7 @@ class LungRun(Experiment):
         """The selected network of the finished run in evaluation mode, on the device of the run unless one is given."""
         network = self.network(LungMel())
         network.load_state_dict(self.state)
-        return network.eval().to(device or torch_device(self.device))
+        return network.eval().to(device or make_accelerator(self.device).device)
 
 
 class StepsRun(LungRun):
@@ -120,21 +120,16 @@ class ClassifierRun(LungRun):
             network,
             (mels.log_mel, train, label[train]),
             (mels.log_mel, validation, label[validation]),
-            lr=self.lr,
             n_items=len(train),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
+            **self.model_dump(include={"lr", "epochs", "batch_size", "seed"}),
             accelerator=accelerator,
             checkpoint=checkpoint,
             task=f"classifier of {self.target}",
         )
         known = torch.nonzero(label >= 0)[:, 0]
-        names = np.array(CLASSES[self.target], dtype=object)
-        predictions = mels.metadata(known).assign(
-            label=names[label[known].cpu().numpy()],
-            predicted=names[in_batches(network, mels.log_mel, known).argmax(1).numpy()],
-        )
+        stated = mels.events[self.target].iloc[known.cpu().numpy()].to_numpy(object)
+        predicted = predict_names(network, mels.log_mel, self.target, known)
+        predictions = mels.metadata(known).assign(label=stated, predicted=predicted)
         recall = {part: mean_recall(rows["label"], rows["predicted"]) for part, rows in predictions.groupby("part")}
         facts = mels.facts | {"epoch": fitted.epochs["validation"], "recall": recall}
         return fitted.history, predictions, fitted.states["validation"], facts
@@ -223,30 +218,28 @@ class VocoderRun(StepsRun):
         accelerator = make_accelerator(self.device)
         mels = self.mels(accelerator.device)
         train, validation = mels.rows("train"), mels.validation_subset()
-        mel = LungMel().to(accelerator.device)
+        mel, waveforms = LungMel().to(accelerator.device), mels.waveforms(validation)
         torch.manual_seed(self.seed)
         network = self.network().to(accelerator.device)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            return vocoder_loss(net, mel, mels.waveforms(sample_rows(train, items, generator)))
+            return vocoder_loss(net, mel, mels.waveforms(sample_rows(train, items, generator))).mean()
 
-        @torch.no_grad()
-        def deviations(net: nn.Module) -> pd.Series:
-            """Of each validation clip, what its mel is missed by on average."""
-            waves = (mels.waveforms(part) for part in validation.split(EVAL_BATCH))
-            return pd.Series([float(vocoder_loss(net, mel, wave[None])) for part in waves for wave in part])
+        def deviation(net: nn.Module) -> np.ndarray:
+            """What the mel of each validation clip is missed by on average."""
+            return in_batches(lambda waves: vocoder_loss(net, mel, waves), waveforms).numpy()
 
         fitted = self.fit_steps(
             network,
             loss_of,
-            lambda net: {"val_loss": float(deviations(net).mean())},
+            lambda net: {"val_loss": float(deviation(net).mean())},
             accelerator=accelerator,
             select={"validation": "-val_loss"},
             checkpoint=checkpoint,
             task="vocoder",
         )
         network.load_state_dict(fitted.states["validation"])
-        predictions = mels.metadata(validation).assign(l1=deviations(network.eval()))
+        predictions = mels.metadata(validation).assign(l1=deviation(network.eval()))
         facts = mels.facts | {
             "epoch": fitted.epochs["validation"],
             "n_parameters": sum(p.numel() for p in network.parameters()),
@@ -270,8 +263,3 @@ def compiled_on_gpu(network: nn.Module) -> nn.Module:
     if next(network.parameters()).is_cuda:
         network.compile()
     return network
-
-
-def torch_device(name: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" means here."""
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

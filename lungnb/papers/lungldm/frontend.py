@@ -29,15 +29,12 @@ N_VALIDATION = 128
 #: More clips than this are stored by as many processes as there are cores.
 MANY = 10_000
 
-#: SpeechT5HifiGanConfig of AudioLDM (docs/papers/lungldm.md, section 3.5): 160 samples a frame of 64 bands.
+#: Where AudioLDM's SpeechT5HifiGanConfig is not the default (docs/papers/lungldm.md, section 3.5): 160 samples a frame.
 AUDIOLDM_VOCODER = {
     "model_in_dim": 64,
-    "sampling_rate": 16000,
     "upsample_initial_channel": 1024,
     "upsample_rates": [5, 4, 2, 2, 2],
     "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-    "resblock_kernel_sizes": [3, 7, 11],
-    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
     "normalize_before": False,
 }
 

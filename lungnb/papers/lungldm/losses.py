@@ -90,12 +90,8 @@ class ReconstructionLoss(nn.Module):
         kl_weight: float = 0.015,
     ):
         super().__init__()
-        if penalty == "sum":
-            raise UserError(
-                "penalty='sum' overflows at the first step and cannot be trained with; use 'element' or 'sample'."
-            )
         if penalty not in ("none", "element", "sample"):
-            raise UserError(f"There is no penalty {penalty!r}; choose none, element or sample.")
+            raise UserError(f"The penalty {penalty!r} cannot be trained with; choose none, element or sample.")
         self.penalty, self.perceptual = penalty, perceptual
         self.alpha, self.beta, self.kl_weight = alpha, beta, kl_weight
 
@@ -132,6 +128,6 @@ def denoising_loss(
 
 
 def vocoder_loss(vocoder: nn.Module, mel: LungMel, waveform: torch.Tensor) -> torch.Tensor:
-    """Mean |mel(vocoder(mel(x))) - mel(x)| of waveforms (B, T): HiFi-GAN's mel term, without its discriminators."""
+    """Mean |mel(vocoder(mel(x))) - mel(x)| (B,) of waveforms (B, T): HiFi-GAN's mel term, without its discriminators."""
     target = mel(waveform)
-    return (mel(to_waveform(vocoder, target, waveform.shape[1])) - target).abs().mean()
+    return (mel(to_waveform(vocoder, target, waveform.shape[1])) - target).abs().flatten(1).mean(dim=1)

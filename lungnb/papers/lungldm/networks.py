@@ -7,6 +7,7 @@ their weights too, and released weights load unchanged (docs/papers/lungldm.md, 
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -129,15 +130,11 @@ class LungUNet(Gated, UNet2DConditionModel):
         widths = self.config.block_out_channels
         blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
         channels = [*widths, widths[-1], *reversed(widths)]
-        if gate == "se":
-            gates = [SEGate(c, gate_reduction) for c in channels]
-        elif gate == "static":
-            gates = [StaticGate(c) for c in channels]
-        elif gate == "none":
-            gates = []
-        else:
+        kinds = {"none": None, "static": StaticGate, "se": partial(SEGate, reduction=gate_reduction)}
+        if gate not in kinds:
             raise UserError(f"There is no gate {gate!r}; choose none, static or se.")
-        self.gates = nn.ModuleList(g.attach(block) for g, block in zip(gates, blocks, strict=bool(gates)))
+        pairs = zip(channels, blocks, strict=True) if kinds[gate] else ()
+        self.gates = nn.ModuleList(kinds[gate](c).attach(block) for c, block in pairs)
 
 
 class Autoencoder(nn.Module):
@@ -223,6 +220,7 @@ def unet_options(
     }
 
 
+_TWO_BLOCKS = {"resblock_kernel_sizes": [3, 7], "resblock_dilation_sizes": [[1, 3], [1, 3]]}
 #: Sizes: seconds of a clip, LungVAE(**vae), LungUNet(**unet), hifigan(**vocoder), and text, "tiny" or what `load_text_encoder`
 #: takes. "paper" is the recommended default (docs/papers/lungldm.md, sections 3.1 to 3.5), since the paper prints one number,
 #: 96M; "smoke" is its section 3.6; "laptop" lies between.
@@ -232,11 +230,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vae": vae_options((8, 16, 32), 1, 8, mid_block_add_attention=False, se_reduction=4),
         "unet": unet_options((16, 32), 64, 1, 8),
         "text": "tiny",
-        "vocoder": {
-            "upsample_initial_channel": 32,
-            "resblock_kernel_sizes": [3, 7],
-            "resblock_dilation_sizes": [[1, 3], [1, 3]],
-        },
+        "vocoder": {"upsample_initial_channel": 32} | _TWO_BLOCKS,
     },
     "laptop": {
         "seconds": 2.56,

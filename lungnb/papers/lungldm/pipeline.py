@@ -1,20 +1,19 @@
 """Prompt to waveform: the whole model, also in one folder, and the released AudioLDM beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from diffusers import AudioLDMPipeline, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from diffusers.utils.torch_utils import randn_tensor
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase, SpeechT5HifiGan, T5EncoderModel
 
 from lungnb.core import UserError
 from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, to_waveform
 from lungnb.papers.lungldm.networks import LungUNet, LungVAE
-from lungnb.papers.lungldm.text import UNCONDITIONAL, encode_distinct, first_line
+from lungnb.papers.lungldm.text import UNCONDITIONAL, encode, first_line
 
 Sampler = Literal["ddim", "dpm"]
 Prediction = Literal["epsilon", "v_prediction"]
@@ -32,25 +31,21 @@ WEIGHTED = {
     "text_encoder": T5EncoderModel,
     "vocoder": SpeechT5HifiGan,
 }
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def make_scheduler(sampler: Sampler = "ddim", prediction: Prediction = "epsilon"):
     """The noise schedule with one of the two samplers; the training uses its `add_noise` and `get_velocity`."""
+    noise = NOISE | {"prediction_type": prediction}
     if sampler == "ddim":
-        return DDIMScheduler(
-            **NOISE, prediction_type=prediction, clip_sample=False, set_alpha_to_one=False, steps_offset=1
-        )
+        return DDIMScheduler(**noise, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     if sampler == "dpm":
-        return DPMSolverMultistepScheduler(
-            **NOISE, prediction_type=prediction, algorithm_type="dpmsolver++", solver_order=2
-        )
+        return DPMSolverMultistepScheduler(**noise, algorithm_type="dpmsolver++", solver_order=2)
     raise UserError(f"There is no sampler {sampler!r}; choose ddim or dpm.")
 
 
-@dataclass(frozen=True)
-class Generated:
+class Generated(NamedTuple):
     """waveforms (B, T) at 16 kHz and the log-mels (B, 1, frames, 64) they were made from, float32 on the CPU."""
 
     waveforms: torch.Tensor
@@ -92,12 +87,11 @@ class LungLDMPipeline(DiffusionPipeline):
     ) -> Generated:
         """A waveform for each prompt.
 
-        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: 200 for DDIM, 25 for DPM-Solver++
-        unless given. guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the prompt; 1 is no
-        guidance. generator: one for all, or one a prompt, so that a clip does not depend on those beside it. latents: the
-        noise (B, 8, frames / 4, 16) to start from, instead of drawn.
-        Raises UserError for an empty prompt and for a length that does not fit; a prompt of more than 128 tokens is cut with
-        a warning.
+        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: none takes those of STEPS.
+        guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the prompt; 1 is no guidance. generator:
+        one for all, or one a prompt, so that a clip does not depend on those beside it. latents: the noise
+        (B, 8, frames / 4, 16) to start from, instead of drawn. Raises UserError for an empty prompt and for a length that does
+        not fit; a prompt of more than 128 tokens is cut with a warning.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or not all(p.strip() for p in prompts):
@@ -134,9 +128,9 @@ class LungLDMPipeline(DiffusionPipeline):
         """Latents of pure noise (B, 8, frames / 4, 16) -> latents of sounds, at the scale of the U-Net."""
         is_ddim = isinstance(self.scheduler, DDIMScheduler)
         self.scheduler.set_timesteps(steps or STEPS["ddim" if is_ddim else "dpm"], device=self._execution_device)
-        encoded = encode_distinct(prompts, self.text_encoder, self.tokenizer)
         guided = guidance_scale != 1
-        text, mask = encoded.of([UNCONDITIONAL] * len(prompts) * guided + list(prompts))
+        texts = [UNCONDITIONAL] * len(prompts) * guided + list(prompts)
+        text, mask = encode(texts, self.text_encoder, self.tokenizer)
         latents, text = latents.to(self._execution_device), text.to(latents.dtype)
         for t in self.progress_bar(self.scheduler.timesteps):
             both = torch.cat([latents] * (1 + guided))
@@ -156,8 +150,7 @@ class LungLDMPipeline(DiffusionPipeline):
 
         Raises UserError if it is none, holds pickled or corrupt weights, or weights that are not those of its configs.
         """
-        folder = Path(folder)
-        if not (folder / "model_index.json").is_file():
+        if not ((folder := Path(folder)) / "model_index.json").is_file():
             raise UserError(f"{folder} holds no saved pipeline (model_index.json); give the folder of save_pretrained.")
         for name, kind in WEIGHTED.items():
             if name not in parts and (folder / name).is_dir():
@@ -175,35 +168,20 @@ def _load_part(kind: type, folder: Path) -> torch.nn.Module:
 
     The libraries only warn of weights too many or too few, and would drop gates in silence.
     """
-    stored = _stored_shapes(folder)
+    for file in folder.iterdir():
+        if file.suffix.lower() in PICKLED:
+            raise UserError(f"{file} holds pickled weights, which can run any code; store them as safetensors.")
+    options = {"low_cpu_mem_usage": False, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        part = kind.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False, ignore_mismatched_sizes=True)
+        part, info = kind.from_pretrained(folder, use_safetensors=True, **options)
     except LOADING_ERRORS as error:
         raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or save it anew.") from error
-    state = part.state_dict()
-    tied = {state[name].data_ptr() for name in stored if name in state}  # of tied weights one is stored
-    missing = [name for name, weight in state.items() if name not in stored and weight.data_ptr() not in tied]
-    other = [name for name, shape in stored.items() if name not in state or list(state[name].shape) != shape]
-    if wrong := missing + other:
+    mismatched = [name for name, *_ in info["mismatched_keys"]]
+    if wrong := [*info["missing_keys"], *mismatched, *info["unexpected_keys"]]:
         raise UserError(
             f"{folder} holds the weights of another config ({len(wrong)} differ, first {wrong[0]}); use their own config."
         )
     return part
-
-
-def _stored_shapes(folder: Path) -> dict[str, list[int]]:
-    """Shapes of the weights in a part's folder; raises UserError if a file of weights is pickled or cannot be read."""
-    for file in folder.iterdir():
-        if file.suffix.lower() in PICKLED:
-            raise UserError(f"{file} holds pickled weights, which can run any code; store them as safetensors.")
-    shapes = {}
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, "pt") as weights:
-                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is corrupt ({error}); copy it again, or train the part anew.") from error
-    return shapes
 
 
 def load_audioldm(place: str, device: torch.device | str = "cpu") -> AudioLDMPipeline:
@@ -225,8 +203,7 @@ def sound_of_audioldm(
     pipeline: AudioLDMPipeline,
     prompts: Sequence[str],
     seconds: float,
-    steps: int = STEPS["ddim"],
-    guidance: float = 3.5,
+    steps: int = 200,
     seed: int = 0,
     batch_size: int = 8,
 ) -> torch.Tensor:
@@ -235,7 +212,7 @@ def sound_of_audioldm(
     parts, noise = [], clip_noise(len(prompts), seed)
     for first in range(0, len(prompts), batch_size):
         batch = slice(first, first + batch_size)
-        made = pipeline(list(prompts[batch]), seconds, steps, guidance, generator=noise[batch], output_type="pt")
+        made = pipeline(list(prompts[batch]), seconds, steps, 3.5, generator=noise[batch], output_type="pt")
         parts.append(made.audios.float().cpu())
     return torch.cat(parts)
 
@@ -253,8 +230,7 @@ def slerp(a: torch.Tensor, b: torch.Tensor, shares: torch.Tensor) -> torch.Tenso
     The straight line between two draws of Gaussian noise runs nearer to zero than any draw does: halfway its length is
     0.71 of theirs, and a denoiser has never seen such noise. Along the circle the length stays.
     """
-    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1)
-    angle = torch.arccos(cosine)
+    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).arccos()
     if angle < 1e-4:  # nearly the same direction: the circle is the line
         weights = torch.stack([1 - shares, shares])
     else:

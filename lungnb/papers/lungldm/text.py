@@ -21,16 +21,8 @@ UNCONDITIONAL = ""  # the prompt of a dropped condition
 SPECIAL = ("<pad>", "</s>", "<unk>")  # with T5's numbers 0, 1, 2
 
 #: T5Config of the encoder for use without a hub: 98,752 parameters, to be trained with the U-Net.
-TINY_T5 = {
-    "vocab_size": 256,
-    "d_model": 64,
-    "d_kv": 16,
-    "d_ff": 128,
-    "num_layers": 2,
-    "num_heads": 4,
-    "feed_forward_proj": "gated-gelu",
-    "dropout_rate": 0.0,
-}
+TINY_T5 = {"vocab_size": 256, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+TINY_T5 |= {"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0}
 
 
 def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
@@ -81,56 +73,32 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
 
     Warns, one sentence each, of a prompt that is cut off and of words that the tokenizer does not know.
     """
-    whole = tokenizer(list(prompts), verbose=False)
-    for text, tokens in zip(prompts, whole["input_ids"], strict=True):
-        if len(tokens) > MAX_TOKENS:
-            warnings.warn(
-                f"The prompt {_short(text)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
-                stacklevel=2,
-            )
-    cut = tokenizer(
-        list(prompts),
-        padding=True,
-        truncation=True,
-        max_length=MAX_TOKENS,
-        return_tensors="pt",
-        return_offsets_mapping=True,
-    )
-    spans = cut["offset_mapping"][cut["input_ids"] == tokenizer.unk_token_id].tolist()
-    rows = (cut["input_ids"] == tokenizer.unk_token_id).nonzero()[:, 0].tolist()
-    if unknown := sorted({prompts[row][first:last] for row, (first, last) in zip(rows, spans, strict=True)}):
-        warnings.warn(
-            f"The text encoder does not know {', '.join(map(repr, map(_short, unknown)))}; write prompts as "
-            "'A person is coughing, male, 40s, smoker'.",
-            stacklevel=2,
-        )
-    return cut["input_ids"], cut["attention_mask"]
-
-
-@dataclass(frozen=True)
-class EncodedPrompts:
-    """The features of distinct prompts: states (P, L, D) and mask (P, L); the first row is the unconditional prompt."""
-
-    states: torch.Tensor
-    mask: torch.Tensor
-    rows: dict[str, int]
-
-    def of(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (B, L, D) and mask (B, L) of these prompts, each of which was encoded before."""
-        index = torch.tensor([self.rows[prompt] for prompt in prompts], device=self.states.device)
-        return self.states[index], self.mask[index]
+    lengths = [len(tokens) for tokens in tokenizer(list(prompts), verbose=False)["input_ids"]]
+    for text, n in zip(prompts, lengths, strict=True):
+        if n > MAX_TOKENS:
+            cut = f"The prompt {text[:60]!r} has {n:,} tokens; what comes after the first {MAX_TOKENS} is not read."
+            warnings.warn(cut, stacklevel=2)
+    options = {"padding": True, "truncation": True, "max_length": MAX_TOKENS, "return_offsets_mapping": True}
+    found = tokenizer(list(prompts), **options, return_tensors="pt")
+    unknown = set()
+    for row, place in (found["input_ids"] == tokenizer.unk_token_id).nonzero().tolist():
+        first, last = found["offset_mapping"][row, place]
+        unknown.add(prompts[row][first:last][:60])
+    if unknown:
+        words = ", ".join(map(repr, sorted(unknown)))
+        hint = "write prompts as 'A person is coughing, male, 40s, smoker'."
+        warnings.warn(f"The text encoder does not know {words}; {hint}", stacklevel=2)
+    return found["input_ids"], found["attention_mask"]
 
 
 @torch.no_grad()
-def encode_distinct(
-    prompts: Iterable[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
-) -> EncodedPrompts:
-    """Encode every distinct prompt once: structured prompts repeat, and the encoder can then leave the memory."""
-    distinct = list(dict.fromkeys([UNCONDITIONAL, *prompts]))
-    tokens, mask = (x.to(encoder.device) for x in tokenize(distinct, tokenizer))
+def encode(
+    prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device."""
+    tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
     pairs = zip(tokens.split(batch_size), mask.split(batch_size), strict=True)
-    states = torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs])
-    return EncodedPrompts(states, mask, {prompt: row for row, prompt in enumerate(distinct)})
+    return torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs]), mask
 
 
 @dataclass(frozen=True)
@@ -163,16 +131,12 @@ def prompt_table(events: pd.DataFrame, device: torch.device | str = "cpu") -> Pr
     kind = fields.groupby(list(FIELDS), dropna=False, sort=False).ngroup().to_numpy()
     index, number = {UNCONDITIONAL: 0}, []
     for row in fields.drop_duplicates().to_dict("records"):
-        texts = [
-            prompt({"sound": row["sound"]} | {name: row[name] for k, name in enumerate(FIELDS[1:]) if choice >> k & 1})
-            for choice in range(2 ** len(FIELDS[1:]))
-        ]
-        number.append([index.setdefault(text, len(index)) for text in texts])
+        number.append([])
+        for choice in range(2 ** len(FIELDS[1:])):
+            stated = {name: row[name] for k, name in enumerate(FIELDS[1:]) if choice >> k & 1}
+            text = prompt({"sound": row["sound"], **stated})
+            number[-1].append(index.setdefault(text, len(index)))
     return PromptTable(list(index), torch.from_numpy(np.array(number)[kind]).to(device))
-
-
-def _short(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else text[:length] + " ..."
 
 
 def first_line(error: Exception) -> str:

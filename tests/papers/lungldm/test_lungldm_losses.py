@@ -94,7 +94,7 @@ def test_it_is_computed_in_float32_under_autocast(dtype):
 
 @pytest.mark.parametrize("penalty", ["sum", "huge"])
 def test_what_cannot_be_trained_with_is_refused(penalty):
-    with pytest.raises(UserError, match="element"):
+    with pytest.raises(UserError, match="cannot be trained with; choose none, element or sample"):
         ReconstructionLoss(penalty)
     with pytest.raises(UserError, match="There is no penalty"):
         exponential_penalty(mels(), mels(), "huge")

@@ -160,7 +160,7 @@ def test_the_small_vocoder_learns():
     optimizer = torch.optim.AdamW(vocoder.parameters(), lr=1e-3)
     losses = []
     for _ in range(20):
-        loss = vocoder_loss(vocoder, mel, clips)
+        loss = vocoder_loss(vocoder, mel, clips).mean()
         loss.backward()
         if not losses:
             assert all(p.grad.any() for p in vocoder.parameters())

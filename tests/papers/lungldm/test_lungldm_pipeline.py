@@ -14,7 +14,7 @@ from lungnb.core import UserError
 from lungnb.papers.lungldm.frontend import LungMel, hifigan, to_waveform
 from lungnb.papers.lungldm.networks import PRESETS, LungUNet, LungVAE
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.papers.lungldm.text import encode_distinct, tiny_text_encoder
+from lungnb.papers.lungldm.text import encode, tiny_text_encoder
 
 SMOKE, PROMPT = PRESETS["smoke"], "A person is coughing, male, 40s, smoker"
 ALPHA = (1 - torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
@@ -75,7 +75,7 @@ def test_the_noise_schedule_is_linear_in_square_roots():
 def test_a_call_is_ddim_with_guidance_written_by_hand():
     pipeline, latents = make(), torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(3))
     out = pipeline(PROMPT, seconds=0.64, steps=4, guidance_scale=3.5, latents=latents)
-    text, mask = encode_distinct([PROMPT], pipeline.text_encoder, pipeline.tokenizer).of(["", PROMPT])
+    text, mask = encode(["", PROMPT], pipeline.text_encoder, pipeline.tokenizer)
     for t in (751, 501, 251, 1):
         step = torch.tensor([t])
         u, c = (
@@ -207,7 +207,7 @@ def test_pickled_weights_are_refused_unread(name, broken):
 def test_a_corrupt_file_of_weights_is_refused(part, broken):
     (file,) = (broken / part).glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-100])
-    refused(broken, f"{file.name} is corrupt")
+    refused(broken, f"{part} cannot be loaded")
 
 
 def test_weights_that_are_missing_are_refused(broken):
