@@ -494,7 +494,7 @@ report.figure(
 # diffusion: how far is the log-mel of its sound from the log-mel that it was given?
 
 # %%
-mel = LungMel(**preset["mel"])
+mel = LungMel()
 ways = {"Griffin and Lim, 32 rounds": GriffinLim(mel)} | (
     {"HiFi-GAN, trained here": vocoder.trained()} if vocoder else {}
 )
@@ -873,7 +873,7 @@ short = {
 run_all(list(short.values()), cluster or None)
 check = next(iter(cells.values()))[0].trained()
 drawn = prompt_set(own, n_few)
-target, kinds = predict(check, own.log_mel[drawn].float()), own.table["sound"].iloc[drawn.numpy()]
+target, kinds = predict(check, own.log_mel[drawn].float()), own.events["sound"].iloc[drawn.numpy()]
 lines = []
 for (penalty, se, gate), run in short.items():
     found = measures(target, predict(check, run.log_mels), kinds)

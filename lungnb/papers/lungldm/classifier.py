@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy, max_pool2d
 
 from lungnb.data.prompts import DECADES, SEXES, SOUNDS
-from lungnb.metrics.generation import frechet_distance, inception_score, kernel_distance, kl_paired
 from lungnb.papers.lungldm.frontend import LungMel
 from lungnb.training import Fitted, fit
 
@@ -80,45 +78,11 @@ def in_batches(
     return torch.cat([function(log_mel[part]).float().cpu() for part in rows.split(EVAL_BATCH)])
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier makes of N clips: embedding (N, dims) and logits (N, classes)."""
-
-    embedding: np.ndarray
-    logits: np.ndarray
-
-
-def predict(judge: Judge, log_mel: torch.Tensor) -> Prediction:
-    """Log-mels (N, 1, frames, 64), in batches on the judge's device."""
-    return Prediction(*(in_batches(function, log_mel).numpy() for function in (judge.embed, judge)))
-
-
 def predict_names(
     judge: nn.Module, log_mel: torch.Tensor, target: str = "sound", rows: torch.Tensor | None = None
 ) -> np.ndarray:
     """The most probable class of each clip (N,), or of `rows` of them, by its name in CLASSES[target]."""
     return np.array(CLASSES[target], dtype=object)[in_batches(judge, log_mel, rows).argmax(1).numpy()]
-
-
-def spectrum(log_mel: torch.Tensor) -> np.ndarray:
-    """The embedding that needs no network: the mean log-mel spectrum (N, 64) of log-mels (N, 1, frames, 64)."""
-    return log_mel.float().mean(dim=(1, 2)).numpy()
-
-
-def measures(reference: Prediction, other: Prediction, sound: pd.Series) -> dict[str, float]:
-    """Table 1's metrics of `other` against `reference`, clip by clip of the types `sound` (N,), and what the table lacks.
-
-    FAD and kernel distance in the classifier's embedding, one vector a clip; KL paired and IS over the softmax of its
-    logits (`lungnb.metrics.generation`); adherence: the share of clips that it takes for their type.
-    """
-    predicted = np.array(CLASSES["sound"], dtype=object)[other.logits.argmax(axis=1)]
-    return {
-        "FAD": frechet_distance(reference.embedding, other.embedding),
-        "KL": kl_paired(pd.DataFrame(reference.logits), pd.DataFrame(other.logits)),
-        "IS": inception_score(other.logits)[0],
-        "kernel distance": kernel_distance(reference.embedding, other.embedding).value,
-        "adherence": float((predicted == sound.to_numpy(object)).mean()),
-    }
 
 
 def mean_recall(label: np.ndarray, predicted: np.ndarray) -> float:

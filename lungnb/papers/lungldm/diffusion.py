@@ -1,12 +1,10 @@
-"""The diffusion of LungLDM as an experiment, and the plan that makes all its experiments from a profile's sizes."""
+"""The diffusion of LungLDM as an experiment: a U-Net, and a tiny text encoder with it, on the latents of a finished VAE."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
-import pydantic
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
@@ -17,7 +15,6 @@ from lungnb.data.prompts import check_prompt, vocabulary
 from lungnb.papers.lungldm.classifier import EVAL_BATCH
 from lungnb.papers.lungldm.experiments import (
     AutoencoderRun,
-    ClassifierRun,
     Computed,
     StepsRun,
     VocoderRun,
@@ -25,7 +22,7 @@ from lungnb.papers.lungldm.experiments import (
     sample_rows,
 )
 from lungnb.papers.lungldm.frontend import LungMel, Mels
-from lungnb.papers.lungldm.losses import Penalty, denoising_loss
+from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.networks import PRESETS, Denoiser, GateName, LungUNet
 from lungnb.papers.lungldm.pipeline import Generated, LungLDMPipeline, Prediction, Sampler, clip_noise, make_scheduler
 from lungnb.papers.lungldm.text import encode, load_text_encoder, prompt_table, tiny_text_encoder, tokenize
@@ -182,13 +179,17 @@ class DiffusionRun(StepsRun):
         network.eval()
         autoencoder = self.autoencoder.trained("cpu")
         autoencoder.vae.register_to_config(scaling_factor=self.result()["scaling_factor"])
-        parts = (autoencoder.mel, autoencoder.vae, network.unet, encoder.eval(), tokenizer)
-        scheduler = make_scheduler(sampler, self.prediction)
-        pipeline = LungLDMPipeline(*parts, scheduler, vocoder and vocoder.trained("cpu")).to(
-            make_accelerator(self.device).device
+        pipeline = LungLDMPipeline(
+            autoencoder.mel,
+            autoencoder.vae,
+            network.unet,
+            encoder.eval(),
+            tokenizer,
+            make_scheduler(sampler, self.prediction),
+            vocoder and vocoder.trained("cpu"),
         )
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline
+        return pipeline.to(make_accelerator(self.device).device)
 
     def generate(
         self,
@@ -215,83 +216,3 @@ class DiffusionRun(StepsRun):
             batch = slice(first, first + batch_size)
             parts.append(pipeline(texts[batch], self.seconds, steps, guidance, generator=noise[batch]))
         return Generated(*map(torch.cat, zip(*parts, strict=True)))
-
-
-class Cell(NamedTuple):
-    """One system of the ablation: the penalty of the VAE's loss, whether its encoder has SE, and the gates of the U-Net."""
-
-    penalty: Penalty
-    se: bool
-    gate: GateName
-
-
-class System(NamedTuple):
-    """The parts of one system, in the order in which they are trained."""
-
-    judge: ClassifierRun
-    autoencoder: AutoencoderRun
-    diffusion: DiffusionRun
-
-
-class Plan(pydantic.BaseModel):
-    """The sizes of a profile (configs/lungldm.yaml, an unknown field is an error); from them come all experiments.
-
-    corpus, data, device: as in `Experiment`. max_steps: most steps of every training, 0 for the profile's own; the classifiers,
-    which count epochs, need n_clips for it. text: the text encoder of DiffusionRun, "" for what belongs to the size.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    corpus: str = ""
-    data: str = "simulated"
-    device: str = "auto"
-    max_steps: int = 0
-    n_clips: int = 0
-    text: str = ""
-
-    run: dict[str, Any]
-    classifier: dict[str, Any]
-    judges: dict[str, Any]
-    autoencoder: dict[str, Any]
-    vocoder: dict[str, Any] | None
-    diffusion: dict[str, Any]
-    n_per_type: int
-    systems: dict[str, Cell]
-    cells: list[Cell] = []
-    ablation: dict[str, Any]
-    seeds: list[int]
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """The fields that all its experiments share."""
-        return {"corpus": self.corpus, "data": self.data, "device": self.device} | self.run
-
-    def limited(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a part that counts steps, with at most `max_steps`."""
-        limit = {"steps": min(self.max_steps, fields.get("steps", 250_000))} if self.max_steps else {}
-        return self.common | fields | limit
-
-    def judge(self, target: str = "sound") -> ClassifierRun:
-        """The classifier of sound types, or of sex or age."""
-        fields = self.common | (self.classifier if target == "sound" else self.judges)
-        if self.max_steps:
-            most = 32 * self.max_steps // max(round(0.6 * self.n_clips), 1)
-            fields["epochs"] = max(1, min(fields.get("epochs", 30), most))
-        return ClassifierRun(**fields, target=target)
-
-    def system(self, cell: Cell, seed: int = 0) -> System:
-        """Judge, VAE and U-Net of one cell."""
-        judge = self.judge()
-        vae = AutoencoderRun(
-            **self.limited(self.autoencoder), penalty=cell.penalty, se=cell.se, perceptual=judge, seed=seed
-        )
-        fields = self.limited(self.diffusion) | {"text": self.text or None, "gate": cell.gate, "seed": seed}
-        return System(judge, vae, DiffusionRun(**fields, autoencoder=vae))
-
-    def vocoder_run(self) -> VocoderRun | None:
-        """None where it cannot be trained long enough to beat Griffin and Lim."""
-        return None if self.vocoder is None else VocoderRun(**self.limited(self.vocoder))
-
-    def ablated(self) -> "Plan":
-        """The plan of the ablation, which has many trainings and sizes of its own."""
-        return Plan(**self.model_dump() | self.ablation)

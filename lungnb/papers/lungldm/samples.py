@@ -1,8 +1,9 @@
-"""Clips for prompts by a finished LungLDM, as experiments, the real clips they stand beside, and a box to type prompts into."""
+"""Clips for prompts by a finished LungLDM, as experiments; how they are compared with real ones; a box to type prompts into."""
 
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 from lungnb.core import UserError
 from lungnb.data.prompts import FIELDS, check_prompt, parse, prompts
-from lungnb.papers.lungldm.classifier import CLASSES
+from lungnb.metrics.generation import frechet_distance, inception_score, kernel_distance, kl_paired
+from lungnb.papers.lungldm.classifier import CLASSES, Judge, in_batches
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.experiments import ClassifierRun, Computed, LungRun, VocoderRun
 from lungnb.papers.lungldm.frontend import Mels
@@ -122,6 +124,39 @@ def refuse_leak(mels: Mels, rows: torch.Tensor) -> None:
             f"The diffusion was trained on clips of {len(shared)} patients of the validation or test part, first "
             f"{min(shared)}; split the clips by patient before both."
         )
+
+
+class Prediction(NamedTuple):
+    """What a classifier makes of N clips: embedding (N, dims) and logits (N, classes)."""
+
+    embedding: np.ndarray
+    logits: np.ndarray
+
+
+def predict(judge: Judge, log_mel: torch.Tensor) -> Prediction:
+    """Log-mels (N, 1, frames, 64), in batches on the judge's device."""
+    return Prediction(*(in_batches(function, log_mel).numpy() for function in (judge.embed, judge)))
+
+
+def spectrum(log_mel: torch.Tensor) -> np.ndarray:
+    """The embedding that needs no network: the mean log-mel spectrum (N, 64) of log-mels (N, 1, frames, 64)."""
+    return log_mel.float().mean(dim=(1, 2)).numpy()
+
+
+def measures(reference: Prediction, other: Prediction, sound: pd.Series) -> dict[str, float]:
+    """Table 1's metrics of `other` against `reference`, clip by clip of the types `sound` (N,), and what the table lacks.
+
+    FAD and kernel distance in the classifier's embedding, one vector a clip; KL paired and IS over the softmax of its
+    logits (`lungnb.metrics.generation`); adherence: the share of clips that it takes for their type.
+    """
+    predicted = np.array(CLASSES["sound"], dtype=object)[other.logits.argmax(axis=1)]
+    return {
+        "FAD": frechet_distance(reference.embedding, other.embedding),
+        "KL": kl_paired(pd.DataFrame(reference.logits), pd.DataFrame(other.logits)),
+        "IS": inception_score(other.logits)[0],
+        "kernel distance": kernel_distance(reference.embedding, other.embedding).value,
+        "adherence": float((predicted == sound.to_numpy(object)).mean()),
+    }
 
 
 class PromptBox(widgets.VBox):

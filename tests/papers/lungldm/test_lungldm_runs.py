@@ -20,11 +20,12 @@ from lungnb.data import load_corpus
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
 from lungnb.papers.lungldm import experiments as parts
 from lungnb.papers.lungldm.classifier import in_batches, mean_recall
-from lungnb.papers.lungldm.diffusion import DiffusionRun, Plan, WithEMA
+from lungnb.papers.lungldm.diffusion import DiffusionRun, WithEMA
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
 from lungnb.papers.lungldm.frontend import LungMel, compute_mels, prepare, split_clips
 from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
+from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.text import prompt_table, tiny_text_encoder
 from lungnb.training import fit
 
@@ -253,6 +254,12 @@ def test_steps_are_exact(steps, n_rows, monkeypatch):
     assert seen["epochs"] == n_rows == len(seen["n_items"])
     assert sum(seen["n_items"]) == steps * run.batch_size * 2
     assert max(seen["n_items"]) - min(seen["n_items"]) in (0, run.batch_size * 2)
+
+
+def test_steps_that_no_row_divides_are_trained():
+    run = diffusion(steps=13)
+    assert run.result()["n_steps"] == 13
+    assert len(run.history) == 10
 
 
 @pytest.mark.parametrize("make", [autoencoder, diffusion])

@@ -10,10 +10,9 @@ from test_lungldm_runs import autoencoder, classifier, diffusion, tiny, vocoder
 
 from lungnb import UserError
 from lungnb.data.prompts import prompts
-from lungnb.papers.lungldm.classifier import measures, predict, spectrum
 from lungnb.papers.lungldm.frontend import to_waveform
 from lungnb.papers.lungldm.pipeline import slerp
-from lungnb.papers.lungldm.samples import SampleRun, matched_references, prompt_set
+from lungnb.papers.lungldm.samples import SampleRun, matched_references, measures, predict, prompt_set, spectrum
 from lungnb.training.experiment import run_all
 
 
