@@ -88,33 +88,12 @@ from lungnb.metrics.generation import (
 
 # %%
 from lungnb import configs
-from lungnb.papers.lungldm import (
-    CAP,
-    PRESETS,
-    Gate,
-    GriffinLim,
-    LungMel,
-    LungUNet,
-    LungVAE,
-    Plan,
-    PromptBox,
-    SampleRun,
-    SEGate,
-    expm1_capped,
-    exponential_penalty,
-    hifigan,
-    in_batches,
-    load_audioldm,
-    matched_references,
-    measures,
-    predict,
-    predict_names,
-    prompt_set,
-    slerp,
-    sound_of_audioldm,
-    spectrum,
-    to_waveform,
-)
+from lungnb.papers.lungldm import CAP, PRESETS, Gate, GriffinLim, LungMel, LungUNet
+from lungnb.papers.lungldm import LungVAE, Plan, PromptBox, SampleRun, SEGate
+from lungnb.papers.lungldm import expm1_capped, exponential_penalty, hifigan, in_batches
+from lungnb.papers.lungldm import load_audioldm, matched_references, measures, predict
+from lungnb.papers.lungldm import predict_names, prompt_set, slerp, sound_of_audioldm
+from lungnb.papers.lungldm import spectrum, to_waveform
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
 

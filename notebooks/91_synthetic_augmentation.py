@@ -59,20 +59,9 @@ from lungnb.metrics.embedding import HELD_OUT, STANDS_OUT, cell_means, memorisat
 from lungnb.metrics.generation import Estimate, adherence, effect, summary
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
-from lungnb.papers.lungldm import (
-    ALL,
-    MIXTURES,
-    RECORDED,
-    SHARES,
-    changed,
-    classes_of,
-    in_batches,
-    joined,
-    load_augmentation,
-    matched_references,
-    predict,
-    predict_names,
-)
+from lungnb.papers.lungldm import ALL, MIXTURES, RECORDED, SHARES, changed, classes_of
+from lungnb.papers.lungldm import in_batches, joined, load_augmentation
+from lungnb.papers.lungldm import matched_references, predict, predict_names
 
 # %%
 experiment, clips = load_augmentation(profile, data, seeds=seeds, epochs=epochs, device=device)
