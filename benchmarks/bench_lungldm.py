@@ -20,16 +20,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
+from lungnb import configs
 from lungnb.data import load_corpus
 from lungnb.data.prompts import prompts
-from lungnb.papers.lungldm.diffusion import DiffusionRun, generate, latents_of
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
-from lungnb.papers.lungldm.mels import mels_of
-from lungnb.papers.lungldm.samples import asked, heard, measures
+from lungnb.papers.lungldm import (
+    AutoencoderRun,
+    ClassifierRun,
+    DiffusionRun,
+    Plan,
+    System,
+    measures,
+    predict,
+    prompt_set,
+)
 from lungnb.training.experiment import device_name
 
-SIZE = LUNGLDM["smoke"]
 N_PER_TYPE = 4
 console = Console(width=120)
 
@@ -38,39 +43,36 @@ def main() -> None:
     console.print(f"{device_name('cpu')}\n")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LUNGNB_CACHE"] = cache
-        judge, vae, unet = runs()
-        times = {run: run.result()["seconds"] for run in (judge, vae, unet)}
-        compare_steps(times[vae], times[unet])
-        compare_latents(vae, times[unet] / unet.steps)
+        judge, vae, unet = system()
+        judge.result()
+        compare_steps(vae, unet)
+        compare_latents(vae, unet.result()["seconds"] / unet.steps)
         compare_samplers(judge, unet)
 
 
-def runs() -> tuple[ClassifierRun, AutoencoderRun, DiffusionRun]:
-    clips = load_corpus("prompted", "simulated", SIZE["run"]["n_patients"])
-    common = {"corpus": clips.fingerprint, **SIZE["run"]}
-    penalty, se, gate = LUNGLDM_SYSTEMS["LungLDM"]
-    judge = ClassifierRun(**common, **SIZE["classifier"])
-    judge.result()
-    vae = AutoencoderRun(**common, **SIZE["autoencoder"], penalty=penalty, se=se, perceptual=judge)
-    vae.result()
-    return judge, vae, DiffusionRun(**common, **SIZE["diffusion"], autoencoder=vae, gate=gate)
+def system() -> System:
+    """The parts of LungLDM at the smoke size."""
+    sizes = configs.load("lungldm", "smoke")
+    clips = load_corpus("prompted", "simulated", sizes["run"]["n_patients"])
+    plan = Plan(**sizes, corpus=clips.fingerprint)
+    return plan.system(plan.systems["LungLDM"])
 
 
-def compare_steps(vae_s: float, unet_s: float) -> None:
+def compare_steps(vae: AutoencoderRun, unet: DiffusionRun) -> None:
     """The whole run over its number of steps: data, evaluation and saving are in it."""
     table = Table("part", "steps", "seconds", "ms a step", "target, ms", title="Training on all cores, batch 8")
-    for part, seconds, target in (("autoencoder", vae_s, 200), ("diffusion", unet_s, 100)):
-        steps = SIZE[part]["steps"]
-        table.add_row(part, str(steps), f"{seconds:.1f}", f"{1000 * seconds / steps:.0f}", str(target))
+    for part, run, target in (("autoencoder", vae, 200), ("diffusion", unet, 100)):
+        seconds = run.result()["seconds"]
+        table.add_row(part, str(run.steps), f"{seconds:.1f}", f"{1000 * seconds / run.steps:.0f}", str(target))
     console.print(table)
 
 
 def compare_latents(vae: AutoencoderRun, step_s: float) -> None:
-    given, network = mels_of(vae), vae.trained()
-    rows = given.rows("train")[:8]
+    mels, network = vae.mels(), vae.trained()
+    rows = mels.rows("train")[:8]
     with torch.inference_mode():
-        encoding_s = fastest(lambda: network.encode(given.log_mel[rows]))
-    cached = latents_of(vae, given, given.rows("train"))
+        encoding_s = fastest(lambda: network.encode(mels.log_mel[rows]))
+    cached = vae.latents(mels, mels.rows("train"))
     reading_s = fastest(lambda: cached[:8].float())
     with_s, without_s = step_s, step_s - reading_s + encoding_s
     table = Table("latents", "ms a step", "ratio", title="A U-Net step on cached latents against encoding each time")
@@ -80,11 +82,11 @@ def compare_latents(vae: AutoencoderRun, step_s: float) -> None:
 
 
 def compare_samplers(judge: ClassifierRun, unet: DiffusionRun) -> None:
-    given = mels_of(judge)
-    rows = asked(given, N_PER_TYPE)
-    said, sound = list(prompts(given.table.iloc[rows.numpy()])), given.table["sound"].iloc[rows.numpy()]
-    ear = judge.trained()
-    real = heard(ear, given.log_mel[rows].float())
+    mels, network = judge.mels(), judge.trained()
+    rows = prompt_set(mels, N_PER_TYPE)
+    events = mels.events.iloc[rows.numpy()]
+    texts = list(prompts(events))
+    real = predict(network, mels.log_mel[rows])
     table = Table(
         "sampler",
         "steps",
@@ -92,19 +94,19 @@ def compare_samplers(judge: ClassifierRun, unet: DiffusionRun) -> None:
         "of the time",
         "adherence",
         "kernel distance",
-        title=f"{len(said)} clips, guidance 3.5",
+        title=f"{len(texts)} clips, guidance 3.5",
     )
     taken = {}
     for sampler, steps in (("ddim", 200), ("dpm", 25)):
         found, seconds = [], []
         for seed in range(3):
             started = time.perf_counter()
-            made = generate(unet, said, steps, seed=seed, sampler=sampler)
+            made = unet.generate(texts, steps, seed=seed, sampler=sampler)
             seconds.append(time.perf_counter() - started)
-            found.append(measures(real, heard(ear, made.log_mels), sound))
+            found.append(measures(real, predict(network, made.log_mels), events["sound"]))
         taken[sampler] = min(seconds)
-        told = [spread([f[name] for f in found]) for name in ("adherence", "kernel distance")]
-        table.add_row(sampler, str(steps), f"{min(seconds):.1f}", f"{taken[sampler] / taken['ddim']:.2f}", *told)
+        shown = [spread([f[name] for f in found]) for name in ("adherence", "kernel distance")]
+        table.add_row(sampler, str(steps), f"{min(seconds):.1f}", f"{taken[sampler] / taken['ddim']:.2f}", *shown)
     console.print(table)
 
 

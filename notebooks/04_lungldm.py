@@ -87,27 +87,18 @@ from lungnb.metrics.generation import (
 )
 
 # %%
-from lungnb.papers.lungldm import losses
-from lungnb.papers.lungldm.gates import Gate, SEGate
-from lungnb.papers.lungldm.interpolate import slerp
-from lungnb.papers.lungldm.mel import LungMel
-from lungnb.papers.lungldm.presets import PRESETS
-from lungnb.papers.lungldm.released import load_audioldm, sound_of_audioldm
-from lungnb.papers.lungldm.unet import LungUNet
-from lungnb.papers.lungldm.vae import LungVAE
-from lungnb.papers.lungldm.vocoder import GriffinLim, hifigan, to_waveform
-from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
-from lungnb.papers.lungldm.prompt_box import PromptBox
+from lungnb import configs
+from lungnb.papers.lungldm import CAP, PRESETS, Gate, GriffinLim, LungMel, LungUNet
+from lungnb.papers.lungldm import LungVAE, Plan, PromptBox, SampleRun, SEGate
+from lungnb.papers.lungldm import expm1_capped, exponential_penalty, hifigan, in_batches
+from lungnb.papers.lungldm import load_audioldm, matched_references, measures, predict
+from lungnb.papers.lungldm import predict_names, prompt_set, slerp, sound_of_audioldm
+from lungnb.papers.lungldm import spectrum, to_waveform
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
-from lungnb.papers.lungldm.experiments import CLASSES, AutoencoderRun, ClassifierRun, in_batches
-from lungnb.papers.lungldm.mels import mels_of
-from lungnb.papers.lungldm.diffusion import DiffusionRun
-from lungnb.papers.lungldm.samples import SampleRun, asked, counterparts, heard, measures, spectrum
-from lungnb.papers.lungldm.vocoder_experiment import VocoderRun
 
 # %%
-size = LUNGLDM[profile]
+size = configs.load("lungldm", profile)
 seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
 clips = load_corpus("prompted", data, size["run"].get("n_patients", 60))
 preset, seconds = PRESETS[size["run"].get("size", "paper")], PRESETS[size["run"].get("size", "paper")]["seconds"]
@@ -173,25 +164,16 @@ print(str(caught[0].message).split(":")[0])
 # model here is trained on:
 
 # %%
-n_train = round(0.6 * len(clips.events))
-
-
-def judge_of(plan: dict, target: str = "sound") -> ClassifierRun:
-    """The project's classifier of sound types (or of sex, or age), for the sizes in `plan`."""
-    fields = plan["classifier" if target == "sound" else "judges"]
-    if steps:  # it counts epochs
-        fields = {"epochs": max(1, min(fields.get("epochs", 30), 32 * steps // n_train))}
-    return ClassifierRun(corpus=clips.fingerprint, data=data, device=device, target=target, **plan["run"], **fields)
-
-
+limits = {"max_steps": steps, "n_clips": len(clips.events), "text": text}
+plan = Plan(**size, corpus=clips.fingerprint, data=data, device=device, **limits)
 told = [target for target in ("sound", "sex", "age_decade") if clips.events[target].nunique() > 1]
-judges = {target: judge_of(size, target) for target in told}
+judges = {target: plan.judge(target) for target in told}
 run_all(list(judges.values()), cluster or None)
-given = mels_of(judges["sound"])
+given = judges["sound"].mels()
 tenth = -(-10 // len(types))  # clips of each type, at least: IS is over ten parts
 n_each, n_few = max(size["n_per_type"], tenth), max(size["n_per_type"] // 2, tenth)
-rows = asked(given, n_each)
-wanted = given.table.iloc[rows.numpy()].reset_index(drop=True)
+rows = prompt_set(given, n_each)
+wanted = given.events.iloc[rows.numpy()].reset_index(drop=True)
 real = given.log_mel[rows].float()
 firsts = [int((wanted["sound"] == name).idxmax()) for name in types if name in set(wanted["sound"])]
 
@@ -309,7 +291,7 @@ print("mel", tuple(LungMel()(torch.randn(1, 81920)).shape), "-> latent 8 x 128 x
 # exponential can be read in three ways:
 
 # %%
-Code(inspect.getsource(losses.exponential_penalty) + "\n\n" + inspect.getsource(losses.expm1_capped), language="python")
+Code(inspect.getsource(exponential_penalty) + "\n\n" + inspect.getsource(expm1_capped), language="python")
 
 # %% [markdown]
 # Taken literally, a *sum* over all cells of a clip, it is infinite for a reconstruction that no ear could tell from the original:
@@ -317,10 +299,10 @@ Code(inspect.getsource(losses.exponential_penalty) + "\n\n" + inspect.getsource(
 # %% tags=["nbval-check-output"]
 clip, nearly = torch.zeros(1, 1, 512, 64), torch.full((1, 1, 512, 64), 0.003)
 for form in ("element", "sample", "sum"):
-    print(f"{form:8}", f"{losses.exponential_penalty(clip, nearly, form).item():.6f}")
+    print(f"{form:8}", f"{exponential_penalty(clip, nearly, form).item():.6f}")
 spoilt = clip.clone()
 spoilt[..., 0, 0] = 4.0  # one cell of 32,768 is far off
-print("one bad cell:", {f: f"{losses.exponential_penalty(clip, spoilt, f).item():.6f}" for f in ("element", "sample")})
+print("one bad cell:", {f: f"{exponential_penalty(clip, spoilt, f).item():.6f}" for f in ("element", "sample")})
 
 # %% [markdown]
 # `element` is the only reading in which one large deviation costs much, which is what the sentence claims; it is our default. Exponentials explode in half
@@ -329,10 +311,10 @@ print("one bad cell:", {f: f"{losses.exponential_penalty(clip, spoilt, f).item()
 # %%
 d = torch.linspace(0, 7, 200)
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
-axes[0].plot(d, d, label="|d| (L1)"), axes[0].plot(d, 0.1 * losses.expm1_capped(d), label="0.1 (exp |d| - 1), capped")
+axes[0].plot(d, d, label="|d| (L1)"), axes[0].plot(d, 0.1 * expm1_capped(d), label="0.1 (exp |d| - 1), capped")
 axes[0].plot(d[d < 6], 0.1 * torch.expm1(d[d < 6]), ":", color="C1", label="without the cap")
 axes[0].set(xlabel="deviation of a cell", ylabel="cost"), axes[0].legend(fontsize=7)
-axes[1].plot(d, torch.ones_like(d)), axes[1].plot(d, 0.1 * torch.exp(d.clamp(max=losses.CAP)))
+axes[1].plot(d, torch.ones_like(d)), axes[1].plot(d, 0.1 * torch.exp(d.clamp(max=CAP)))
 axes[1].set(xlabel="deviation of a cell", ylabel="gradient"), axes[1].axvline(math.log(10), color="0.6", linewidth=0.8)
 axes[1].text(0.1, 11, "right of the line the penalty\npulls harder than L1", fontsize=7)
 report.figure("penalty", fig, title="what the exponential penalty costs and pulls", origin="diagram")
@@ -372,30 +354,12 @@ print("gates added:", sum(p.numel() for p in gated.parameters()) - sum(p.numel()
 
 
 # %%
-def limited(fields: dict) -> dict:
-    return fields | ({"steps": min(steps, fields.get("steps", 250_000))} if steps else {})
-
-
-def chain(plan: dict, cell: tuple, seed: int = 0) -> tuple[ClassifierRun, AutoencoderRun, DiffusionRun]:
-    """Judge, VAE and U-Net of one cell (penalty, SE, gate)."""
-    common = {"corpus": clips.fingerprint, "data": data, "device": device} | plan["run"]
-    penalty, se, gate = cell
-    judge, part = judge_of(plan), limited(plan["autoencoder"])
-    vae = AutoencoderRun(**common, **part, penalty=penalty, se=se, perceptual=judge, seed=seed)
-    return (
-        judge,
-        vae,
-        DiffusionRun(**common, **limited(plan["diffusion"]), text=text or None, autoencoder=vae, gate=gate, seed=seed),
-    )
-
-
-systems = {name: [chain(size, cell, seed) for seed in seeds] for name, cell in LUNGLDM_SYSTEMS.items()}
-plan = size | size["ablation"]
-cells = {cell: chain(plan, cell) for cell in plan["cells"]}
+systems = {name: [plan.system(cell, seed) for seed in seeds] for name, cell in plan.systems.items()}
+ablation = plan.ablated()
+cells = {cell: ablation.system(cell) for cell in ablation.cells}
 trainings = [*sum(systems.values(), []), *cells.values()]
 run_all([judge for judge, _, _ in trainings], cluster or None)
-common = {"corpus": clips.fingerprint, "data": data, "device": device} | size["run"]
-vocoder = None if size["vocoder"] is None else VocoderRun(**common, **limited(size["vocoder"]))
+vocoder = plan.vocoder_run()
 run_all([vae for _, vae, _ in trainings] + [vocoder] * bool(vocoder), cluster or None)
 
 # %% [markdown]
@@ -404,13 +368,10 @@ run_all([vae for _, vae, _ in trainings] + [vocoder] * bool(vocoder), cluster or
 # %%
 vaes = {(p, "yes" if se else "no"): vae for (p, se, _), (_, vae, _) in cells.items()}
 lines = []
-own = mels_of(next(iter(vaes.values())))
-held = own.log_mel[asked(own, n_each)].float()
+own = next(iter(vaes.values())).mels()
+held = own.log_mel[prompt_set(own, n_each)].float()
 for (penalty, se), run in vaes.items():
-    network = run.trained()
-    with torch.inference_mode():
-        x = network.mel.standardise(held)
-        d = torch.cat([(a - network(b)[1]).abs() for a, b in zip(x.split(32), held.split(32))]).flatten()
+    d = in_batches(run.trained().deviation, held).flatten()
     lines.append(
         {
             "penalty": penalty,
@@ -475,7 +436,7 @@ def samples(system: tuple, **choices) -> SampleRun:
     """Clips of one trained system."""
     judge, _, unet = system
     fields = {"n_per_type": n_each} | choices
-    return SampleRun(**common, diffusion=unet, judge=judge, **fields)
+    return SampleRun(**plan.common, diffusion=unet, judge=judge, **fields)
 
 
 made = {name: [samples(s) for s in of] for name, of in systems.items()}
@@ -512,19 +473,16 @@ report.figure(
 # diffusion: how far is the log-mel of its sound from the log-mel that it was given?
 
 # %%
-mel = LungMel(**preset["mel"])
+mel = LungMel()
 ways = {"Griffin and Lim, 32 rounds": GriffinLim(mel)} | (
     {"HiFi-GAN, trained here": vocoder.trained()} if vocoder else {}
 )
 with torch.inference_mode():
     sounds = {
-        name: torch.cat([to_waveform(way, part, given.n_samples) for part in real.split(16)])
+        name: torch.cat([to_waveform(way, part, given.n_samples) for part in real.split(16)]).cpu()
         for name, way in ways.items()
     }
-    away = {
-        name: (torch.cat([mel(part) for part in wave.split(16)]) - real).abs().mean().item()
-        for name, wave in sounds.items()
-    }
+away = {name: (in_batches(mel, wave) - real).abs().mean().item() for name, wave in sounds.items()}
 report.table(
     "vocoder",
     pd.DataFrame({"vocoder": list(away), "mean deviation of the log-mel (nats)": list(away.values())}),
@@ -580,14 +538,15 @@ def over(row: str, values: list[dict]) -> list[dict]:
 
 
 judge = judges["sound"].trained()
-truth = heard(judge, real)
-others = given.log_mel[counterparts(given, rows)].float()
+truth = predict(judge, real)
+others = given.log_mel[matched_references(given, rows)].float()
 sets = {name: [run.log_mels for run in runs] for name, runs in made.items()}
 sets |= {"through the VAE": [back], "real, other patients": [others]}
 if audioldm:
-    released = sound_of_audioldm(load_audioldm(audioldm), list(main.predictions["prompt"]), seconds)
-    sets["AudioLDM, as released"] = [torch.cat([mel(part) for part in released.split(16)])]
-scores = {name: [measures(truth, heard(judge, x), wanted["sound"]) for x in xs] for name, xs in sets.items()}
+    baseline = load_audioldm(audioldm, judge.mel.device)
+    released = sound_of_audioldm(baseline, list(main.predictions["prompt"]), seconds)
+    sets["AudioLDM, as released"] = [in_batches(mel, released)]
+scores = {name: [measures(truth, predict(judge, x), wanted["sound"]) for x in xs] for name, xs in sets.items()}
 ours = pd.DataFrame(sum((over(name, values) for name, values in scores.items()), []))
 every = [*sum(made.values(), []), judges["sound"]]
 
@@ -614,12 +573,12 @@ Markdown(recorded_from("lungldm-table-1"))
 # **FAD is not one number.** It depends on the embedding and on the number of clips; the *kernel distance* (KID) does not depend on the latter:
 
 # %%
-embeddings = {"our classifier": lambda x: heard(judge, x).embedding, "mean spectrum": spectrum}
+embeddings = {"our classifier": lambda x: predict(judge, x).embedding, "mean spectrum": spectrum}
 if vggish:
     listener = load_vggish(vggish)
     griffin = GriffinLim(mel)
     embeddings["VGGish"] = lambda x: embed(
-        listener, torch.cat([to_waveform(griffin, p, given.n_samples) for p in x.split(16)])
+        listener, in_batches(lambda part: to_waveform(griffin, part, given.n_samples), x)
     ).reshape(-1, 128)
 lines = []
 for by, embedding in embeddings.items():
@@ -695,12 +654,12 @@ report.table(
 # %%
 parts = []
 for target, run in judges.items():
-    network, names = run.trained(), np.array(CLASSES[target], dtype=object)
+    network = run.trained()
     known = np.flatnonzero(wanted[target].notna())
     label = wanted[target].astype(object).to_numpy()[known]
     both = []
     for mels in (main.log_mels, real):
-        predicted = names[in_batches(network, mels[known]).argmax(1).numpy()]
+        predicted = predict_names(network, mels[known], target)
         both.append(
             pd.DataFrame({"patient": wanted["patient"].to_numpy()[known], "label": label, "predicted": predicted})
         )
@@ -752,9 +711,9 @@ quick |= {
 run_all([*guided.values(), *quick.values()], cluster or None)
 
 # %%
-again = asked(given, n_few)
-target, kinds = heard(judge, given.log_mel[again].float()), given.table["sound"].iloc[again.numpy()]
-price = {w: heard(judge, run.log_mels) for w, run in guided.items()}
+again = prompt_set(given, n_few)
+target, kinds = predict(judge, given.log_mel[again].float()), given.events["sound"].iloc[again.numpy()]
+price = {w: predict(judge, run.log_mels) for w, run in guided.items()}
 varied = {w: diversity(h.embedding, kinds, target.embedding, kinds) for w, h in price.items()}
 fig, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
 axes[0].plot(list(guided), [run.result()["adherence"] for run in guided.values()], "o-", label="adherence")
@@ -764,7 +723,7 @@ axes[0].plot(
 axes[0].set(xlabel="guidance", ylim=(0, None)), axes[0].legend(fontsize=8)
 for name in ("DPM-Solver++", "DDIM"):
     runs = {
-        n: measures(target, heard(judge, r.log_mels), kinds) for (sampler, n), r in quick.items() if sampler == name
+        n: measures(target, predict(judge, r.log_mels), kinds) for (sampler, n), r in quick.items() if sampler == name
     }
     for ax, metric in zip(axes[1:], ("adherence", "kernel distance")):
         ax.plot(list(runs), [found[metric] for found in runs.values()], "o-", label=name)
@@ -812,7 +771,6 @@ report.table(
 
 # %%
 pipeline = lung[2].pipeline()
-pipeline.set_progress_bar_config(disable=True)
 shares = torch.linspace(0, 1, 7)
 pair = [torch.randn(pipeline.latent_shape(seconds), generator=torch.Generator().manual_seed(k)) for k in (1, 5)]
 sentence = prompt({"sound": "vowel o" if "vowel o" in types else types[-1], "sex": "female"})
@@ -824,7 +782,7 @@ with torch.inference_mode():
     network = lung[1].trained()
     one, other = network.encode(real[ends])
     way = network.vae.decode(torch.stack([torch.lerp(one, other, float(t)) for t in shares])).sample
-paths["latents of\nthe VAE"] = network.mel.unstandardise(way)
+paths["latents of\nthe VAE"] = network.mel.unstandardise(way).cpu()
 report.figure(
     "interpolation",
     gallery(paths, [f"{t:.2f}" for t in shares]),
@@ -863,7 +821,7 @@ print(memorised(memorisation(near), "generated"))
 
 # %%
 closest = near[near["clips"] == "generated"].nsmallest(6, "ratio")
-trained_on = given.table.iloc[given.rows("train").numpy()]
+trained_on = given.events.iloc[given.rows("train").numpy()]
 named = {
     "generated": main.log_mels[closest["place"].to_numpy().copy()],
     "nearest in training": training[closest["nearest"].to_numpy().copy()].float(),
@@ -888,16 +846,16 @@ report.figure(
 
 # %%
 short = {
-    cell: SampleRun(**common | plan["run"], diffusion=unet, judge=j, n_per_type=n_few)
+    cell: SampleRun(**ablation.common, diffusion=unet, judge=j, n_per_type=n_few)
     for cell, (j, _, unet) in cells.items()
 }
 run_all(list(short.values()), cluster or None)
 check = next(iter(cells.values()))[0].trained()
-drawn = asked(own, n_few)
-target, kinds = heard(check, own.log_mel[drawn].float()), own.table["sound"].iloc[drawn.numpy()]
+drawn = prompt_set(own, n_few)
+target, kinds = predict(check, own.log_mel[drawn].float()), own.events["sound"].iloc[drawn.numpy()]
 lines = []
 for (penalty, se, gate), run in short.items():
-    found = measures(target, heard(check, run.log_mels), kinds)
+    found = measures(target, predict(check, run.log_mels), kinds)
     l1 = cells[penalty, se, gate][1].result()["l1"]["test"]
     row = f"penalty {penalty} | SE {'yes' if se else 'no'} | gates {gate}"
     lines += [
@@ -1089,7 +1047,7 @@ bare = pipeline(
     seconds,
     generator=[torch.Generator().manual_seed(k) for k in range(len(firsts))],
 )
-answer = np.array(CLASSES["sound"])[in_batches(judge, bare.log_mels).argmax(1).numpy()]
+answer = predict_names(judge, bare.log_mels)
 print(f"{(answer == wanted['sound'][firsts].to_numpy()).mean():.2f} of {len(firsts)}")
 
 # %% [markdown]
@@ -1102,7 +1060,7 @@ free = pipeline(
     guidance_scale=0.0,
     generator=[torch.Generator().manual_seed(k) for k in range(16)],
 )
-answer = pd.Series(np.array(CLASSES["sound"])[in_batches(judge, free.log_mels).argmax(1).numpy()])
+answer = pd.Series(predict_names(judge, free.log_mels))
 print("at 1 the prediction without the prompt is multiplied by 0; at 0 the prompt is:", answer.value_counts().to_dict())
 
 # %% [markdown]

@@ -53,25 +53,21 @@ from IPython.display import Code, Markdown
 from lungnb import published
 
 from lungnb.book import plots
-from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, SHARES, experiment_of
 from lungnb.data.prompts import SOUNDS
 from lungnb.metrics.classification import evaluate, paired, per_class_recall
 from lungnb.metrics.embedding import HELD_OUT, STANDS_OUT, cell_means, memorisation, memorised, nearest_training
 from lungnb.metrics.generation import Estimate, adherence, effect, summary
-from lungnb.papers.lungldm.presets import PRESETS
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
-from lungnb.papers.lungldm import synthesis as augmentation
-from lungnb.papers.lungldm.synthesis import classes_of, heard_in_training
-from lungnb.papers.lungldm.experiments import in_batches
-from lungnb.papers.lungldm.mels import mels_of
-from lungnb.papers.lungldm.samples import counterparts, heard
+from lungnb.papers.lungldm import ALL, MIXTURES, RECORDED, SHARES, changed, classes_of
+from lungnb.papers.lungldm import in_batches, joined, load_augmentation
+from lungnb.papers.lungldm import matched_references, predict, predict_names
 
 # %%
-experiment = experiment_of(profile, data, seeds=seeds, epochs=epochs, device=device)
-clips, size = experiment.clips, experiment.size
+experiment, clips = load_augmentation(profile, data, seeds=seeds, epochs=epochs, device=device)
+system = experiment.system
 report = Report("91_synthetic_augmentation", profile=profile, out=out, corpus=clips)
-seconds = PRESETS[experiment.judge.size]["seconds"]
+seconds = system.judge.seconds
 Markdown(f"**Data of this build:** {clips.origin_text}; clips of {seconds:g} s. **Seeds:** {experiment.seeds}.")
 
 # %% [markdown]
@@ -109,13 +105,13 @@ report.table(
 # seed draws other clips. Everything else stays: the epoch is selected on recorded clips of validation patients, and the test is on recorded clips of patients of whom nothing was trained on.
 
 # %%
-run_all([experiment.judge], cluster or None)
-given = mels_of(experiment.judge)
-types = [name for name in SOUNDS if name in set(given.table["sound"])]
-rare = [name for name in types if name in size["clips"]["rare"]]
+run_all([system.judge], cluster or None)
+given = system.judge.mels()
+types = [name for name in SOUNDS if name in set(given.events["sound"])]
+rare = [name for name in types if name in experiment.clips["rare"]]
 few = experiment.group(RECORDED)[0].few(given)
-sound = given.table["sound"].to_numpy(object)
-parts = {"few recorded": sound[few], **{role: sound[given.rows(role)] for role in ("train", "validation", "test")}}
+sound = given.events["sound"].to_numpy(object)
+parts = {"few recorded": sound[few], **{part: sound[given.rows(part)] for part in ("train", "validation", "test")}}
 counted = pd.DataFrame({name: pd.Series(part).value_counts() for name, part in parts.items()})
 counted = counted.reindex(types).fillna(0).astype(int).rename_axis("type").rename(columns={"train": "all of training"})
 report.table(
@@ -132,17 +128,17 @@ report.table(
 # classifier's training by the back door. The code refuses that; it is also easy to check:
 
 # %%
-run_all([experiment.autoencoder], cluster or None)
-run_all([experiment.diffusion], cluster or None)
+run_all([system.autoencoder], cluster or None)
+run_all([system.diffusion], cluster or None)
 run_all(experiment.rounds, cluster or None)
 
 # %% tags=["nbval-check-output"]
-of_whom = given.table["patient"].fillna(given.table["clip"])
-generator = set(of_whom.iloc[heard_in_training(experiment.diffusion, given).numpy()])
+of_whom = pd.Series(given.patient)
+generator = set(of_whom.iloc[system.diffusion.training_clips(given).numpy()])
 asked_of = set(pd.concat([run.predictions for run in experiment.rounds])["clip"])
-training_clips = set(given.table["clip"].iloc[given.rows("train").numpy()])
-for role in ("validation", "test"):
-    print(f"{role} patients whom the generator has heard:", len(generator & set(of_whom[given.role == role])))
+training_clips = set(given.events["clip"].iloc[given.rows("train").numpy()])
+for part in ("validation", "test"):
+    print(f"{part} patients whom the generator has heard:", len(generator & set(of_whom[given.part == part])))
 print("every prompt is that of a training clip:", asked_of <= training_clips)
 
 # %% [markdown]
@@ -191,12 +187,11 @@ def gallery(named: dict[str, torch.Tensor], titles: list[str]) -> plt.Figure:
 # The judge, a classifier trained on all *recorded* training clips, listens to exactly the generated clips that are used below. Recorded clips of test patients, of the same types, are the ceiling; shuffled prompts are the floor.
 
 # %%
-judge = experiment.judge.trained()
-names = augmentation.NAMES
-rows = {clip: k for k, clip in enumerate(given.table["clip"])}
+judge = system.judge.trained()
+rows = {clip: k for k, clip in enumerate(given.events["clip"])}
 source = torch.tensor([rows[clip] for clip in made["clip"]])
-control = counterparts(given, source)  # for each, a recorded clip of its type, of a test patient
-answer = names[in_batches(judge, given.log_mel[control]).argmax(1).numpy()]
+control = matched_references(given, source)  # for each, a recorded clip of its type, of a test patient
+answer = predict_names(judge, given.log_mel[control])
 told = pd.DataFrame(
     {"patient": of_whom.iloc[control.numpy()].to_numpy(), "label": sound[control.numpy()], "predicted": answer}
 )
@@ -211,7 +206,7 @@ report.table(
     "adherence",
     comparison(nothing, pd.concat(lines), recorded("synthetic_augmentation-adherence")),
     title="whether the generated clips are heard as what was asked for",
-    runs=[*experiment.rounds, experiment.judge],
+    runs=[*experiment.rounds, system.judge],
     note="share heard as its type; 95 %: Wilson's, over patients for recorded clips, over orders for shuffled prompts",
 )
 
@@ -228,7 +223,7 @@ report.table(
 # Each needs nothing but the few clips and minutes, save the first, which needs the generator.
 
 # %%
-Code(inspect.getsource(augmentation.changed) + "\n\n" + inspect.getsource(augmentation.joined), language="python")
+Code(inspect.getsource(changed) + "\n\n" + inspect.getsource(joined), language="python")
 
 # %%
 mixed = {added: experiment.group(f"+ 100% {added}")[0] for added in SHARES}
@@ -413,7 +408,7 @@ for name, row in alone.iterrows():
 # much nearer than the *next* nearest: blur moves a clip away from all others alike, but a copy still has one clip in training from which it is, and *stands out* by that.
 
 # %%
-vae = experiment.autoencoder.trained()
+vae = system.autoencoder.trained()
 
 
 def blurred(log_mel: torch.Tensor) -> torch.Tensor:
@@ -422,12 +417,12 @@ def blurred(log_mel: torch.Tensor) -> torch.Tensor:
         return in_batches(vae.reconstruct, log_mel)
 
 
-trained_on = heard_in_training(experiment.diffusion, given)
+trained_on = system.diffusion.training_clips(given)
 training, strangers, originals = (given.log_mel[rows].float() for rows in (trained_on, control, source))
 noise = 0.5 * torch.randn(originals.shape, generator=torch.Generator().manual_seed(0))
 copies = {"copies through the VAE": blurred(originals), "copies with noise": originals + noise}
 ways = {"as recorded": lambda x: x, "through the VAE": blurred}
-embeddings = {"log-mel": cell_means, "judge": lambda x: heard(judge, x).embedding}
+embeddings = {"log-mel": cell_means, "judge": lambda x: predict(judge, x).embedding}
 near = {}
 for way, send in ways.items():
     sets = {"generated": log_mels} | {name: send(x) for name, x in copies.items()}
@@ -442,7 +437,7 @@ report.table(
     "memorisation",
     comparison(nothing, found.assign(n_seeds=1), recorded("synthetic_augmentation-memorisation")),
     title="how near generated clips come to training clips, with controls",
-    runs=[*experiment.rounds, experiment.judge],
+    runs=[*experiment.rounds, system.judge],
     note=f"distance to the nearest of {len(training):,} training clips: of log-mels over 4 x 4 cells, and in the judge's embedding",
 )
 

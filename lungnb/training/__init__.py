@@ -7,7 +7,7 @@ one that was not, and nothing about the order of earlier epochs has to be stored
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def make_accelerator(device: str = "auto", precision: str = "float32") -> Accele
 def fit(
     model: nn.Module,
     loss_of: Callable[[nn.Module, torch.Tensor, torch.Generator], torch.Tensor],
-    n_items: int,
+    n_items: int | Sequence[int],
     optimizer: torch.optim.Optimizer,
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
@@ -81,7 +81,7 @@ def fit(
     checkpoint_every_s: float = 20,
     task: str = "training",
 ) -> Fitted:
-    """Train `model` for `epochs`, each of `n_items` draws, and keep the weights that each rule selects.
+    """Train `model` for `epochs`, each of `n_items` draws (or of n_items[epoch]), and keep the weights that each rule selects.
 
     loss_of(model, items, generator): mean loss of the items with these indices; random choices come from `generator`, which
     is on the device. evaluate(model): numbers for the history, once an epoch. batch_size: of each process, so a step of n
@@ -103,8 +103,9 @@ def fit(
         epoch = progress.epoch
         for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr * rate(epoch)
+        n_draws = n_items if isinstance(n_items, int) else n_items[epoch]
         loss = _train_epoch(
-            model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights, max_grad_norm
+            model, loss_of, n_draws, optimizer, batch_size, seed, epoch, accelerator, weights, max_grad_norm
         )
         if loss != loss:
             raise UserError(f"{task}: the loss became NaN in epoch {epoch}; lower the learning rate or use float32.")

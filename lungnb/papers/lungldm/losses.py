@@ -1,20 +1,19 @@
 """The reconstruction loss of the VAE (innovation 1): L1 + alpha LPIPS + beta E[exp(|x - x_hat|)], and a KL term.
 
 The paper prints neither alpha nor beta, does not say over what the norm inside the exponential is taken, and omits the KL
-term that a VAE needs (docs/papers/lungldm.md, section 3.2).
+term that a VAE needs (docs/papers/lungldm.md, section 3.2). Below it the losses of the denoiser and of the vocoder.
 """
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torchvision
-from safetensors.torch import load_file
+from diffusers import DDIMScheduler
 from torch import nn
 
 from lungnb.core import UserError
+from lungnb.papers.lungldm.frontend import LungMel, to_waveform
 
 Penalty = Literal["none", "element", "sample"]
 CAP = 5.0
@@ -74,44 +73,6 @@ class Perceptual(nn.Module):
         return perceptual_distance(self.backbone.features(mel), self.backbone.features(reconstruction))
 
 
-class VGG16Features(nn.Module):
-    """The five maps of torchvision's VGG16 that LPIPS looks at, from weights in a local folder.
-
-    folder: holds vgg16*.pth or .safetensors with ImageNet weights. A mel in about -1..1 stands for all three colours. Raises
-    UserError if there is no such file or it is another network's.
-    """
-
-    LAST_LAYERS = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
-
-    def __init__(self, folder: Path | str):
-        super().__init__()
-        files = sorted([*Path(folder).glob("vgg16*.safetensors"), *Path(folder).glob("vgg16*.pth")])
-        if not files:
-            raise UserError(f"{folder} holds no vgg16*.pth or .safetensors; put torchvision's weights there.")
-        with torch.device("meta"):  # its dense layers, nine tenths of it, are never made
-            self.layers = torchvision.models.vgg16().features[: self.LAST_LAYERS[-1] + 1]
-        try:
-            is_safe = files[0].suffix == ".safetensors"
-            state = load_file(files[0]) if is_safe else torch.load(files[0], weights_only=True)
-            self.layers.load_state_dict({k: state[f"features.{k}"] for k in self.layers.state_dict()}, assign=True)
-        except Exception as error:
-            raise UserError(f"{files[0]} does not hold torchvision's VGG16; fetch the file again.") from error
-        for layer in self.layers:
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # the maps before it are looked at as well
-        # LPIPS moves images from -1..1 to the statistics of ImageNet.
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
-
-    def features(self, mel: torch.Tensor) -> list[torch.Tensor]:
-        x, maps = (mel.expand(-1, 3, -1, -1) - self.shift) / self.scale, []
-        for k, layer in enumerate(self.layers):
-            x = layer(x)
-            if k in self.LAST_LAYERS:
-                maps.append(x)
-        return maps
-
-
 class ReconstructionLoss(nn.Module):
     """The terms of the VAE's loss for mels and reconstructions (B, 1, frames, 64), and the posterior they were drawn from.
 
@@ -129,12 +90,8 @@ class ReconstructionLoss(nn.Module):
         kl_weight: float = 0.015,
     ):
         super().__init__()
-        if penalty == "sum":
-            raise UserError(
-                "penalty='sum' overflows at the first step and cannot be trained with; use 'element' or 'sample'."
-            )
         if penalty not in ("none", "element", "sample"):
-            raise UserError(f"There is no penalty {penalty!r}; choose none, element or sample.")
+            raise UserError(f"The penalty {penalty!r} cannot be trained with; choose none, element or sample.")
         self.penalty, self.perceptual = penalty, perceptual
         self.alpha, self.beta, self.kl_weight = alpha, beta, kl_weight
 
@@ -149,3 +106,28 @@ class ReconstructionLoss(nn.Module):
             terms["penalty"] = exponential_penalty(mel, reconstruction, self.penalty)
             loss = loss + self.beta * terms["penalty"]
         return {"loss": loss, **terms, "above_cap": (deviation > CAP).float().mean()}
+
+
+def denoising_loss(
+    net: Callable[..., torch.Tensor],
+    noise: DDIMScheduler,
+    latents: torch.Tensor,
+    text: torch.Tensor,
+    mask: torch.Tensor,
+    generator: torch.Generator,
+    step: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Squared error (B,) of what `net` makes of noise, or of velocity, for scaled latents at random steps, or these."""
+    if step is None:
+        step = torch.randint(len(noise), latents.shape[:1], generator=generator, device=latents.device)
+    epsilon = torch.randn(latents.shape, generator=generator, device=latents.device)
+    noisy = noise.add_noise(latents, epsilon, step)
+    is_velocity = noise.config.prediction_type == "v_prediction"
+    target = noise.get_velocity(latents, epsilon, step) if is_velocity else epsilon
+    return (net(noisy, step, text, mask).float() - target).square().flatten(1).mean(dim=1)
+
+
+def vocoder_loss(vocoder: nn.Module, mel: LungMel, waveform: torch.Tensor) -> torch.Tensor:
+    """Mean |mel(vocoder(mel(x))) - mel(x)| (B,) of waveforms (B, T): HiFi-GAN's mel term, without its discriminators."""
+    target = mel(waveform)
+    return (mel(to_waveform(vocoder, target, waveform.shape[1])) - target).abs().flatten(1).mean(dim=1)

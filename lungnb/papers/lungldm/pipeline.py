@@ -1,22 +1,22 @@
-"""Prompt to waveform, and the whole model in one folder."""
+"""Prompt to waveform: the whole model, also in one folder, and the released AudioLDM beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers import AudioLDMPipeline, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from diffusers.utils.torch_utils import randn_tensor
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase, SpeechT5HifiGan, T5EncoderModel
 
 from lungnb.core import UserError
-from lungnb.papers.lungldm.mel import LungMel
-from lungnb.papers.lungldm.text import UNCONDITIONAL, encode_distinct, first_line
-from lungnb.papers.lungldm.unet import LungUNet
-from lungnb.papers.lungldm.vae import LungVAE
-from lungnb.papers.lungldm.vocoder import GriffinLim, to_waveform
+from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, to_waveform
+from lungnb.papers.lungldm.networks import LungUNet, LungVAE
+from lungnb.papers.lungldm.text import UNCONDITIONAL, encode, first_line
+
+Sampler = Literal["ddim", "dpm"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 #: The noise of AudioLDM (docs/papers/lungldm.md, section 3.5); its code calls the schedule linear but interpolates
 #: square roots.
@@ -31,27 +31,21 @@ WEIGHTED = {
     "text_encoder": T5EncoderModel,
     "vocoder": SpeechT5HifiGan,
 }
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def make_scheduler(
-    sampler: Literal["ddim", "dpm"] = "ddim", prediction: Literal["epsilon", "v_prediction"] = "epsilon"
-):
+def make_scheduler(sampler: Sampler = "ddim", prediction: Prediction = "epsilon"):
     """The noise schedule with one of the two samplers; the training uses its `add_noise` and `get_velocity`."""
+    noise = NOISE | {"prediction_type": prediction}
     if sampler == "ddim":
-        return DDIMScheduler(
-            **NOISE, prediction_type=prediction, clip_sample=False, set_alpha_to_one=False, steps_offset=1
-        )
+        return DDIMScheduler(**noise, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     if sampler == "dpm":
-        return DPMSolverMultistepScheduler(
-            **NOISE, prediction_type=prediction, algorithm_type="dpmsolver++", solver_order=2
-        )
+        return DPMSolverMultistepScheduler(**noise, algorithm_type="dpmsolver++", solver_order=2)
     raise UserError(f"There is no sampler {sampler!r}; choose ddim or dpm.")
 
 
-@dataclass(frozen=True)
-class Generated:
+class Generated(NamedTuple):
     """waveforms (B, T) at 16 kHz and the log-mels (B, 1, frames, 64) they were made from, float32 on the CPU."""
 
     waveforms: torch.Tensor
@@ -77,15 +71,8 @@ class LungLDMPipeline(DiffusionPipeline):
         vocoder: SpeechT5HifiGan | None = None,
     ):
         super().__init__()
-        self.register_modules(
-            mel=mel,
-            vae=vae,
-            unet=unet,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            scheduler=scheduler,
-            vocoder=vocoder,
-        )
+        self.register_modules(mel=mel, vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer)
+        self.register_modules(scheduler=scheduler, vocoder=vocoder)
         self.set_progress_bar_config(leave=False)
 
     @torch.no_grad()
@@ -100,12 +87,11 @@ class LungLDMPipeline(DiffusionPipeline):
     ) -> Generated:
         """A waveform for each prompt.
 
-        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: 200 for DDIM, 25 for DPM-Solver++
-        unless given. guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the prompt; 1 is no
-        guidance. generator: one for all, or one a prompt, so that a clip does not depend on those beside it. latents: the
-        noise (B, 8, frames / 4, 16) to start from, instead of drawn.
-        Raises UserError for an empty prompt and for a length that does not fit; a prompt of more than 128 tokens is cut with
-        a warning.
+        seconds: a length that the VAE and the U-Net can halve as often as they do. steps: none takes those of STEPS.
+        guidance_scale: w in u + w (c - u) of the predictions without (u) and with (c) the prompt; 1 is no guidance. generator:
+        one for all, or one a prompt, so that a clip does not depend on those beside it. latents: the noise
+        (B, 8, frames / 4, 16) to start from, instead of drawn. Raises UserError for an empty prompt and for a length that does
+        not fit; a prompt of more than 128 tokens is cut with a warning.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or not all(p.strip() for p in prompts):
@@ -142,16 +128,16 @@ class LungLDMPipeline(DiffusionPipeline):
         """Latents of pure noise (B, 8, frames / 4, 16) -> latents of sounds, at the scale of the U-Net."""
         is_ddim = isinstance(self.scheduler, DDIMScheduler)
         self.scheduler.set_timesteps(steps or STEPS["ddim" if is_ddim else "dpm"], device=self._execution_device)
-        encoded = encode_distinct(prompts, self.text_encoder, self.tokenizer)
         guided = guidance_scale != 1
-        text, mask = encoded.of([UNCONDITIONAL] * len(prompts) * guided + list(prompts))
+        texts = [UNCONDITIONAL] * len(prompts) * guided + list(prompts)
+        text, mask = encode(texts, self.text_encoder, self.tokenizer)
         latents, text = latents.to(self._execution_device), text.to(latents.dtype)
         for t in self.progress_bar(self.scheduler.timesteps):
             both = torch.cat([latents] * (1 + guided))
             predicted = self.unet(both, t, encoder_hidden_states=text, encoder_attention_mask=mask).sample
             if guided:
-                without, given = predicted.chunk(2)
-                predicted = without + guidance_scale * (given - without)
+                without, conditioned = predicted.chunk(2)
+                predicted = without + guidance_scale * (conditioned - without)
             latents = self.scheduler.step(predicted, t, latents).prev_sample
         return latents
 
@@ -164,8 +150,7 @@ class LungLDMPipeline(DiffusionPipeline):
 
         Raises UserError if it is none, holds pickled or corrupt weights, or weights that are not those of its configs.
         """
-        folder = Path(folder)
-        if not (folder / "model_index.json").is_file():
+        if not ((folder := Path(folder)) / "model_index.json").is_file():
             raise UserError(f"{folder} holds no saved pipeline (model_index.json); give the folder of save_pretrained.")
         for name, kind in WEIGHTED.items():
             if name not in parts and (folder / name).is_dir():
@@ -183,32 +168,72 @@ def _load_part(kind: type, folder: Path) -> torch.nn.Module:
 
     The libraries only warn of weights too many or too few, and would drop gates in silence.
     """
-    stored = _stored_shapes(folder)
+    for file in folder.iterdir():
+        if file.suffix.lower() in PICKLED:
+            raise UserError(f"{file} holds pickled weights, which can run any code; store them as safetensors.")
+    options = {"low_cpu_mem_usage": False, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        part = kind.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False, ignore_mismatched_sizes=True)
+        part, info = kind.from_pretrained(folder, use_safetensors=True, **options)
     except LOADING_ERRORS as error:
         raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or save it anew.") from error
-    state = part.state_dict()
-    tied = {state[name].data_ptr() for name in stored if name in state}  # of tied weights one is stored
-    missing = [name for name, weight in state.items() if name not in stored and weight.data_ptr() not in tied]
-    other = [name for name, shape in stored.items() if name not in state or list(state[name].shape) != shape]
-    if wrong := missing + other:
+    mismatched = [name for name, *_ in info["mismatched_keys"]]
+    if wrong := [*info["missing_keys"], *mismatched, *info["unexpected_keys"]]:
         raise UserError(
             f"{folder} holds the weights of another config ({len(wrong)} differ, first {wrong[0]}); use their own config."
         )
     return part
 
 
-def _stored_shapes(folder: Path) -> dict[str, list[int]]:
-    """Shapes of the weights in a part's folder; raises UserError if a file of weights is pickled or cannot be read."""
-    for file in folder.iterdir():
-        if file.suffix.lower() in PICKLED:
-            raise UserError(f"{file} holds pickled weights, which can run any code; store them as safetensors.")
-    shapes = {}
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, "pt") as weights:
-                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is corrupt ({error}); copy it again, or train the part anew.") from error
-    return shapes
+def load_audioldm(place: str, device: torch.device | str = "cpu") -> AudioLDMPipeline:
+    """AudioLDM from a local folder, or by a hub's name such as cvssp/audioldm-s-full-v2; weights as safetensors only.
+
+    Raises UserError if it cannot be had there.
+    """
+    try:
+        pipeline = AudioLDMPipeline.from_pretrained(place, use_safetensors=True)
+    except LOADING_ERRORS as error:
+        raise UserError(
+            f"There is no AudioLDM at {place} ({first_line(error)}); give the folder of its diffusers weights, or leave it out."
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def sound_of_audioldm(
+    pipeline: AudioLDMPipeline,
+    prompts: Sequence[str],
+    seconds: float,
+    steps: int = 200,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> torch.Tensor:
+    """Waveforms (N, T) at 16 kHz, float32 on the CPU: a single candidate a prompt, none chosen by CLAP
+    (docs/papers/lungldm.md, section 3.5)."""
+    parts, noise = [], clip_noise(len(prompts), seed)
+    for first in range(0, len(prompts), batch_size):
+        batch = slice(first, first + batch_size)
+        made = pipeline(list(prompts[batch]), seconds, steps, 3.5, generator=noise[batch], output_type="pt")
+        parts.append(made.audios.float().cpu())
+    return torch.cat(parts)
+
+
+def clip_noise(n: int, seed: int) -> list[torch.Generator]:
+    """A generator for each of n prompts, by its place, so that a clip does not depend on those beside it."""
+    return [torch.Generator().manual_seed(seed * 1_000_003 + place) for place in range(n)]
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Tensors of one shape and shares (N,) from 0 (a) to 1 (b) -> (N, ...), along the great circle.
+
+        sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,    w the angle between a and b
+
+    The straight line between two draws of Gaussian noise runs nearer to zero than any draw does: halfway its length is
+    0.71 of theirs, and a denoiser has never seen such noise. Along the circle the length stays.
+    """
+    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1).arccos()
+    if angle < 1e-4:  # nearly the same direction: the circle is the line
+        weights = torch.stack([1 - shares, shares])
+    else:
+        weights = torch.stack([torch.sin((1 - shares) * angle), torch.sin(shares * angle)]) / torch.sin(angle)
+    first, second = (w.reshape(-1, *[1] * a.dim()) for w in weights)
+    return first * a + second * b

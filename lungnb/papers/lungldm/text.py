@@ -1,33 +1,28 @@
-"""Prompts to features: Flan-T5, or a tiny T5 whose tokenizer knows the words of the prompt grammar
-(docs/papers/lungldm.md, section 3.3)."""
+"""Prompts to features: Flan-T5, or a tiny T5 whose tokenizer knows the words of the prompt grammar; and every prompt that a
+clip can have in training (docs/papers/lungldm.md, section 3.3)."""
 
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from lungnb.core import UserError
+from lungnb.data.prompts import DROP, FIELDS, prompt
 
 MAX_TOKENS = 128
 UNCONDITIONAL = ""  # the prompt of a dropped condition
 SPECIAL = ("<pad>", "</s>", "<unk>")  # with T5's numbers 0, 1, 2
 
 #: T5Config of the encoder for use without a hub: 98,752 parameters, to be trained with the U-Net.
-TINY_T5 = {
-    "vocab_size": 256,
-    "d_model": 64,
-    "d_kv": 16,
-    "d_ff": 128,
-    "num_layers": 2,
-    "num_heads": 4,
-    "feed_forward_proj": "gated-gelu",
-    "dropout_rate": 0.0,
-}
+TINY_T5 = {"vocab_size": 256, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+TINY_T5 |= {"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0}
 
 
 def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
@@ -48,8 +43,7 @@ def load_text_encoder(source: str | Path) -> tuple[T5EncoderModel, PreTrainedTok
 
 def tiny_text_encoder(texts: Iterable[str]) -> tuple[T5EncoderModel, PreTrainedTokenizerFast]:
     """An untrained T5 encoder of 98,752 parameters and a tokenizer that knows the words in `texts`."""
-    tokenizer = word_tokenizer(texts)
-    return T5EncoderModel(T5Config(**TINY_T5)), tokenizer
+    return T5EncoderModel(T5Config(**TINY_T5)), word_tokenizer(texts)
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -79,68 +73,70 @@ def tokenize(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tupl
 
     Warns, one sentence each, of a prompt that is cut off and of words that the tokenizer does not know.
     """
-    whole = tokenizer(list(prompts), verbose=False)
-    for prompt, tokens in zip(prompts, whole["input_ids"], strict=True):
-        if len(tokens) > MAX_TOKENS:
-            warnings.warn(
-                f"The prompt {_short(prompt)!r} has {len(tokens):,} tokens; what comes after the first {MAX_TOKENS} is not read.",
-                stacklevel=2,
-            )
-    cut = tokenizer(
-        list(prompts),
-        padding=True,
-        truncation=True,
-        max_length=MAX_TOKENS,
-        return_tensors="pt",
-        return_offsets_mapping=True,
-    )
-    spans = cut["offset_mapping"][cut["input_ids"] == tokenizer.unk_token_id].tolist()
-    rows = (cut["input_ids"] == tokenizer.unk_token_id).nonzero()[:, 0].tolist()
-    if unknown := sorted({prompts[row][first:last] for row, (first, last) in zip(rows, spans, strict=True)}):
-        warnings.warn(
-            f"The text encoder does not know {', '.join(map(repr, map(_short, unknown)))}; write prompts as "
-            "'A person is coughing, male, 40s, smoker'.",
-            stacklevel=2,
-        )
-    return cut["input_ids"], cut["attention_mask"]
-
-
-def encode(
-    prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device; gradients reach an encoder that is trained."""
-    tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
-    return encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
-
-
-@dataclass(frozen=True)
-class EncodedPrompts:
-    """The features of distinct prompts: states (P, L, D) and mask (P, L); the first row is the unconditional prompt."""
-
-    states: torch.Tensor
-    mask: torch.Tensor
-    rows: dict[str, int]
-
-    def of(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (B, L, D) and mask (B, L) of these prompts, each of which was encoded before."""
-        index = torch.tensor([self.rows[prompt] for prompt in prompts], device=self.states.device)
-        return self.states[index], self.mask[index]
+    lengths = [len(tokens) for tokens in tokenizer(list(prompts), verbose=False)["input_ids"]]
+    for text, n in zip(prompts, lengths, strict=True):
+        if n > MAX_TOKENS:
+            cut = f"The prompt {text[:60]!r} has {n:,} tokens; what comes after the first {MAX_TOKENS} is not read."
+            warnings.warn(cut, stacklevel=2)
+    options = {"padding": True, "truncation": True, "max_length": MAX_TOKENS, "return_offsets_mapping": True}
+    found = tokenizer(list(prompts), **options, return_tensors="pt")
+    unknown = set()
+    for row, place in (found["input_ids"] == tokenizer.unk_token_id).nonzero().tolist():
+        first, last = found["offset_mapping"][row, place]
+        unknown.add(prompts[row][first:last][:60])
+    if unknown:
+        words = ", ".join(map(repr, sorted(unknown)))
+        hint = "write prompts as 'A person is coughing, male, 40s, smoker'."
+        warnings.warn(f"The text encoder does not know {words}; {hint}", stacklevel=2)
+    return found["input_ids"], found["attention_mask"]
 
 
 @torch.no_grad()
-def encode_distinct(
-    prompts: Iterable[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
-) -> EncodedPrompts:
-    """Encode every distinct prompt once: structured prompts repeat, and the encoder can then leave the memory."""
-    distinct = list(dict.fromkeys([UNCONDITIONAL, *prompts]))
-    tokens, mask = (x.to(encoder.device) for x in tokenize(distinct, tokenizer))
+def encode(
+    prompts: Sequence[str], encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (B, L, D) and mask (B, L) of prompts, on the encoder's device."""
+    tokens, mask = (x.to(encoder.device) for x in tokenize(prompts, tokenizer))
     pairs = zip(tokens.split(batch_size), mask.split(batch_size), strict=True)
-    states = torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs])
-    return EncodedPrompts(states, mask, {prompt: row for row, prompt in enumerate(distinct)})
+    return torch.cat([encoder(input_ids=t, attention_mask=m).last_hidden_state for t, m in pairs]), mask
 
 
-def _short(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else text[:length] + " ..."
+@dataclass(frozen=True)
+class PromptTable:
+    """Every prompt that the clips can have in training: `texts`, of which the first is that of a dropped condition.
+
+    number: (N, 16), for each clip and each choice of the fields that are stated the index of its prompt.
+    """
+
+    texts: list[str]
+    number: torch.Tensor
+
+    def draw(self, rows: torch.Tensor, generator: torch.Generator, condition_dropout: float) -> torch.Tensor:
+        """Indices (B,) into texts for the clips `rows` (B,): fields are left out as `prompts.drop_fields` does, each with DROP,
+        and the whole prompt with `condition_dropout`, clip by clip (docs/papers/lungldm.md, section 3.5)."""
+        n_fields = len(FIELDS) - 1  # the sound is always stated
+        stated = torch.rand(len(rows), n_fields, generator=generator, device=rows.device) >= DROP
+        choice = (stated * 2 ** torch.arange(n_fields, device=rows.device)).sum(dim=1)
+        dropped = torch.rand(len(rows), generator=generator, device=rows.device) < condition_dropout
+        return self.number[rows, choice].masked_fill(dropped, 0)
+
+    def whole(self, rows: torch.Tensor) -> torch.Tensor:
+        """Indices (B,) of the prompts that state all that is known."""
+        return self.number[rows, -1]
+
+
+def prompt_table(events: pd.DataFrame, device: torch.device | str = "cpu") -> PromptTable:
+    """The prompts of the clips in `events`. Clips of the same fields share them, so each is written once."""
+    fields = events[list(FIELDS)].astype(object)
+    kind = fields.groupby(list(FIELDS), dropna=False, sort=False).ngroup().to_numpy()
+    index, number = {UNCONDITIONAL: 0}, []
+    for row in fields.drop_duplicates().to_dict("records"):
+        number.append([])
+        for choice in range(2 ** len(FIELDS[1:])):
+            stated = {name: row[name] for k, name in enumerate(FIELDS[1:]) if choice >> k & 1}
+            text = prompt({"sound": row["sound"], **stated})
+            number[-1].append(index.setdefault(text, len(index)))
+    return PromptTable(list(index), torch.from_numpy(np.array(number)[kind]).to(device))
 
 
 def first_line(error: Exception) -> str:

@@ -1,9 +1,6 @@
 """Synthetic augmentation: what a mixture holds, that nothing leaks, how gains are scored, and what the finding says of them."""
 
-import ast
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,27 +8,12 @@ import pytest
 import torch
 from test_lungldm_runs import classifier, diffusion, tiny
 
-from lungnb import UserError
-from lungnb.configs import AUGMENTATION, LUNGLDM, LUNGLDM_SYSTEMS
+from lungnb import UserError, configs
 from lungnb.data.prompts import prompts
 from lungnb.metrics.classification import evaluate
-from lungnb.papers.lungldm import synthesis as augmentation
-from lungnb.papers.lungldm.augmentation import ALL, MIXTURES, RECORDED, experiment_of
-from lungnb.papers.lungldm.diffusion import DiffusionRun, generate
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
-from lungnb.papers.lungldm.mel import LungMel
-from lungnb.papers.lungldm.mels import mels_of
-from lungnb.papers.lungldm.synthesis import (
-    AugmentationRun,
-    SynthesisRun,
-    changed,
-    classes_of,
-    first_of_each,
-    heard_in_training,
-    joined,
-    of_each_type,
-    refuse_leak,
-)
+from lungnb.papers.lungldm.augmentation import AugmentationRun, changed, classes_of, first_of_each, joined
+from lungnb.papers.lungldm.plans import ALL, MIXTURES, RECORDED, AugmentationPlan, Plan, load_augmentation
+from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips, refuse_leak
 
 RARE = {"wheeze": 1, "rhonchi": 0}
 
@@ -46,62 +28,52 @@ def mixture(**choices):
 
 
 @pytest.fixture(scope="module")
-def given():
-    return mels_of(classifier())
+def mels():
+    return classifier().mels()
 
 
-# ---- the words of notebook 04 -----------------------------------------------------------------------------------------
+# ---- plans ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", list(LUNGLDM))
-def test_the_generator_is_the_one_that_notebook_04_trains(profile, monkeypatch):
-    clips = SimpleNamespace(fingerprint="0123", table=range(1000))
-    monkeypatch.setattr("lungnb.papers.lungldm.augmentation.load_corpus", lambda name, data, n: clips)
-    source = (Path(__file__).parents[3] / "notebooks" / "04_lungldm.py").read_text()
-    words = {"judge_of", "limited", "chain"}
-    tree = ast.parse(source)
-    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in words]
-    names = {"clips": clips, "data": "simulated", "device": "auto", "steps": 0, "text": "", "n_train": 600}
-    names |= {kind.__name__: kind for kind in (ClassifierRun, AutoencoderRun, DiffusionRun)}
-    exec(compile(tree, "04_lungldm", "exec"), names)
-    theirs = names["chain"](LUNGLDM[profile], LUNGLDM_SYSTEMS["LungLDM"], LUNGLDM[profile]["seeds"][0])
-    ours = experiment_of(profile)
-    parts = (ours.judge, ours.autoencoder, ours.diffusion)
-    assert [run.infra.uid() for run in parts] == [run.infra.uid() for run in theirs]
-
-
-def test_an_experiment_has_a_run_for_each_seed_of_each_mixture(monkeypatch):
-    monkeypatch.setattr(
-        "lungnb.papers.lungldm.augmentation.load_corpus", lambda name, data, n: SimpleNamespace(fingerprint="0123")
-    )
-    experiment = experiment_of("smoke", seeds=[3, 4], epochs=2)
+@pytest.mark.parametrize("profile", configs.PROFILES)
+def test_every_profile_has_its_mixtures_on_the_generator_of_notebook_04(profile):
+    plan = Plan(**configs.load("lungldm", profile), corpus="0123")
+    experiment = AugmentationPlan(plan=plan, **configs.load("augmentation", profile))
+    theirs = plan.system(plan.systems["LungLDM"], plan.seeds[0])
+    assert [run.infra.uid() for run in experiment.system] == [run.infra.uid() for run in theirs]
     runs = {name: experiment.group(name) for name in MIXTURES}
-    assert len({run.infra.uid() for group in runs.values() for run in group}) == 2 * len(MIXTURES)
-    assert {(run.epochs, run.draws, run.batch_size) for group in runs.values() for run in group} == {(2, 640, 32)}
-    assert [run.seed for run in runs[RECORDED]] == [3, 4]
-    assert [run.seed for run in experiment_of("smoke").group(RECORDED)] == AUGMENTATION["smoke"]["seeds"]
+    every = [run for group in runs.values() for run in group]
+    assert len({run.infra.uid() for run in every}) == len(experiment.seeds) * len(MIXTURES)
+    assert len({(run.epochs, run.draws, run.batch_size) for run in every}) == 1
     assert runs[ALL][0].recorded == "all"
     for group in runs.values():  # the rounds that are made are those that are used
         assert [group[0].round(k).infra.uid() for k in (0, 1)] == [run.infra.uid() for run in experiment.rounds]
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        AugmentationPlan(plan=plan, **configs.load("augmentation", profile), clip={})
+
+
+def test_seeds_and_epochs_can_be_chosen():
+    experiment, clips = load_augmentation("smoke", seeds=[3, 4], epochs=2)
+    assert [(run.seed, run.epochs) for run in experiment.group(RECORDED)] == [(3, 2), (4, 2)]
+    assert experiment.system.judge.corpus == clips.fingerprint
+    assert [run.seed for run in load_augmentation("smoke")[0].group(RECORDED)] == [0, 1, 2]
 
 
 # ---- mixtures ---------------------------------------------------------------------------------------------------------
 
 
-def test_few_clips_of_each_type_are_drawn_from_one_part(given):
-    rows = of_each_type(given, "train", 3, {"wheeze": 1}, seed=5)
-    sound = given.table["sound"].to_numpy(object)[rows]
+def test_few_clips_of_each_type_are_drawn_from_one_part(mels):
+    rows = draw_clips(mels, "train", 3, {"wheeze": 1}, seed=5)
+    sound = mels.events["sound"].to_numpy(object)[rows]
     counts = pd.Series(sound).value_counts()
     assert counts["wheeze"] == 1
     assert (counts.drop("wheeze") == 3).all()
-    assert set(given.role[rows]) == {"train"}
+    assert set(mels.part[rows]) == {"train"}
     assert len(set(rows.tolist())) == len(rows)
-    assert set(of_each_type(given, "train", 2, seed=5).tolist()) <= set(
-        of_each_type(given, "train", 3, seed=5).tolist()
-    )
-    assert set(rows.tolist()) != set(of_each_type(given, "train", 3, {"wheeze": 1}, seed=6).tolist())
-    many = of_each_type(given, "validation", 10_000)
-    assert sorted(many.tolist()) == given.rows("validation").tolist()
+    assert set(draw_clips(mels, "train", 2, seed=5).tolist()) <= set(draw_clips(mels, "train", 3, seed=5).tolist())
+    assert set(rows.tolist()) != set(draw_clips(mels, "train", 3, {"wheeze": 1}, seed=6).tolist())
+    many = draw_clips(mels, "validation", 10_000)
+    assert sorted(many.tolist()) == mels.rows("validation").tolist()
 
 
 def test_a_share_is_of_each_type_and_rounded_up():
@@ -125,78 +97,78 @@ def test_joined_clips_are_halves_of_two_clips_of_a_type():
     assert other[5] == 5  # alone in its type
 
 
-def test_changed_copies_differ_from_their_originals_and_by_seed(given):
-    rows, mel = given.rows("train")[:8], LungMel()
-    one, again, other = (changed(given, rows, mel, seed) for seed in (0, 0, 1))
-    assert one.shape == given.log_mel[rows].shape
+def test_changed_copies_differ_from_their_originals_and_by_seed(mels):
+    rows = mels.rows("train")[:8]
+    one, again, other = (changed(mels, rows, seed) for seed in (0, 0, 1))
+    assert one.shape == mels.log_mel[rows].shape
     assert one.dtype == torch.float16
     assert torch.equal(one, again)
-    away = (one.float() - given.log_mel[rows].float()).abs().mean(dim=(1, 2, 3))
+    away = (one.float() - mels.log_mel[rows].float()).abs().mean(dim=(1, 2, 3))
     assert (away > 0.01).all()
     assert not torch.equal(one, other)
 
 
-def test_a_mixture_is_the_few_and_what_is_made_of_them(given):
-    few = mixture().few(given)
-    sound = given.table["sound"].to_numpy(object)
+def test_a_mixture_is_the_few_and_what_is_made_of_them(mels):
+    few = mixture().few(mels)
+    sound = mels.events["sound"].to_numpy(object)
     for added in ("generated", "changed", "joined"):
-        mels, types, n = mixture(added=added, share=2.0).mixture(given)
+        log_mel, types, n = mixture(added=added, share=2.0).mixture(mels)
         assert n == len(few)
-        assert torch.equal(mels[:n], given.log_mel[few])
+        assert torch.equal(log_mel[:n], mels.log_mel[few])
         assert (types[:n] == sound[few]).all()
         assert (pd.Series(types[n:]).value_counts() == 2 * pd.Series(sound[few]).value_counts()).all()
-    half, types, n = mixture(share=0.5).mixture(given)
+    half, types, n = mixture(share=0.5).mixture(mels)
     assert len(half) == n + len(set(types))  # one of two, and one of one
     rounds = torch.cat([mixture().round(k).log_mels for k in (0, 1)])
-    assert torch.equal(mixture(share=2.0, recorded="none").mixture(given)[0], rounds)
-    whole, types, n = mixture(recorded="all").mixture(given)
-    assert n == len(whole) == given.n_clips["train"]
-    assert (types == sound[given.rows("train")]).all()
-    assert set(few.tolist()) != set(mixture(seed=1).few(given).tolist())
+    assert torch.equal(mixture(share=2.0, recorded="none").mixture(mels)[0], rounds)
+    whole, types, n = mixture(recorded="all").mixture(mels)
+    assert n == len(whole) == mels.n_clips["train"]
+    assert (types == sound[mels.rows("train")]).all()
+    assert set(few.tolist()) != set(mixture(seed=1).few(mels).tolist())
 
 
-def test_a_mixture_of_nothing_is_refused(given):
+def test_a_mixture_of_nothing_is_refused(mels):
     with pytest.raises(UserError, match="nothing to train on"):
-        mixture(recorded="none").mixture(given)
+        mixture(recorded="none").mixture(mels)
 
 
 # ---- nothing leaks ----------------------------------------------------------------------------------------------------
 
 
-def test_generated_clips_are_those_of_the_prompts_of_training_clips(given):
+def test_generated_clips_are_those_of_the_prompts_of_training_clips(mels):
     run = synthesis(seed=1)
-    about = given.table.set_index("clip").loc[run.predictions["clip"]]
-    assert set(about["patient"]) <= set(given.table["patient"].iloc[given.rows("train").numpy()])
+    about = mels.events.set_index("clip").loc[run.predictions["clip"]]
+    assert set(about["patient"]) <= set(mels.events["patient"].iloc[mels.rows("train").numpy()])
     assert run.predictions["prompt"].tolist() == prompts(about).tolist()
-    made = generate(run.diffusion, list(run.predictions["prompt"]), steps=1, seed=1)
+    made = run.diffusion.generate(list(run.predictions["prompt"]), steps=1, seed=1)
     assert torch.equal(run.log_mels, made.log_mels.half())
     assert run.result()["adherence"] == (run.predictions["predicted"] == run.predictions["sound"]).mean()
 
 
-def test_the_generator_has_heard_no_patient_of_the_test(given):
-    of = given.table["patient"].to_numpy(object)
-    rows = heard_in_training(diffusion(), given)
+def test_the_generator_has_heard_no_patient_of_the_test(mels):
+    of = mels.events["patient"].to_numpy(object)
+    rows = diffusion().training_clips(mels)
     assert len(rows)
-    assert not set(of[rows]) & set(of[given.role != "train"])
-    refuse_leak(diffusion(), given)
-    role = given.role.copy()
-    role[rows[0]] = "test"  # a patient on both sides
+    assert not set(of[rows]) & set(of[mels.part != "train"])
+    refuse_leak(mels, rows)
+    part = mels.part.copy()
+    part[rows[0]] = "test"  # a patient on both sides
     with pytest.raises(UserError, match="split the clips by patient"):
-        refuse_leak(diffusion(steps=50, batch_size=100), replace(given, role=role))
+        refuse_leak(replace(mels, part=part), rows)
 
 
-def test_a_classifier_is_tested_on_all_clips_of_the_test_patients_and_no_other(given):
+def test_a_classifier_is_tested_on_all_clips_of_the_test_patients_and_no_other(mels):
     run = mixture(share=1.0)
     frame = run.predictions
-    assert sorted(frame["clip"]) == sorted(given.table["clip"].iloc[given.rows("test").numpy()])
-    assert set(frame["role"]) == {"test"}
+    assert sorted(frame["clip"]) == sorted(mels.events["clip"].iloc[mels.rows("test").numpy()])
+    assert set(frame["part"]) == {"test"}
     assert (frame["label"] == classes_of(frame["sound"])).all()
     p = frame[[f"p{k}" for k in range(13)]].to_numpy()
     assert np.allclose(p.sum(1), 1, atol=1e-5)
     assert (p.argmax(1) == frame["predicted"]).all()
-    assert run.result()["n_clips"]["made"] == run.result()["n_clips"]["recorded"] == len(run.few(given))
+    assert run.result()["n_clips"]["made"] == run.result()["n_clips"]["recorded"] == len(run.few(mels))
     assert run.result()["clips_drawn"] == 32
-    assert run.trained()(given.log_mel[:2]).shape == (2, 13)
+    assert run.trained()(mels.log_mel[:2]).shape == (2, 13)
 
 
 def test_it_learns_from_recorded_clips():
@@ -212,12 +184,5 @@ def test_parts_of_another_size_are_refused(tmp_path):
         mixture().model_copy(update={"synthesis": larger}).compute(tmp_path / "c.pt")
 
 
-# ---- scores -----------------------------------------------------------------------------------------------------------
-
-
-# ---- what stands on a generator
-
-
 def test_classes_are_those_of_the_generator():
     assert classes_of(pd.Series(["cough", "rhonchi"])).tolist() == [0, 12]
-    assert augmentation.NAMES[12] == "rhonchi"

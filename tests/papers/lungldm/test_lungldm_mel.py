@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import chirp
 
-from lungnb.core import UserError
-from lungnb.papers.lungldm.mel import MELS, LungMel, prepare
-from lungnb.papers.lungldm.presets import PRESETS
-from lungnb.papers.lungldm.vocoder import GriffinLim, hifigan, to_waveform, vocoder_loss
+from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, hifigan, prepare, to_waveform
+from lungnb.papers.lungldm.losses import vocoder_loss
+from lungnb.papers.lungldm.networks import PRESETS
 
 RATE = 16000
+#: AudioLDM's options, and others.
+MELS = {"audioldm": {}, "chest": {"f_max": 4000.0, "win_length": 512}}
 
 
 def noise(n_clips=2, n_samples=10240, seed=0):
@@ -84,7 +85,7 @@ def test_a_short_window_places_a_crackle_better():
 @given(st.integers(2, 3000), st.integers(2, 2000), st.floats(-5, 5), st.floats(1e-3, 1e3), st.integers(0, 99))
 def test_prepared_clips_have_peak_one_half_and_no_mean(length, n_samples, offset, gain, seed):
     clip = gain * (offset + torch.from_numpy(np.random.default_rng(seed).normal(size=length)).float())
-    out = prepare(clip, n_samples, torch.Generator().manual_seed(seed))
+    out = prepare(clip, n_samples)
     sounds = out[: min(length, n_samples)]
     assert out.shape == (n_samples,)
     assert sounds.abs().max().item() == pytest.approx(0.5, rel=1e-4)
@@ -92,23 +93,9 @@ def test_prepared_clips_have_peak_one_half_and_no_mean(length, n_samples, offset
     assert not out[length:].any()
 
 
-def test_a_long_clip_is_cropped_at_random_by_the_generator_alone():
-    clip = torch.arange(1000.0)  # every crop is the same ramp, but for its first sample, so look at a clip of squares
-    crops = [prepare(clip.square(), 100, torch.Generator().manual_seed(k)) for k in (0, 0, 1)]
-    assert torch.equal(crops[0], crops[1])
-    assert not torch.allclose(crops[0], crops[2])
-    assert torch.equal(prepare(clip.square(), 100), prepare(clip.square()[:100], 100))
-
-
 @pytest.mark.parametrize("clip", [torch.zeros(100), torch.full((100,), 0.3), torch.empty(0)])
-def test_a_silent_clip_is_refused(clip):
-    with pytest.raises(UserError, match="silent"):
-        prepare(clip, 50)
-
-
-def test_a_clip_with_nan_is_refused():
-    with pytest.raises(UserError, match="not numbers"):
-        prepare(torch.tensor([0.1, float("nan"), 0.2]), 3)
+def test_a_silent_clip_gives_none(clip):
+    assert prepare(clip, 50) is None
 
 
 def test_statistics_are_numpys_and_are_saved(tmp_path):
@@ -173,7 +160,7 @@ def test_the_small_vocoder_learns():
     optimizer = torch.optim.AdamW(vocoder.parameters(), lr=1e-3)
     losses = []
     for _ in range(20):
-        loss = vocoder_loss(vocoder, mel, clips)
+        loss = vocoder_loss(vocoder, mel, clips).mean()
         loss.backward()
         if not losses:
             assert all(p.grad.any() for p in vocoder.parameters())

@@ -5,16 +5,13 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.training_utils import EMAModel
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel
 
 from lungnb.core import UserError
-from lungnb.papers.lungldm.presets import PRESETS, unet_options, vae_options
+from lungnb.papers.lungldm.frontend import hifigan
+from lungnb.papers.lungldm.networks import PRESETS, LungUNet, LungVAE, unet_options, vae_options
 from lungnb.papers.lungldm.text import TINY_T5
-from lungnb.papers.lungldm.unet import LungUNet
-from lungnb.papers.lungldm.vae import LungVAE
-from lungnb.papers.lungldm.vocoder import hifigan
 
 VAE, UNET = PRESETS["smoke"]["vae"], PRESETS["smoke"]["unet"]
 PLAIN_VAE = {k: v for k, v in VAE.items() if k != "se_reduction"}
@@ -260,21 +257,6 @@ def test_gradient_checkpointing_changes_nothing(kind, options):
         grads.append({name: p.grad for name, p in model.named_parameters()})
     scale = max(g.abs().max() for g in grads[0].values())
     assert all(torch.allclose(grads[0][name], grads[1][name], atol=1e-5 * scale) for name in grads[0])
-
-
-def test_ema_is_the_running_mean_and_survives_saving(tmp_path):
-    unet = shaken(gated("unet", {"gate": "se"}))
-    ema = EMAModel(unet.parameters(), decay=0.9999, inv_gamma=1.0, model_cls=LungUNet, model_config=unet.config)
-    start = [p.detach().clone() for p in unet.parameters()]
-    shaken(unet, seed=5)
-    ema.step(unet.parameters())
-    decay = ema.cur_decay_value
-    for mean, first, now in zip(ema.shadow_params, start, unet.parameters(), strict=True):
-        assert torch.allclose(mean, decay * first + (1 - decay) * now, atol=1e-6)
-    ema.save_pretrained(tmp_path)
-    again = EMAModel.from_pretrained(tmp_path, model_cls=LungUNet)
-    assert again.optimization_step == 1
-    assert all(torch.equal(a, b) for a, b in zip(again.shadow_params, ema.shadow_params, strict=True))
 
 
 def test_an_unknown_gate_is_refused():

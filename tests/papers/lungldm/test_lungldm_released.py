@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from lungnb.core import UserError
-from lungnb.papers.lungldm.released import load_audioldm, sound_of_audioldm
+from lungnb.papers.lungldm.pipeline import load_audioldm, sound_of_audioldm
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,18 @@ import pytest
 import torch
 from torch import nn
 
-from lungnb import UserError
-from lungnb.configs import LUNGLDM, LUNGLDM_SYSTEMS
+from lungnb import UserError, configs
 from lungnb.data import load_corpus
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
 from lungnb.papers.lungldm import experiments as parts
-from lungnb.papers.lungldm.diffusion import Averaged, DiffusionRun, ema_decay, generate, latents_of, losses
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, fit_steps, mean_recall
-from lungnb.papers.lungldm.mel import LungMel, prepare
-from lungnb.papers.lungldm.mels import compute_mels, fitted_mel, mels_of, prompt_table, roles_of
+from lungnb.papers.lungldm.classifier import in_batches, mean_recall
+from lungnb.papers.lungldm.diffusion import DiffusionRun, WithEMA
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
+from lungnb.papers.lungldm.frontend import LungMel, compute_mels, prepare, split_clips
+from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.papers.lungldm.text import tiny_text_encoder
-from lungnb.papers.lungldm.vocoder_experiment import VocoderRun
+from lungnb.papers.lungldm.plans import Plan
+from lungnb.papers.lungldm.text import prompt_table, tiny_text_encoder
 from lungnb.training import fit
 
 PATIENTS = 11
@@ -62,20 +62,20 @@ def vocoder(**choices):
 
 
 def test_the_split_is_by_patient_and_has_every_type_in_training():
-    given = mels_of(classifier())
-    table = given.table.assign(role=given.role)
-    assert (table.groupby("patient")["role"].nunique() == 1).all()
-    assert table.groupby("role")["patient"].nunique().to_dict() == {"train": 7, "validation": 2, "test": 2}
-    assert set(table.loc[table["role"] == "train", "sound"]) == set(SOUNDS)
-    together = torch.cat([given.rows(role) for role in ("train", "validation", "test")])
+    mels = classifier().mels()
+    table = mels.events.assign(part=mels.part)
+    assert (table.groupby("patient")["part"].nunique() == 1).all()
+    assert table.groupby("part")["patient"].nunique().to_dict() == {"train": 7, "validation": 2, "test": 2}
+    assert set(table.loc[table["part"] == "train", "sound"]) == set(SOUNDS)
+    together = torch.cat([mels.rows(part) for part in ("train", "validation", "test")])
     assert sorted(together.tolist()) == list(range(len(clips().events)))
 
 
 def test_clips_without_a_patient_are_split_one_by_one():
     table = clips().events.assign(patient=pd.NA)
-    assert pd.Series(roles_of(table)).value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.02)
-    with pytest.raises(UserError, match="of 4 patients, too few to keep one in five"):
-        roles_of(table.assign(patient=[str(k % 4) for k in range(len(table))]))
+    assert pd.Series(split_clips(table)).value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.02)
+    with pytest.raises(UserError, match="4 patients are too few for 5 folds"):
+        split_clips(table.assign(patient=[str(k % 4) for k in range(len(table))]))
 
 
 class Three:
@@ -92,11 +92,11 @@ class Three:
 
 
 def test_mels_are_those_of_the_clips_from_their_start():
-    given = mels_of(classifier())
-    assert given.log_mel.shape == (len(clips().events), 1, 64, 64)
-    assert given.notes == []
+    mels = classifier().mels()
+    assert mels.log_mel.shape == (len(clips().events), 1, 64, 64)
+    assert mels.facts["notes"] == []
     rows = torch.tensor([3, 70])
-    assert torch.allclose(LungMel()(given.waveforms(rows)), given.log_mel[rows].float(), atol=0.01)
+    assert torch.allclose(LungMel()(mels.waveforms(rows)), mels.log_mel[rows].float(), atol=0.01)
     rng = np.random.default_rng(0)
     waves = [
         0.3 * rng.standard_normal(20000),
@@ -105,16 +105,16 @@ def test_mels_are_those_of_the_clips_from_their_start():
     ]
     waves[2][:250] *= -1
     store = Three(waves)
-    mels, heard = compute_mels(store, 0.64, LungMel())
-    assert heard.tolist() == [True, False, True]  # nothing is heard in the first 0.64 s of the second
+    made = compute_mels(store, 0.64, LungMel())
+    assert made["audible"].tolist() == [True, False, True]  # nothing is heard in the first 0.64 s of the second
     expected = LungMel()(torch.stack([prepare(torch.from_numpy(waves[k]), 10240) for k in (0, 2)]))
-    assert np.allclose(mels, expected.numpy(), atol=0.01)
+    assert np.allclose(made["log_mel"], expected.numpy(), atol=0.01)
 
 
 def test_statistics_are_those_of_the_training_clips():
-    given = mels_of(classifier())
-    mel = fitted_mel("smoke", given)
-    train = given.log_mel[given.rows("train")].double()
+    mels = classifier().mels()
+    mel = mels.fit_mel()
+    train = mels.log_mel[mels.rows("train")].double()
     assert mel.mean.item() == pytest.approx(train.mean().item(), abs=1e-4)
     assert mel.std.item() == pytest.approx(train.std().item(), abs=1e-4)
     assert autoencoder().trained().mel.mean == mel.mean
@@ -149,38 +149,39 @@ def test_condition_dropout_is_drawn_clip_by_clip():
 @pytest.mark.parametrize("make", [classifier, autoencoder, vocoder, diffusion])
 def test_a_run_leaves_a_readable_folder_and_is_not_trained_again(make, monkeypatch):
     run = make()
+    kind = type(run)
     run.result()
     names = {path.name for path in run.folder.iterdir()}
     assert {"config.yaml", "history.csv", "predictions.parquet", "metrics.json", "model.safetensors"} <= names
     assert "checkpoint.pt" not in names
     assert json.loads((run.folder / "metrics.json").read_text()) == run.result()
-    assert run.result()["n_clips"] == mels_of(run).n_clips
+    assert run.result()["n_clips"] == run.mels().n_clips
     assert np.isfinite(run.history.drop(columns="epoch")).all(axis=None)
-    roles = set(run.predictions["role"])
+    roles = set(run.predictions["part"])
     assert roles <= {"train", "validation", "test"}
     assert ("train" in roles) == (make is classifier)
-    monkeypatch.setattr(parts, "fit", None)
+    monkeypatch.setattr(kind, "compute", None)
     assert make().result() == run.result()
     assert make(seed=1).uid != run.uid
 
 
 def test_the_stored_classifier_gives_the_stored_predictions():
-    run, given = classifier(), mels_of(classifier())
+    run, mels = classifier(), classifier().mels()
     judge = run.trained()
-    guess = parts.in_batches(judge, given.log_mel).argmax(1)
+    guess = in_batches(judge, mels.log_mel).argmax(1)
     assert [list(SOUNDS)[k] for k in guess] == run.predictions["predicted"].tolist()
-    assert run.predictions["label"].tolist() == given.table["sound"].tolist()
-    assert judge.embed(given.log_mel[:3]).shape == (3, 64)
-    tested = run.predictions.query("role == 'test'")
+    assert run.predictions["label"].tolist() == mels.events["sound"].tolist()
+    assert judge.embed(mels.log_mel[:3]).shape == (3, 64)
+    tested = run.predictions.query("part == 'test'")
     assert run.result()["recall"]["test"] == mean_recall(tested["label"], tested["predicted"])
     assert mean_recall(np.array([0, 0, 0, 5]), np.array([0, 0, 1, 5])) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_a_classifier_of_ages_leaves_out_those_not_known():
     run = classifier(target="age_decade", epochs=1)
-    known = mels_of(run).table["age_decade"].notna()
+    known = run.mels().events["age_decade"].notna()
     assert 0 < len(run.predictions) == known.sum() < len(known)
-    assert run.predictions["label"].tolist() == mels_of(run).table.loc[known, "age_decade"].tolist()
+    assert run.predictions["label"].tolist() == run.mels().events.loc[known, "age_decade"].tolist()
 
 
 def test_the_perceptual_distance_is_that_of_the_classifier():
@@ -195,28 +196,30 @@ def test_the_perceptual_distance_is_that_of_the_classifier():
 
 def test_the_scaling_factor_is_one_over_the_std_of_the_training_latents():
     run = diffusion()
-    given = mels_of(run)
-    rows = run._seen(given.rows("train"))
-    latents = latents_of(run.autoencoder, given, rows)
-    expected = run.autoencoder.trained().encode(given.log_mel[rows[:5]])
+    mels = run.mels()
+    rows = run.training_clips(mels)
+    latents = run.autoencoder.latents(mels, rows)
+    expected = run.autoencoder.trained().encode(mels.log_mel[rows[:5]])
     assert torch.allclose(latents[:5].float(), expected, atol=0.01)
     assert run.result()["scaling_factor"] * latents.double().std().item() == pytest.approx(1, abs=1e-3)
     assert run.pipeline().vae.config.scaling_factor == run.result()["scaling_factor"]
 
 
 def test_a_short_training_encodes_no_more_clips_than_it_draws():
-    train = mels_of(classifier()).rows("train")
-    few, all_of_them = (diffusion(steps=n)._seen(train) for n in (6, 10_000))
+    mels = classifier().mels()
+    train = mels.rows("train")
+    few, all_of_them = (diffusion(steps=n).training_clips(mels) for n in (6, 10_000))
     assert len(few) == 6 * 4 == diffusion().result()["n_seen"]
     assert set(few.tolist()) < set(train.tolist())
     assert torch.equal(all_of_them, train)
-    assert not torch.equal(few, diffusion(seed=1)._seen(train))
+    assert not torch.equal(few, diffusion(seed=1).training_clips(mels))
 
 
 def test_the_average_warms_up_by_the_formula():
-    assert [ema_decay(n, 0.9999) for n in (1, 2, 3)] == [2 / 11, 3 / 12, 4 / 13]
-    assert ema_decay(89_980, 0.9999) < 0.9999 == ema_decay(89_990, 0.9999)
-    model = Averaged(nn.Linear(1, 1, bias=False), 0.5)
+    long = WithEMA(nn.Linear(1, 1), 0.9999).ema
+    assert [long.get_decay(n) for n in (1, 2, 3)] == [2 / 11, 3 / 12, 4 / 13]
+    assert long.get_decay(89_980) < 0.9999 == long.get_decay(89_990)
+    model = WithEMA(nn.Linear(1, 1, bias=False), 0.5)
     expected = model.net.weight.item()
     for n, weight in enumerate(range(7, 27), start=1):
         nn.init.constant_(model.net.weight, weight)
@@ -224,31 +227,39 @@ def test_the_average_warms_up_by_the_formula():
         keep = min(0.5, (1 + n) / (10 + n))
         expected = keep * expected + (1 - keep) * weight
         assert model.average.weight.item() == pytest.approx(expected, rel=1e-5)
-    again = Averaged(nn.Linear(1, 1, bias=False), 0.5)
+    again = WithEMA(nn.Linear(1, 1, bias=False), 0.5)
     again.load_state_dict(model.state_dict())
-    assert again.n == 20
+    assert again.n_updates == 20
 
 
 def test_the_rate_warms_up_step_by_step_and_every_step_is_averaged():
     run, rates = diffusion(warmup=4, lr=1.0), []
-    model = Averaged(nn.Linear(1, 1), 0.9)
-    optimizer = run._optimizer(model)
+    model = WithEMA(nn.Linear(1, 1), 0.9)
+    optimizer = run.optimizer(model)
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     for _ in range(6):
         model(torch.ones(1, 1)).sum().backward()
         optimizer.step()
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert model.n == 6
+    assert model.n_updates == 6
     assert diffusion().result()["n_steps"] == 6
 
 
-@pytest.mark.parametrize(("steps", "n_rows"), [(6, 6), (30, 10), (12, 6), (7, 7), (1, 1), (25_000, 25), (1009, 1)])
+@pytest.mark.parametrize(("steps", "n_rows"), [(6, 6), (30, 10), (12, 10), (7, 7), (1, 1), (25_000, 25), (1009, 10)])
 def test_steps_are_exact(steps, n_rows, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(parts, "fit", lambda net, loss, n_items, *_, **k: asked.update(k, n_items=n_items))
-    fit_steps(None, None, None, None, steps=steps, batch_size=4, accelerator=SimpleNamespace(num_processes=2))
-    assert asked["epochs"] == n_rows
-    assert asked["epochs"] * asked["n_items"] == steps * 4 * 2
+    seen = {}
+    monkeypatch.setattr(parts, "fit", lambda net, loss, n_items, *_, **k: seen.update(k, n_items=n_items))
+    run = autoencoder(steps=steps)
+    run.fit_steps(nn.Linear(1, 1), None, None, accelerator=SimpleNamespace(num_processes=2))
+    assert seen["epochs"] == n_rows == len(seen["n_items"])
+    assert sum(seen["n_items"]) == steps * run.batch_size * 2
+    assert max(seen["n_items"]) - min(seen["n_items"]) in (0, run.batch_size * 2)
+
+
+def test_steps_that_no_row_divides_are_trained():
+    run = diffusion(steps=13)
+    assert run.result()["n_steps"] == 13
+    assert len(run.history) == 10
 
 
 @pytest.mark.parametrize("make", [autoencoder, diffusion])
@@ -296,7 +307,7 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path, often_saved):
     diffusion(gate="none", steps=1).compute(tmp_path / "checkpoint.pt")
     with pytest.raises(
         UserError,
-        match=r"checkpoint.pt is no checkpoint of this run \(Error.s. in loading state_dict for Averaged:\); remove it",
+        match=r"checkpoint.pt is no checkpoint of this run \(Error.s. in loading state_dict for WithEMA:\); remove it",
     ):
         diffusion(gate="se", steps=1).compute(tmp_path / "checkpoint.pt")
 
@@ -308,7 +319,7 @@ def test_parts_of_other_clips_or_sizes_are_refused(tmp_path):
     ):
         diffusion().model_copy(update={"autoencoder": other}).compute(tmp_path / "c.pt")
     with pytest.raises(UserError, match=r"has changed since this run was set up"):
-        mels_of(other)
+        other.mels()
 
 
 # ---- what comes out ---------------------------------------------------------------------------------------------------
@@ -328,7 +339,7 @@ def test_a_network_that_knows_the_noise_has_no_loss(prediction):
         return e if prediction == "epsilon" else a * e - s * z
 
     def loss(net):
-        return losses(net, noise, z, None, None, torch.Generator().manual_seed(0), step)
+        return denoising_loss(net, noise, z, None, None, torch.Generator().manual_seed(0), step)
 
     assert loss(knowing).max() < 1e-4
     assert loss(lambda noisy, *_: torch.zeros_like(noisy)).min() > 0.5
@@ -350,22 +361,22 @@ def test_the_pipeline_holds_the_average_and_survives_its_folder(tmp_path):
 
 def test_a_generated_clip_does_not_depend_on_those_beside_it():
     run, said = diffusion(), list(prompts(clips().events.head(5)))
-    whole = generate(run, said, steps=2, seed=3)
+    whole = run.generate(said, steps=2, seed=3)
     assert whole.waveforms.shape == (5, 10240)
     assert whole.log_mels.shape == (5, 1, 64, 64)
-    parted = generate(run, said, steps=2, seed=3, batch_size=2)
+    parted = run.generate(said, steps=2, seed=3, batch_size=2)
     assert torch.allclose(whole.log_mels, parted.log_mels, atol=1e-3)
-    other = generate(run, said[:1] * 2, steps=2, seed=4).log_mels
+    other = run.generate(said[:1] * 2, steps=2, seed=4).log_mels
     assert not torch.allclose(other[0], other[1], atol=0.1)
     with pytest.raises(UserError, match="prompt is empty"):
-        generate(run, ["A person is coughing", " "])
+        run.generate(["A person is coughing", " "])
     with pytest.raises(UserError, match="no prompt to generate from"):
-        generate(run, [])
+        run.generate([])
 
 
 def test_a_trained_vocoder_takes_the_place_of_griffin_and_lim():
     run, said = diffusion(), ["A person is coughing"]
-    ours, fallback = generate(run, said, steps=1, vocoder=vocoder()), generate(run, said, steps=1)
+    ours, fallback = run.generate(said, steps=1, vocoder=vocoder()), run.generate(said, steps=1)
     assert torch.equal(ours.log_mels, fallback.log_mels)
     assert ours.waveforms.shape == fallback.waveforms.shape
     expected = vocoder().trained()(ours.log_mels[:, 0])[:, :10240]
@@ -387,7 +398,7 @@ def test_a_frozen_text_encoder_is_read_once_and_not_trained(tmp_path):
     assert all(name.startswith("unet.") for name in run.state)
     stored = run.pipeline().text_encoder.state_dict()
     assert all(torch.equal(stored[k], v) for k, v in encoder.state_dict().items())
-    assert generate(run, ["A person is coughing"], steps=1).waveforms.isfinite().all()
+    assert run.generate(["A person is coughing"], steps=1).waveforms.isfinite().all()
 
 
 # ---- several processes, a GPU, and rare types -----------------------------------------------------------------------------
@@ -445,24 +456,30 @@ def test_rare_types_are_drawn_as_often_as_asked():
     generator, items = torch.Generator().manual_seed(0), torch.zeros(8000, dtype=torch.long)
     n = torch.where(rows < 200, 100.0, 900.0)  # 100 clips of a rare type, 900 of another
     for balance, share in ((0.0, 0.1), (0.5, 0.25), (1.0, 0.5)):
-        chosen = parts.drawn(rows, items, generator, n**-balance)
+        chosen = parts.sample_rows(rows, items, generator, n**-balance)
         assert abs((chosen < 200).double().mean() - share) < 0.02
-    assert set(parts.drawn(rows[:3], items, generator).tolist()) == {100, 101, 102}
+    assert set(parts.sample_rows(rows[:3], items, generator).tolist()) == {100, 101, 102}
 
 
-@pytest.mark.parametrize("profile", LUNGLDM)
+@pytest.mark.parametrize("profile", configs.PROFILES)
 def test_every_profile_makes_runs(profile):
     """The runs refuse a field that is none; and the ablation has cells that the two systems are among."""
-    size = LUNGLDM[profile]
-    for plan in (size, size | size["ablation"]):
-        common = {"corpus": "0", **plan["run"]}
-        judge = ClassifierRun(**common, **plan["classifier"])
-        ClassifierRun(**common, **plan["judges"], target="sex")
-        for penalty, se, gate in plan.get("cells", LUNGLDM_SYSTEMS.values()):
-            vae = AutoencoderRun(**common, **plan["autoencoder"], penalty=penalty, se=se, perceptual=judge)
-            run = DiffusionRun(**common, **plan["diffusion"], autoencoder=vae, gate=gate)
+    plan = Plan(**configs.load("lungldm", profile), corpus="0")
+    for part in (plan, plan.ablated()):
+        part.judge("sex")
+        for cell in part.cells or part.systems.values():
+            run = part.system(cell).diffusion
+            assert (run.autoencoder.penalty, run.autoencoder.se, run.gate) == cell
             if run.size != "paper":  # whose text encoder is a download
-                assert run.network(run.text_encoder()[0]).text is not None
-    if size["vocoder"] is not None:
-        VocoderRun(**{"corpus": "0"} | size["run"], **size["vocoder"])
-    assert set(LUNGLDM_SYSTEMS.values()) <= set(size["ablation"]["cells"])
+                assert run.denoiser(run.text_encoder()[0]).text is not None
+    plan.vocoder_run()
+    assert set(plan.systems.values()) <= set(plan.ablated().cells)
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        Plan(**configs.load("lungldm", profile), n_per_typ=3)
+
+
+def test_a_plan_can_be_cut_short():
+    plan = Plan(**configs.load("lungldm", "smoke"), corpus="0", max_steps=100, n_clips=1000)
+    judge, vae, unet = plan.system(plan.systems["LungLDM"])
+    assert (judge.epochs, vae.steps, unet.steps, plan.vocoder_run().steps) == (5, 100, 100, 100)
+    assert plan.model_copy(update={"max_steps": 1}).judge().epochs == 1

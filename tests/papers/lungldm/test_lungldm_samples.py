@@ -10,11 +10,9 @@ from test_lungldm_runs import autoencoder, classifier, diffusion, tiny, vocoder
 
 from lungnb import UserError
 from lungnb.data.prompts import prompts
-from lungnb.papers.lungldm.diffusion import generate
-from lungnb.papers.lungldm.interpolate import slerp
-from lungnb.papers.lungldm.mels import mels_of
-from lungnb.papers.lungldm.samples import SampleRun, asked, counterparts, heard, measures, spectrum
-from lungnb.papers.lungldm.vocoder import to_waveform
+from lungnb.papers.lungldm.frontend import to_waveform
+from lungnb.papers.lungldm.pipeline import slerp
+from lungnb.papers.lungldm.samples import SampleRun, matched_references, measures, predict, prompt_set, spectrum
 from lungnb.training.experiment import run_all
 
 
@@ -24,28 +22,28 @@ def samples(**choices):
 
 
 def test_every_type_of_the_test_patients_is_asked_for_equally_often():
-    given = mels_of(classifier())
-    rows = asked(given, 5)
-    table = given.table.iloc[rows.numpy()]
-    test = given.table[given.role == "test"]
-    assert set(given.role[rows.numpy()]) == {"test"}
-    assert (table["sound"].value_counts() == 5).all()
-    assert set(table["sound"]) == set(test["sound"])
-    assert list(table["sound"]) == sorted(table["sound"], key=list(dict.fromkeys(table["sound"])).index)
-    for name, group in table.groupby("sound"):  # no clip comes again before all have come
+    mels = classifier().mels()
+    rows = prompt_set(mels, 5)
+    events = mels.events.iloc[rows.numpy()]
+    test = mels.events[mels.part == "test"]
+    assert set(mels.part[rows.numpy()]) == {"test"}
+    assert (events["sound"].value_counts() == 5).all()
+    assert set(events["sound"]) == set(test["sound"])
+    assert list(events["sound"]) == sorted(events["sound"], key=list(dict.fromkeys(events["sound"])).index)
+    for name, group in events.groupby("sound"):  # no clip comes again before all have come
         assert group["clip"].nunique() == min(5, (test["sound"] == name).sum())
-    assert torch.equal(rows, asked(given, 5))
-    assert not torch.equal(rows, asked(given, 5, seed=1))
+    assert torch.equal(rows, prompt_set(mels, 5))
+    assert not torch.equal(rows, prompt_set(mels, 5, seed=1))
 
 
 def test_a_counterpart_is_another_patients_clip_of_the_same_type():
-    given = mels_of(classifier())
-    rows = asked(given, 4)
-    others = counterparts(given, rows)
-    one, other = (given.table.iloc[r.numpy()].reset_index(drop=True) for r in (rows, others))
+    mels = classifier().mels()
+    rows = prompt_set(mels, 4)
+    others = matched_references(mels, rows)
+    one, other = (mels.events.iloc[r.numpy()].reset_index(drop=True) for r in (rows, others))
     assert (one["sound"] == other["sound"]).all()
-    assert (given.role[others.numpy()] == "test").all()
-    patients = given.table[given.role == "test"].groupby("sound")["patient"].nunique()
+    assert (mels.part[others.numpy()] == "test").all()
+    patients = mels.events[mels.part == "test"].groupby("sound")["patient"].nunique()
     several = one["sound"].map(patients) > 1
     assert several.any()
     assert (one["patient"] != other["patient"])[several].all()
@@ -53,11 +51,11 @@ def test_a_counterpart_is_another_patients_clip_of_the_same_type():
 
 def test_a_run_of_samples_holds_what_generate_makes():
     run = samples()
-    given = mels_of(run)
-    table = given.table.iloc[asked(given, 2).numpy()]
-    said = prompts(table)
-    assert run.predictions["prompt"].tolist() == said.tolist()
-    made = generate(run.diffusion, list(said), steps=2)
+    mels = run.mels()
+    events = mels.events.iloc[prompt_set(mels, 2).numpy()]
+    texts = prompts(events)
+    assert run.predictions["prompt"].tolist() == texts.tolist()
+    made = run.diffusion.generate(list(texts), steps=2)
     assert torch.equal(run.log_mels, made.log_mels)
     assert torch.equal(run.waveforms, made.waveforms)
     assert run.result()["adherence"] == (run.predictions["predicted"] == run.predictions["sound"]).mean()
@@ -84,18 +82,18 @@ def test_parts_of_another_size_are_refused(tmp_path):
 
 
 def test_measures_of_equal_sets_are_perfect_and_of_others_are_not():
-    given = mels_of(classifier())
-    rows = asked(given, 8)
-    sound = given.table["sound"].iloc[rows.numpy()]
+    mels = classifier().mels()
+    rows = prompt_set(mels, 8)
+    sound = mels.events["sound"].iloc[rows.numpy()]
     judge = classifier().trained()
-    real = heard(judge, given.log_mel[rows])
+    real = predict(judge, mels.log_mel[rows])
     assert real.embedding.shape == (len(rows), 64)
     same = measures(real, real, sound)
     assert abs(same["FAD"]) < 1e-3 * np.square(real.embedding).sum(axis=1).mean()
     assert abs(same["KL"]) < 1e-4
     assert same["adherence"] == (real.logits.argmax(1) == pd.factorize(sound)[0]).mean()
     other = measures(
-        real, heard(judge, autoencoder().trained().reconstruct(given.log_mel[rows].float()).detach()), sound
+        real, predict(judge, autoencoder().trained().reconstruct(mels.log_mel[rows].float()).detach()), sound
     )
     assert other["FAD"] > same["FAD"]
     assert other["KL"] > same["KL"]

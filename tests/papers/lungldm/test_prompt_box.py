@@ -2,7 +2,7 @@
 
 import pytest
 
-from lungnb.papers.lungldm.prompt_box import PromptBox
+from lungnb.papers.lungldm.samples import PromptBox
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def test_each_press_makes_a_sound_from_other_noise(box):
     box.button.click()
     box.button.click()
     assert box.made == [("A person is coughing, male, 40s, smoker", 0), ("A person is coughing, male, 40s, smoker", 1)]
-    assert box.said.value == ""
+    assert box.message.value == ""
 
 
 @pytest.mark.parametrize(("text", "said"), [("  ", "prompt is empty"), ("a" * 10_000, "has 10000 characters")])
@@ -25,17 +25,17 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(box, text, said):
     box.text.value = text
     box.button.click()
     assert box.made == []
-    assert said in box.said.value
+    assert said in box.message.value
 
 
 def test_a_prompt_off_the_grammar_is_made_with_a_warning_that_goes_away(box):
     box.text.value = "A dragon is coughing"
     box.button.click()
     assert box.made == [("A dragon is coughing", 0)]
-    assert "off the grammar" in box.said.value
+    assert "off the grammar" in box.message.value
     box.text.value = "A person is coughing"
     box.button.click()
-    assert box.said.value == ""
+    assert box.message.value == ""
 
 
 def test_a_page_that_does_not_run_says_what_stood_there(box):
