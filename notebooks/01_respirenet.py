@@ -60,11 +60,8 @@ from lungnb import configs, published
 from lungnb.book import plots
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.classification import LEAKY_RULE, Classification
-from lungnb.data.corpus import read_truth
-from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
 from lungnb.data.icbhi import DEVICES, LABELS
-from lungnb.data import load_corpus
-from lungnb.data.splits import make_split
+from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth
 from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
 from lungnb.metrics.classification import score_rows, scores

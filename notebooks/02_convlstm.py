@@ -62,9 +62,7 @@ from lungnb.book import plots
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.classification import Classification
 from lungnb.classification.dataset import metadata_of
-from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
-from lungnb.data import load_corpus
-from lungnb.data.splits import make_split
+from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import decibels
 from lungnb.metrics.classification import biocas_scores, score_rows

@@ -65,8 +65,7 @@ from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
-from lungnb.data.audio import crop_starts, load_audio
-from lungnb.data import load_corpus
+from lungnb.data import crop_starts, load_audio, load_corpus
 from lungnb.data.multisite import PLACES
 from lungnb.metrics.classification import confusion, patient_scores
 from lungnb.metrics.attribution import class_maps

@@ -53,8 +53,7 @@ from lungnb.classification import LEAKY_RULE, Classification, networks
 from lungnb.classification.comparison import load_comparison
 from lungnb.classification.networks import CLASSIFIERS
 from lungnb.core import UserError
-from lungnb.data.splits import make_split
-from lungnb.data.tasks import label_maps, task_of
+from lungnb.data import label_maps, make_split, task_of
 from lungnb.metrics.classification import METRICS, class_scores, evaluate, paired, table_scores
 from lungnb.training.experiment import run_all
 

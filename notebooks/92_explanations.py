@@ -53,9 +53,7 @@ from scipy.stats import entropy
 
 # %%
 from lungnb import configs
-from lungnb.data.audio import load_audio
-from lungnb.data.corpus import read_truth
-from lungnb.data.tasks import task_of
+from lungnb.data import load_audio, read_truth, task_of
 from lungnb.metrics.attribution import (
     METHODS,
     UNCERTAINTIES,

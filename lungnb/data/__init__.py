@@ -19,7 +19,26 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from lungnb.core import UserError, cache_dir, code_version
-from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join
+from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
+from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
+from lungnb.data.splits import make_split
+from lungnb.data.tasks import label_maps, task_of
+
+#: What notebooks take from here; the rest is a module further in.
+__all__ = [
+    "DATASETS",
+    "PADDINGS",
+    "check",
+    "crop_starts",
+    "cut",
+    "label_maps",
+    "load_audio",
+    "load_corpus",
+    "make_split",
+    "plan_clips",
+    "read_truth",
+    "task_of",
+]
 
 
 @dataclass(frozen=True)
