@@ -432,7 +432,8 @@ run_all([r for groups in stage_2.values() for group in groups for r in group], c
 # ### Table I
 #
 # Our score is that of the epoch that did best on *validation patients*, who are held out of training and never tested on. The
-# interval in brackets comes from drawing whole patients anew (bootstrap), because cycles of one patient resemble each other.
+# interval in brackets knows patients and, where several were trained, seeds. Whole patients are drawn anew (bootstrap), because cycles of
+# one patient resemble each other. Fewer than six patients have no interval.
 
 
 # %%
@@ -455,7 +456,7 @@ report.table(
     comparison(published.load("respirenet", "table-1"), ours, recorded("respirenet-table-1")),
     title="scores, published beside ours",
     runs=all_runs,
-    note=f"percent; ours: validation-selected epoch, 95 % interval over patients, weights {weights}",
+    note=f"percent; ours: validation-selected epoch, 95 % interval, weights {weights}",
 )
 
 # %% [markdown]
@@ -542,7 +543,7 @@ ax.errorbar(
     yerr=[ours["ours"] - ours["low"], ours["high"] - ours["ours"]],
     fmt="s--",
     capsize=3,
-    label=f"ours, {corpus.origin} data, 95 % over patients",
+    label=f"ours, {corpus.origin} data, 95 %",
 )
 ax.set(xlabel="clip length (s)", ylabel="Score (%)", xticks=seconds)
 ax.legend()

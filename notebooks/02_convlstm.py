@@ -475,8 +475,8 @@ report.table(
 # %% [markdown]
 # ### Table 3: test
 #
-# The test set as published, inter and intra together. In brackets the 95 % interval over patients (whole children drawn anew), after ± the
-# spread over seeds where there are several.
+# The test set as published, inter and intra together. In brackets the 95 % interval (whole children drawn anew and, where several
+# were trained, seeds), after ± the spread over seeds.
 
 # %%
 report.table(

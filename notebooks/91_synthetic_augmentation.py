@@ -263,7 +263,7 @@ report.table(
 # %% [markdown]
 # ## 5. What the classifier gains
 #
-# All scores are of recorded clips of test patients. Intervals bound the middle 95 % when *patients* are drawn anew; ± is the spread over seeds.
+# All scores are of recorded clips of test patients. Intervals are of 95 % and know patients, who are drawn anew, and seeds; ± is the spread over seeds.
 
 # %%
 index = {name: int(classes_of([name])[0]) for name in types}
@@ -285,7 +285,7 @@ report.table(
     comparison(nothing, scored, recorded("synthetic_augmentation-augmentation")),
     title="scores of each mixture on recorded clips",
     runs=every,
-    note=f"recorded test clips; few recorded clips ({facts[RECORDED]['n_clips']['recorded']}) and what is added; 95 % intervals over patients",
+    note=f"recorded test clips; few recorded clips ({facts[RECORDED]['n_clips']['recorded']}) and what is added; 95 % intervals",
 )
 
 # %%
@@ -333,7 +333,7 @@ report.figure(
     fig,
     title="gain against the share of what is added",
     runs=every,
-    note="95 % intervals over patients; the same budget everywhere",
+    note="95 % intervals; the same budget everywhere",
 )
 
 # %% [markdown]
@@ -355,7 +355,7 @@ report.table(
     comparison(nothing, by_type, recorded("synthetic_augmentation-per-class")),
     title="gain in recall, type by type",
     runs=every,
-    note="recall on recorded test clips, and its gain; 95 % intervals over patients",
+    note="recall on recorded test clips, and its gain; 95 % intervals",
 )
 
 # %%

@@ -22,7 +22,7 @@ from lungnb.book.report import KEYS, PROFILES, default_out, is_comparison, measu
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.published import PAPERS
 
-COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "origin", "low", "high", "subset"]
+COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "n_patients", "origin", "low", "high", "subset"]
 SOURCES = ("published", "recorded", "this build")
 QUESTION = ["paper", "artefact", "subset", *KEYS]
 _TYPES = dict.fromkeys([*QUESTION, "source"], "string")

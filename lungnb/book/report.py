@@ -137,12 +137,12 @@ class Report:
 def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFrame | None = None) -> pd.DataFrame:
     """Published numbers beside ours, tidy: joined by `row`, `metric` and, if `ours` has one, `subset`.
 
-    published: row, metric, value. ours: row, metric, ours, and as known sd, n_seeds, low, high. recorded: row, metric,
-    ours; it becomes the column `recorded`. The published order is kept; what only we have comes after.
+    published: row, metric, value. ours: row, metric, ours, and as known sd, n_seeds, n_patients, low, high. recorded: row,
+    metric, ours; it becomes the column `recorded`. The published order is kept; what only we have comes after.
     """
     keys = [*KEYS, "subset"] if "subset" in ours else KEYS
     parts = [published[[*keys, "value"]].rename(columns={"value": "published"})]
-    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "low", "high"]))
+    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "n_patients", "low", "high"]))
     if recorded is not None:
         parts.append(recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"}))
     tidy = pd.concat([part[keys] for part in parts]).drop_duplicates()  # an outer join of pandas would sort by the keys
@@ -150,7 +150,7 @@ def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFra
         tidy = tidy.merge(part, on=keys, how="left", validate="1:1")
     if recorded is not None:
         tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
-    return tidy.astype({"n_seeds": "Int64"})
+    return tidy.astype({"n_seeds": "Int64", "n_patients": "Int64"})
 
 
 def is_comparison(frame: pd.DataFrame) -> bool:
