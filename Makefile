@@ -28,12 +28,12 @@ site: $(READY)  ## build the book as a site into reports/site/, from the stored 
 	@$(RUN)/lungnb site
 
 test: $(READY)  ## run the unit tests, then the stored notebooks with nbval
-	@$(RUN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile
 	@LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
 		--nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 fast: $(READY)  ## run the tests that neither train nor need a browser
-	@$(RUN)/python -m pytest -m 'not train and not browser'
+	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not train and not browser'
 
 store: $(READY)  ## execute the notebooks and keep them, with outputs, beside their sources
 	@$(RUN)/lungnb store
