@@ -145,11 +145,10 @@ DATASETS = {
         hint="lay your own cohorts out as lungnb/data/multisite.py says",
     ),
     "prompted": DataSet("lungnb.data:read_prompted", "lungnb.simulate.prompted:simulate_prompted", folder="."),
-    "coughvid": DataSet("lungnb.data.phone:read_coughvid", sounds=True),
-    "coswara": DataSet("lungnb.data.phone:read_coswara", sounds=True),
-    "ukcovid": DataSet("lungnb.data.phone:read_ukcovid", sounds=True),
-    "kauh": DataSet("lungnb.data.phone:read_kauh", sounds=True),
-    "covid19_cough": DataSet("lungnb.data.phone:read_covid19_cough", sounds=True),
+    **{
+        name: DataSet(f"lungnb.data.phone:read_{name}", sounds=True)
+        for name in ("coughvid", "coswara", "ukcovid", "kauh", "covid19_cough")
+    },
 }
 _LOADED: dict[tuple[str, Path], tuple[str, Corpus]] = {}
 
@@ -160,12 +159,13 @@ def load_corpus(name: str, data: str | Path = "simulated", n_patients: int = 40)
     A corpus is read once a process, as long as no file of its folder changes. Raises UserError if the data set is unknown or
     the folder does not exist, and as its reader does.
     """
-    reader = _dataset(name).reader
+    if name not in DATASETS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
     folder = simulated(name, n_patients) if str(data) == "simulated" else data_folder(data, name)
     key, state = (name, folder.resolve()), _folder_state(folder)
     kept = _LOADED.get(key)
     if kept is None or kept[0] != state:
-        kept = (state, imported(reader)(folder))
+        kept = (state, imported(DATASETS[name].reader)(folder))
         if state:
             _LOADED[key] = kept
     return replace(kept[1], events=kept[1].events.copy())
@@ -196,15 +196,15 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
             )
     corpora = []
     for name in names:
-        folder = data_folder(root, name)
-        by_manifest = (folder / "manifest.csv").exists()
-        if not by_manifest and name not in known:
+        folder, reader = data_folder(root, name), DATASETS[name].reader if name in known else ""
+        if (folder / "manifest.csv").exists():
+            reader = "lungnb.data.multisite:read_manifest"
+        elif not reader:
             raise UserError(f"{folder} holds no manifest.csv, and no reader is called {name!r}; write the manifest.")
-        reader = "lungnb.data.multisite:read_manifest" if by_manifest else DATASETS[name].reader
         corpus = imported(reader)(folder)
-        without = corpus.events["sound"].isna()
-        counted = {OTHER_SOUND: int(without.sum())} if without.any() else {}
-        corpora.append(replace(corpus.select(~without), skipped=corpus.skipped | counted))
+        of_other = corpus.events["sound"].isna()
+        counted = {OTHER_SOUND: int(of_other.sum())} if of_other.any() else {}
+        corpora.append(replace(corpus.select(~of_other), skipped=corpus.skipped | counted))
     return join(corpora)
 
 
@@ -267,12 +267,6 @@ def _plain(number: Any) -> Any:
     if pd.isna(number):
         return "-"
     return int(number) if float(number).is_integer() else round(float(number), 3)
-
-
-def _dataset(name: str) -> DataSet:
-    if name not in DATASETS:
-        raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
-    return DATASETS[name]
 
 
 def imported(address: str) -> Any:

@@ -182,31 +182,28 @@ def plan_clips(
     rows = []
     for core, a, b, y in cores:
         before = random_side and pad is pad_by_repetition and rng.random() < 0.5
-        if n_samples_of(core) >= n:
-            clips = _windows(core, n) if long == "windows" else [part_of(core, (n_samples_of(core) - n) // 2, n)]
+        spare = n_samples_of(core) - n
+        if spare < 0:
+            around = _neighbours(a, recording, labels, whole) if a == b else iter(())
+            clips = [pad(core, n, y, around, before)]
+        elif long == "windows":  # half overlapping, the last flush with the end
+            starts = [*range(0, spare + 1, n // 2)]
+            starts += [spare] if starts[-1] < spare else []
+            clips = [part_of(core, start, n) for start in starts]
         else:
-            clips = [pad(core, n, y, _neighbours(a, recording, labels, whole) if a == b else iter(()), before)]
+            clips = [part_of(core, spare // 2, n)]
         rows += [(clip, a, b, y) for clip in clips]
     segments, first, second, y = zip(*rows, strict=True)
     return ClipPlan(n, list(segments), np.stack([first, second], axis=1), np.array(y, dtype=object))
 
 
-def _windows(core: list[Segment], n: int) -> list[list[Segment]]:
-    """Windows of n samples, half overlapping, the last flush with the end."""
-    total = n_samples_of(core)
-    starts = [*range(0, total - n + 1, n // 2)]
-    if starts[-1] + n < total:
-        starts.append(total - n)
-    return [part_of(core, start, n) for start in starts]
-
-
 def _neighbours(i: int, recording: np.ndarray, label: np.ndarray, whole: list[list[Segment]]) -> Neighbours:
     for distance in range(1, len(recording)):
-        inside = [j for j in (i + distance, i - distance) if 0 <= j < len(recording) and recording[j] == recording[i]]
-        if not inside:
+        there = [0 <= j < len(recording) and recording[j] == recording[i] for j in (i + distance, i - distance)]
+        if not any(there):
             return
-        for j in (i + distance, i - distance):
-            yield (whole[j], label[j]) if j in inside else None
+        for j, inside in zip((i + distance, i - distance), there, strict=True):
+            yield (whole[j], label[j]) if inside else None
 
 
 def n_samples_of(segments: list[Segment]) -> int:

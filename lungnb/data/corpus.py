@@ -132,16 +132,15 @@ def validate_events(frame: pd.DataFrame, where: pd.Series, hint: str, corpus: st
         events = EVENTS.validate(frame[COLUMNS], lazy=True)
     except (pa.errors.SchemaErrors, pa.errors.SchemaError) as error:
         cases = error.failure_cases
-        rows = cases[cases["index"].notna()]
+        rows = cases[cases["index"].notna()].sort_values("index", kind="stable")
         if rows.empty:
             raise UserError(f"The events table has the wrong form ({cases.iloc[0]['check']}); {hint}.") from error
-        first = rows.sort_values("index", kind="stable").iloc[0]
-        row, value = int(first["index"]), first["failure_case"]
-        more = f" (and {rows['index'].nunique() - 1} more rows)" if rows["index"].nunique() > 1 else ""
-        of_column = first["schema_context"] == "Column"
-        check = "it is there twice" if first["check"] == "field_uniqueness" else first["check"]
-        what = f"{first['column']} = {value}: {check}" if of_column else check
-        raise UserError(f"{where.iloc[row]}: {what}{more}; {hint}.") from error
+        first, n_more = rows.iloc[0], rows["index"].nunique() - 1
+        what = "it is there twice" if first["check"] == "field_uniqueness" else first["check"]
+        if first["schema_context"] == "Column":
+            what = f"{first['column']} = {first['failure_case']}: {what}"
+        more = f" (and {n_more} more rows)" if n_more else ""
+        raise UserError(f"{where.iloc[int(first['index'])]}: {what}{more}; {hint}.") from error
     return events.assign(age_decade=decade(events["age_years"]))
 
 

@@ -130,7 +130,14 @@ def download(
     """
     folder.mkdir(parents=True, exist_ok=True)
     file, record = folder / name, folder / f"{name}.sha256"
-    expected = _read_checksum(record) if record.exists() else checksum
+    expected = checksum
+    if record.exists():
+        words = record.read_text(encoding="utf-8", errors="replace").split()
+        if not words or not re.fullmatch(r"[0-9a-fA-F]{64}", words[0]):
+            raise UserError(
+                f"{record}, line 1: expected a SHA-256 of 64 hexadecimal digits; correct or remove the file."
+            )
+        expected = f"sha256:{words[0].lower()}"
     if not file.exists():
         _retrieve(urls, file, expected, record)
     elif not pooch.hashes.hash_matches(file, expected):
@@ -145,23 +152,18 @@ def download(
     return file
 
 
-def _read_checksum(record: Path) -> str:
-    words = record.read_text(encoding="utf-8", errors="replace").split()
-    if not words or not re.fullmatch(r"[0-9a-fA-F]{64}", words[0]):
-        raise UserError(f"{record}, line 1: expected a SHA-256 of 64 hexadecimal digits; correct or remove the file.")
-    return f"sha256:{words[0].lower()}"
-
-
 def _retrieve(urls: Sequence[str], file: Path, expected: str | None, record: Path) -> None:
     pooch.get_logger().setLevel("WARNING")
-    part = file.with_name(file.name + ".part")
-    failures = []
+    part, failures = file.with_name(file.name + ".part"), []
     for url in urls:
         try:
             pooch.retrieve(url, expected, file.name, file.parent, downloader=ResumingDownloader(part))
             return
         except requests.RequestException as error:
-            failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
+            status = f"status {error.response.status_code}" if isinstance(error, requests.HTTPError) else None
+            certificate = isinstance(error, requests.exceptions.SSLError)
+            reason = status or ("its certificate is not valid" if certificate else "no connection, or a broken one")
+            failures.append(f"{urlsplit(url).netloc}: {reason}")
         except ValueError as error:  # pooch's, which has removed the download
             raise UserError(
                 f"{url} does not match its checksum {expected} and the download was removed; run the same command again, "
@@ -172,14 +174,6 @@ def _retrieve(urls: Sequence[str], file: Path, expected: str | None, record: Pat
         f"{file.name} could not be downloaded ({'; '.join(failures)}) and {kept}; run the same command again to go on, "
         f"or download {urls[0]} yourself to {file} and then run it."
     )
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not valid"
-    if isinstance(error, requests.HTTPError):
-        return f"status {error.response.status_code}"
-    return "no connection" if isinstance(error, requests.ConnectionError | requests.Timeout) else "broken connection"
 
 
 class ResumingDownloader:
@@ -194,18 +188,18 @@ class ResumingDownloader:
 
     def __call__(self, url: str, output_file: str, pooch_object: object) -> None:
         in_vain = 0
-        while True:
+        while in_vain < self.tries:
             before = self._size()
             try:
                 self._attempt(url)
-                break
+                shutil.move(self.part, output_file)
+                return
             except requests.RequestException as error:
                 refused = isinstance(error, requests.HTTPError) and error.response.status_code < 500
                 in_vain = 0 if self._size() > before else in_vain + 1
-                if refused or isinstance(error, requests.exceptions.SSLError) or in_vain >= self.tries:
+                if refused or isinstance(error, requests.exceptions.SSLError) or in_vain == self.tries:
                     raise
                 time.sleep(self.wait_s * in_vain)
-        shutil.move(self.part, output_file)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0

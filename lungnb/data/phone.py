@@ -75,29 +75,15 @@ def _coughvid_json(path: Path) -> dict:
     return {"uuid": path.stem, "where": str(path)} | {name: content.get(name) for name in _COUGHVID[1:]}
 
 
-_COSWARA_FILES = {
-    "cough-heavy": "cough",
-    "cough-shallow": "shallow cough",
-    "breathing-deep": "deep breathing",
-    "breathing-shallow": "shallow breathing",
-    "vowel-a": "vowel a",
-    "vowel-e": "vowel e",
-    "vowel-o": "vowel o",
-    "counting-normal": "speech",
-    "counting-fast": "speech",
-}
+_COSWARA_FILES = {"cough-heavy": "cough", "cough-shallow": "shallow cough"}
+_COSWARA_FILES |= {f"breathing-{depth}": f"{depth} breathing" for depth in ("deep", "shallow")}
+_COSWARA_FILES |= {f"vowel-{letter}": f"vowel {letter}" for letter in "aeo"}
+_COSWARA_FILES |= {"counting-normal": "speech", "counting-fast": "speech"}
 _YES = {"true": True, "y": True, "false": False, "n": False}
+_COSWARA_STATUS = {"healthy": "healthy", "resp_illness_not_identified": "respiratory illness"}
+_COSWARA_STATUS |= dict.fromkeys(("positive_mild", "positive_moderate", "positive_asymp"), "COVID-19")
 #: Exposed, recovered and not yet validated people are neither healthy nor ill.
-_COSWARA_STATUS = {
-    "healthy": "healthy",
-    "positive_mild": "COVID-19",
-    "positive_moderate": "COVID-19",
-    "positive_asymp": "COVID-19",
-    "resp_illness_not_identified": "respiratory illness",
-    "no_resp_illness_exposed": pd.NA,
-    "recovered_full": pd.NA,
-    "under_validation": pd.NA,
-}
+_COSWARA_STATUS |= dict.fromkeys(("no_resp_illness_exposed", "recovered_full", "under_validation"), pd.NA)
 
 
 def read_coswara(folder: Path) -> Corpus:
@@ -136,13 +122,11 @@ def read_coswara(folder: Path) -> Corpus:
 _UKCOVID_FILES = {"exhalation_file_name": "exhalation", "cough_file_name": "cough", "three_cough_file_name": "cough"}
 _UKCOVID_PEOPLE = ["participant_identifier", "gender", "smoker_status", "covid_test_result"]
 #: An ex-smoker is neither word of the grammar.
-_UKCOVID_SMOKER = {
-    "never smoked": False,
-    "ex-smoker": pd.NA,
+_UKCOVID_SMOKER = {"never smoked": False, "ex-smoker": pd.NA, "prefer not to say": pd.NA}
+_UKCOVID_SMOKER |= {
     "current smoker (1 to 10 cigarettes per day)": True,
     "current smoker (11 or more cigarettes per day)": True,
     "current smoker (e-cigarettes or vapes only)": pd.NA,
-    "prefer not to say": pd.NA,
 }
 
 
@@ -182,16 +166,9 @@ _KAUH_NAME = re.compile(
     r"[BDE]P(?P<patient>\d+)_(?P<diagnosis>[^,]+),(?P<sound>[^,]+),(?P<position>[^,]+),\s*(?P<age>[^,]+?)\s*,\s*(?P<sex>[^,]+?)\s*"
 )
 _KAUH_SOUND = {"n": "normal lung sound", "w": "wheeze", "c": "crackle", "crep": "crackle"}
-_KAUH_CONDITION = {
-    "n": "healthy",
-    "asthma": "asthma",
-    "copd": "COPD",
-    "pneumonia": "pneumonia",
-    "bron": "bronchitis",
-    "heart failure": "heart failure",
-    "lung fibrosis": "lung fibrosis",
-    "pleural effusion": "pleural effusion",
-    "plueral effusion": "pleural effusion",
+_KAUH_CONDITION = {name: name for name in ("asthma", "pneumonia", "heart failure", "lung fibrosis", "pleural effusion")}
+_KAUH_CONDITION |= {"n": "healthy", "copd": "COPD", "bron": "bronchitis", "plueral effusion": "pleural effusion"}
+_KAUH_CONDITION |= {
     "asthma and lung fibrosis": "asthma and lung fibrosis",
     "heart failure + copd": "heart failure and COPD",
     "heart failure + lung fibrosis": "heart failure and lung fibrosis",
@@ -227,10 +204,8 @@ def _kauh_name(path: Path) -> dict[str, str]:
     match = _KAUH_NAME.fullmatch(path.stem)
     if match is None:
         raise UserError(f"{path}: the name is not as BP1_Asthma,I E W,P L L,70,M; rename or remove the file.")
-    return {name: " ".join(text.split()) for name, text in match.groupdict().items()} | {
-        "path": path.name,
-        "where": str(path),
-    }
+    found = {name: " ".join(text.split()) for name, text in match.groupdict().items()}
+    return found | {"path": path.name, "where": str(path)}
 
 
 def read_covid19_cough(folder: Path) -> Corpus:
@@ -249,11 +224,9 @@ def read_covid19_cough(folder: Path) -> Corpus:
     content = read_json(path)
     rows = []
     for n, entry in enumerate(content if isinstance(content, list) else [content], start=1):
+        where = f"{path}, entry {n}"
         if not isinstance(entry, dict) or "filename" not in entry or not isinstance(entry.get("covid19"), bool):
-            raise UserError(
-                f"{path}, entry {n}: expected filename and covid19 (true or false), found {entry!r}; correct it."
-            )
-        condition = "COVID-19" if entry["covid19"] else "healthy"
-        rows.append((f"raw/{entry['filename']}", condition, f"{path}, entry {n}", "cough"))
+            raise UserError(f"{where}: expected filename and covid19 (true or false), found {entry!r}; correct it.")
+        rows.append((f"raw/{entry['filename']}", "COVID-19" if entry["covid19"] else "healthy", where, "cough"))
     frame = pd.DataFrame(rows, columns=["path", "condition", "where", "sound"])
     return sound_corpus("covid19_cough", folder, frame.assign(path=existing(folder, frame["path"])), [path])

@@ -81,10 +81,11 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None
     columns = lines[0][1] if lines else []
     if missing := [name for name in required if name not in columns]:
         found = ", ".join(columns[:8]) or "nothing"
-        raise UserError(
-            f"{path}, line 1: no column {missing[0]!r} (found {found}); name the columns there, separated by commas, or take "
-            "the file of the release that the reader's docstring names."
+        ours, theirs = (
+            "name the columns there, separated by commas",
+            "take the file of the release that the reader names",
         )
+        raise UserError(f"{path}, line 1: no column {missing[0]!r} (found {found}); {ours if optional else theirs}.")
     wrong = [name for name in columns if optional is not None and name not in known]
     if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
         raise UserError(

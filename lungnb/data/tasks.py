@@ -54,26 +54,18 @@ class Task:
             )
         label = events["label"].map(self.labels).astype("string")
         viewed = replace(corpus, events=events.assign(label=label, annotation=events["label"], cohort=events["split"]))
-        without = label.isna()
-        if not without.any():
+        if not (n := int(label.isna().sum())):
             return viewed
         reason = f"events of {' and '.join(k for k, c in self.labels.items() if c is None)}"
-        return replace(viewed.select(~without), skipped=corpus.skipped | {reason: int(without.sum())})
+        return replace(viewed.select(label.notna()), skipped=corpus.skipped | {reason: n})
 
 
 _ICBHI = {label: label for label in icbhi.LABELS}
 _SPRSOUND = {label: label for label in sprsound.LABELS}
 #: SPRSound's words in ICBHI's, whose annotators had four: a rhonchus is a low wheeze, and a crackle is fine or coarse. Stridor
 #: comes from the throat and has no counterpart.
-_COMMON = {
-    "normal": "normal",
-    "fine crackle": "crackle",
-    "coarse crackle": "crackle",
-    "wheeze": "wheeze",
-    "rhonchi": "wheeze",
-    "wheeze+crackle": "both",
-    "stridor": None,
-}
+_COMMON = {"normal": "normal", "fine crackle": "crackle", "coarse crackle": "crackle", "wheeze": "wheeze"}
+_COMMON |= {"rhonchi": "wheeze", "wheeze+crackle": "both", "stridor": None}
 _ADVENTITIOUS = {"normal": "normal", "adventitious": "abnormal"}
 _DIAGNOSES = {"control": "normal", "pneumonia": "abnormal", "bronchiolitis": "abnormal", "asthma": "abnormal"}
 _PNEUMONIA = {"bronchiolitis": "bronchiolitis", "pneumonia": "pneumonia", "control": None, "asthma": None}
