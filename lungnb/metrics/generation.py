@@ -281,17 +281,15 @@ def summary(
     "everything", gain of every recorded clip that the generator was trained on; "left", what the latter is ahead of generated.
     """
     (name, gain), *others = gains.items()
-    order = {
-        "ahead of": [k for k, v in leads.items() if v.low > 0],
-        "behind": [k for k, v in leads.items() if v.high < 0],
-    }
+    ahead, behind = ([k for k, v in leads.items() if effect(v) == how] for how in ("helps", "harms"))
     alone = {"helps": "are better than", "harms": "are worse than"}.get(effect(more["alone"]), "cannot be told from")
     left = {"helps": "more than", "harms": "less than"}.get(effect(more["left"]), "not clearly more or less than")
     return (
         f"On {origin} clips, adding {name} to few recorded ones {effect(gain)} ({gain} in balanced accuracy, "
         f"{more['recall of rare types']} in recall of the rare types), while at the same budget "
         + " and ".join(f"{other} {effect(g)} ({g})" for other, g in others)
-        + "".join(f"; it is {how} {' and '.join(who)} by more than chance" for how, who in order.items() if who)
+        + (f"; it is ahead of {' and '.join(ahead)} by more than chance" if ahead else "")
+        + (f"; it is behind {' and '.join(behind)} by more than chance" if behind else "")
         + f". Alone, generated clips {alone} as many recorded ones ({more['alone']}), and the recorded clips that the generator "
         f"was trained on would give {more['everything']}, {left} what it passes on of them."
     )
