@@ -73,6 +73,8 @@ def frechet_of_moments(a: Moments, b: Moments) -> float:
 def kernel_distance(a: np.ndarray, b: np.ndarray, n_subsets: int = 100, size: int = 500, seed: int = 0) -> Estimate:
     """Kernel distance (KID): the unbiased squared MMD with the kernel (x'y / dims + 1)^3; may be below zero.
 
+    Unbiased for clips that were drawn independently. Where both sets hold the same number of each type by design, pairs of one
+    type are rarer within a set than between the two, and the value is too low: below zero nearly always if there is no distance.
     The mean over pairs of random subsets of `size` rows, or of half of the smaller set if that is less, so that subsets
     differ. low and high span 95 % of the subsets: the spread of one subset, wider than the error of the mean.
     """
