@@ -24,7 +24,7 @@ from papermill.execute import execute_notebook
 from traitlets.config import Config
 
 from lungnb.book import notebooks
-from lungnb.book.report import PROFILES, default_out
+from lungnb.book.report import PROFILES, default_out, write_json
 from lungnb.core import UserError, atomic_file
 
 
@@ -112,8 +112,7 @@ def _build_one(source: Path, folder: Path, values: dict[str, Any], place: str) -
     seconds, state = round(time.monotonic() - started, 1), "failed" if error else "built"
     made["build"] = {"title": notebooks.heading(book), "state": state, "error": error, "missing": missing}
     made["build"] |= {"seconds": seconds, "parameters": values}
-    with atomic_file(manifest) as path:
-        path.write_text(json.dumps(made, indent=1, ensure_ascii=False))
+    write_json(manifest, made)
     return error, len(made["artefacts"]), seconds
 
 

@@ -14,19 +14,13 @@ from lungnb.metrics.localisation import mel_centers
 _TICKS_HZ = (100, 250, 500, 1000, 1500, 2000)
 
 
-def mel_axis(axes: Axes, n_mels: int = 64) -> None:
-    """Label the rows of a mel spectrogram, highest frequency on top, in Hz."""
-    centre = mel_centers(n_mels)[::-1]
-    axes.set_yticks(np.interp(_TICKS_HZ, centre[::-1], np.arange(n_mels)[::-1]), [str(hz) for hz in _TICKS_HZ])
-    axes.set_ylabel("frequency (Hz)")
-    axes.grid(False)
-
-
 def spectrogram(axes: Axes, levels: np.ndarray, seconds: float, title: str = "") -> None:
     """Grey levels (n_mels, frames), row 0 = highest frequency, in magma over `seconds`."""
     axes.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, len(levels) - 0.5, -0.5))
-    mel_axis(axes, len(levels))
-    axes.set(xlabel="time (s)", title=title)
+    rows = np.arange(len(levels))[::-1]
+    axes.set_yticks(np.interp(_TICKS_HZ, mel_centers(len(levels)), rows), [str(hz) for hz in _TICKS_HZ])
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    axes.grid(False)
 
 
 def mel(axes: Axes, db: np.ndarray, seconds: float, title: str = "", f_max: float = 4000) -> None:

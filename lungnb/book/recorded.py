@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb import published
-from lungnb.book.report import KEYS, PROFILES, default_out, is_comparison, measured
+from lungnb.book.report import KEYS, PROFILES, default_out, is_comparison, measured, write_json
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.published import PAPERS
 
@@ -49,9 +49,8 @@ def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
         )
     manifest, written = json.loads((report / "manifest.json").read_text()), []
     for name, artefact in manifest["artefacts"].items():
-        if artefact["kind"] != "table" or not artefact["origin"].startswith("real"):
-            continue
-        table = pd.read_csv(report / "tables" / f"{name}.csv")
+        is_real_table = artefact["kind"] == "table" and artefact["origin"].startswith("real")
+        table = pd.read_csv(report / "tables" / f"{name}.csv") if is_real_table else pd.DataFrame()
         if not is_comparison(table):
             continue
         ours = table[table["ours"].notna()]
@@ -59,8 +58,7 @@ def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
         target = folder() / f"{paper}-{name}.csv"
         with atomic_file(target) as path:
             ours.reindex(columns=COLUMNS).round(5).to_csv(path, index=False)
-        with atomic_file(target.with_suffix(".json")) as path:
-            path.write_text(json.dumps(_provenance(manifest, artefact, cut), indent=1, ensure_ascii=False))
+        write_json(target.with_suffix(".json"), _provenance(manifest, artefact, cut))
         written.append(target)
     if not written:
         raise UserError(f"{report} holds no comparison on real data; only those are recorded.")
@@ -91,9 +89,8 @@ def recorded(name: str) -> pd.DataFrame | None:
     path = folder() / f"{name}.csv"
     if not path.is_file():
         return None
-    provenance = json.loads(_read(path.with_suffix(".json")))
     frame = pd.read_csv(path)
-    frame.attrs["provenance"] = provenance
+    frame.attrs["provenance"] = json.loads(_read(path.with_suffix(".json")))
     return frame
 
 

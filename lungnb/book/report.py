@@ -90,16 +90,7 @@ class Report:
         if get_ipython() is not None:
             display(Image(small.getvalue(), alt=caption(name, record)))
 
-    def _record(
-        self,
-        kind: str,
-        name: str,
-        title: str = "",
-        corpus: Any = None,
-        runs: Iterable[Any] = (),
-        note: str = "",
-        origin: str = "",
-    ) -> dict:
+    def _record(self, kind: str, name: str, *, title="", corpus=None, runs=(), note="", origin="") -> dict:
         runs, corpus = list(runs), None if origin else corpus or self.corpus
         if not NAME.fullmatch(name):
             raise UserError(f"{name!r} cannot name a {kind}; write table-1, figure-2 or lower-case words with hyphens.")
@@ -130,8 +121,12 @@ class Report:
     def _write_manifest(self) -> None:
         manifest = {"notebook": self.notebook, "profile": self.profile, **self._environment}
         manifest |= {"artefacts": self.artefacts, "configs": self._configs}
-        with atomic_file(self.folder / "manifest.json") as path:
-            path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+        write_json(self.folder / "manifest.json", manifest)
+
+
+def write_json(target: Path, content: dict) -> None:
+    with atomic_file(target) as path:
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -142,9 +137,14 @@ def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFra
     """
     keys = [*KEYS, "subset"] if "subset" in ours else KEYS
     parts = [published[[*keys, "value"]].rename(columns={"value": "published"})]
+<<<<<<< HEAD
     parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "n_patients", "low", "high"]))
     if recorded is not None:
         parts.append(recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"}))
+=======
+    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "low", "high"]))
+    parts += [] if recorded is None else [recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"})]
+>>>>>>> w-P
     tidy = pd.concat([part[keys] for part in parts]).drop_duplicates()  # an outer join of pandas would sort by the keys
     for part in parts:
         tidy = tidy.merge(part, on=keys, how="left", validate="1:1")
@@ -218,9 +218,8 @@ def caption(name: str, record: dict) -> str:
 def _facts(record: dict) -> list[str]:
     """What the data are (`simulated data`, `real data, partial (192 of 920 recordings)`, `diagram`), then the notes."""
     kind = {"simulated": "simulated data", "real": "real data", "published": "published numbers"}
-    return [re.sub(r"^\w+", lambda word: kind.get(word[0], word[0]), record["origin"])] + [
-        note.rstrip(".") for note in record["notes"]
-    ]
+    origin = re.sub(r"^\w+", lambda word: kind.get(word[0], word[0]), record["origin"])
+    return [origin, *(note.rstrip(".") for note in record["notes"])]
 
 
 def _unique(values: Iterable[Any]) -> list:

@@ -110,9 +110,8 @@ def unstretch(maps: np.ndarray, cut: Sequence[int]) -> np.ndarray:
     """Undo blank region clipping: maps (B, H, W) of images whose top `cut` rows were removed -> maps over all H rows."""
     out = np.zeros_like(maps)
     for to, full, rows in zip(out, torch.from_numpy(maps), map(int, cut), strict=True):
-        to[rows:] = nn.functional.interpolate(full[None, None], (len(full) - rows, full.shape[1]), mode="bilinear")[
-            0, 0
-        ]
+        size = (len(full) - rows, full.shape[1])
+        to[rows:] = nn.functional.interpolate(full[None, None], size, mode="bilinear")[0, 0]
     return out
 
 

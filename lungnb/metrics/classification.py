@@ -26,25 +26,6 @@ Groups = Mapping[str, Sequence[int]]
 # ---- scores by the name of who defined them
 
 
-def sensitivity(label: np.ndarray, predicted: np.ndarray) -> float:
-    """Se = exact-class hits over the abnormal classes / all abnormal events (label 0 is normal); NaN without any.
-
-    A crackle called "wheeze" is a miss. RespireNet, section III; the Conv-LSTM paper, section 4.2.
-    """
-    abnormal = np.asarray(label) > 0
-    return _ratio((np.asarray(predicted) == label)[abnormal].sum(), abnormal.sum())
-
-
-def specificity(label: np.ndarray, predicted: np.ndarray) -> float:
-    """Sp = normal events called normal / all normal events; NaN without any."""
-    normal = np.asarray(label) == 0
-    return _ratio((np.asarray(predicted) == label)[normal].sum(), normal.sum())
-
-
-def _ratio(hits: int, of: int) -> float:
-    return float(hits / of) if of else float("nan")
-
-
 def average_score(se: float, sp: float) -> float:
     """AS = (Se + Sp) / 2 (BioCAS 2022 challenge; the Conv-LSTM paper, section 4.2), the "Score" of RespireNet, section III."""
     return (se + sp) / 2
@@ -76,6 +57,7 @@ def biocas_scores(se: float, sp: float) -> dict[str, float]:
     return named | {"Score": challenge_score(se, sp), "TS": total_score(se, sp)}
 
 
+<<<<<<< HEAD
 def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_scores) -> dict[str, float]:
     """The scores of `formulas`, as fractions."""
     named = formulas(sensitivity(label, predicted), specificity(label, predicted))
@@ -83,6 +65,26 @@ def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_
 
 
 # ---- what a score needs of each patient
+=======
+# ---- drawing patients anew
+
+
+def draw(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each of `n` patients counts (1 + n_resamples, n): first each once, then as drawn with replacement."""
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
+    return np.vstack([np.ones((1, n)), times])
+
+
+def interval(drawn: np.ndarray) -> np.ndarray:
+    """Ends (2, M) of the 95 % percentile intervals of M scores, from their values (seeds, drawings, M).
+
+    The values are averaged over the seeds, then the 2.5th and 97.5th percentiles over the drawings are taken. A drawing in which
+    a score is NaN, for want of a class, does not count. Seeds are taken as they are; whoever wants them drawn as well (a
+    two-way interval) changes this function alone.
+    """
+    finite = [column[np.isfinite(column)] for column in drawn.mean(axis=0).T]
+    return np.array([np.percentile(x, [2.5, 97.5]) if len(x) else (np.nan, np.nan) for x in finite]).T
+>>>>>>> w-P
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_cl
 def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
     """METRICS and accuracy, each (R,), where the patients count `times` (R, P). What has no event to be of is NaN.
 
-    Se is exact-class recall over all abnormal events, Score the BioCAS challenge's (AS + HS) / 2. Balanced accuracy and macro F1
+    Se = exact-class hits over the abnormal classes / all abnormal events, so a crackle called "wheeze" is a miss; Sp = normal
+    events called normal / all normal events (RespireNet, section III; the Conv-LSTM paper, section 4.2). Score is the BioCAS
+    challenge's (AS + HS) / 2. Balanced accuracy and macro F1
     are means over the classes that have an event in the whole table: a drawing that misses one of them is NaN, for the mean over
     fewer classes is another quantity. AUROC is of p(abnormal) = 1 - p0, normal against all else.
     """
@@ -126,6 +130,7 @@ def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
     support, hits = confusion.sum(2), np.diagonal(confusion, axis1=1, axis2=2)
     normal, abnormal = support[:, 0], support[:, 1:].sum(1)
     classes = counts.confusion.sum((0, 2)) > 0
+    classes[0] |= not classes.any()  # of no events at all, the mean is NaN as well
     with np.errstate(invalid="ignore", divide="ignore"):
         named = biocas_scores(hits[:, 1:].sum(1) / abnormal, hits[:, 0] / normal)
         f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(1)), np.nan)
@@ -203,6 +208,13 @@ def table_scores(predictions: pd.DataFrame) -> dict[str, float]:
     return {name: float(named[name][0]) for name in METRICS}
 
 
+def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_scores) -> dict[str, float]:
+    """The scores of `formulas` of the Se and Sp of these classes (N,), as fractions."""
+    table = pd.DataFrame({"patient": "all", "label": np.asarray(label), "predicted": np.asarray(predicted)})
+    named = table_scores(table)
+    return {name: float(value) for name, value in formulas(named["Se"], named["Sp"]).items()}
+
+
 def evaluate(predictions: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
     """METRICS of one model, one table of predictions a seed: metric, ours, sd, n_seeds, n_patients, low, high."""
     return _estimate(predictions, class_scores, (), n_resamples).loc[METRICS].rename_axis("metric").reset_index()
@@ -254,18 +266,11 @@ def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFr
     sensitivity, specificity, AUROC, NaN where one kind of patient is missing. Raises UserError for a p that is NaN.
     """
     tables = [patients] if isinstance(patients, pd.DataFrame) else patients
-    frames = [
-        pd.DataFrame({"patient": t.index.astype(str), "label": t["label"].to_numpy(int)}).assign(
-            predicted=(t["p"].to_numpy(float) > 0.5).astype(int),
-            p0=1 - t["p"].to_numpy(float),
-            p1=t["p"].to_numpy(float),
-        )
-        for t in tables
-    ]
+    frames = [t[["label"]].assign(patient=t.index.astype(str), p1=t["p"].astype(float)) for t in tables]
+    frames = [t.assign(predicted=(t["p1"] > 0.5).astype(int), p0=1 - t["p1"]) for t in frames]
     table = _estimate(frames, class_scores).rename(index={"Se": "sensitivity", "Sp": "specificity"})
-    table.loc["balanced accuracy"] = table.loc[
-        "AS"
-    ]  # the same where both kinds are there, and NaN where one is missing
+    # The same where both kinds are there, and NaN where one is missing:
+    table.loc["balanced accuracy"] = table.loc["AS"]
     return table.loc[["accuracy", "balanced accuracy", "sensitivity", "specificity", "AUROC"]]
 
 

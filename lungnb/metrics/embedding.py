@@ -82,17 +82,14 @@ class VGGish(nn.Module):
     def __init__(self, width: int = 64, hidden: int = 4096, dims: int = 128):
         super().__init__()
         self.log_mel = VGGishLogMel()
-        plan = [1, width, "pool", 2 * width, "pool", 4 * width, 4 * width, "pool", 8 * width, 8 * width, "pool"]
-        layers, channels = [], plan[0]
-        for size in plan[1:]:
-            if size == "pool":
-                layers.append(nn.MaxPool2d(2))
-            else:
+        layers, channels = [], 1
+        for sizes in ([width], [2 * width], 2 * [4 * width], 2 * [8 * width]):
+            for size in sizes:
                 layers += [nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()]
                 channels = size
+            layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        rows, columns = VGGishLogMel.FRAMES // 16, VGGishLogMel.N_MELS // 16
-        sizes = [rows * columns * channels, hidden, hidden]
+        sizes = [VGGishLogMel.FRAMES // 16 * (VGGishLogMel.N_MELS // 16) * channels, hidden, hidden]
         dense = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.embeddings = nn.Sequential(*dense, nn.Linear(hidden, dims))
 
@@ -121,13 +118,16 @@ def load_vggish(folder: str | Path) -> VGGish:
             "it there, or leave VGGish out and use the project's own classifier."
         )
     try:
-        read = load_file if files[0].suffix == ".safetensors" else _load_tensors
-        state = {k: v for k, v in read(files[0]).items() if not k.startswith("pproc.")}
+        is_safe = files[0].suffix == ".safetensors"
+        state = load_file(files[0]) if is_safe else torch.load(files[0], map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         reason = type(error).__name__
         raise UserError(
             f"{files[0]} is no file of tensors alone ({reason}); save the state dict as safetensors."
         ) from error
+    if not isinstance(state, dict):
+        raise UserError(f"{files[0]} is no file of tensors alone (it is not a state dict); save it as safetensors.")
+    state = {k: v for k, v in state.items() if not str(k).startswith("pproc.")}
     try:
         width, hidden = len(state["features.0.bias"]), len(state["embeddings.0.bias"])
         model = VGGish(width, hidden, len(state["embeddings.4.bias"]))
@@ -138,13 +138,6 @@ def load_vggish(folder: str | Path) -> VGGish:
             "port of the published weights."
         ) from error
     return model.eval().requires_grad_(False)
-
-
-def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(f"{path} is no file of tensors alone (it is not a state dict); save it as safetensors.")
-    return state
 
 
 # ---- memorisation

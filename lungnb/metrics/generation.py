@@ -73,6 +73,8 @@ def frechet_of_moments(a: Moments, b: Moments) -> float:
 def kernel_distance(a: np.ndarray, b: np.ndarray, n_subsets: int = 100, size: int = 500, seed: int = 0) -> Estimate:
     """Kernel distance (KID): the unbiased squared MMD with the kernel (x'y / dims + 1)^3; may be below zero.
 
+    Unbiased for clips that were drawn independently. Where both sets hold the same number of each type by design, pairs of one
+    type are rarer within a set than between the two, and the value is too low: below zero nearly always if there is no distance.
     The mean over pairs of random subsets of `size` rows, or of half of the smaller set if that is less, so that subsets
     differ. low and high span 95 % of the subsets: the spread of one subset, wider than the error of the mean.
     """
@@ -281,17 +283,15 @@ def summary(
     "everything", gain of every recorded clip that the generator was trained on; "left", what the latter is ahead of generated.
     """
     (name, gain), *others = gains.items()
-    order = {
-        "ahead of": [k for k, v in leads.items() if v.low > 0],
-        "behind": [k for k, v in leads.items() if v.high < 0],
-    }
+    ahead, behind = ([k for k, v in leads.items() if effect(v) == how] for how in ("helps", "harms"))
     alone = {"helps": "are better than", "harms": "are worse than"}.get(effect(more["alone"]), "cannot be told from")
     left = {"helps": "more than", "harms": "less than"}.get(effect(more["left"]), "not clearly more or less than")
     return (
         f"On {origin} clips, adding {name} to few recorded ones {effect(gain)} ({gain} in balanced accuracy, "
         f"{more['recall of rare types']} in recall of the rare types), while at the same budget "
         + " and ".join(f"{other} {effect(g)} ({g})" for other, g in others)
-        + "".join(f"; it is {how} {' and '.join(who)} by more than chance" for how, who in order.items() if who)
+        + (f"; it is ahead of {' and '.join(ahead)} by more than chance" if ahead else "")
+        + (f"; it is behind {' and '.join(behind)} by more than chance" if behind else "")
         + f". Alone, generated clips {alone} as many recorded ones ({more['alone']}), and the recorded clips that the generator "
         f"was trained on would give {more['everything']}, {left} what it passes on of them."
     )

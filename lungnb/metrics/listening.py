@@ -56,26 +56,21 @@ def write_listening(
     sounds = [_flac(audio, sample_rate) for audio in tested["audio"]]
     files = dict(zip(names, tested[["system", "type", "prompt"]].to_dict("records"), strict=True))
     examples = {"high": high["audio"], "low": spoilt(low["audio"], rng)}
-    test = {
+    about = {
         "test": hashlib.blake2b("".join([*names, *sounds]).encode(), digest_size=8).hexdigest(),
         "title": title,
         "sounds": origin,
         "versions": {"page": VERSION, "lungnb": __version__},
+    }
+    flacs = sorted(zip(names, sounds, strict=True))  # so that their order tells nothing
+    test = about | {
         "prompt": high["prompt"],
         "examples": {name: _flac(audio, sample_rate) for name, audio in examples.items()},
-        "files": sorted(
-            ({"file": n, "prompt": files[n]["prompt"], "flac": s} for n, s in zip(names, sounds, strict=True)),
-            key=lambda file: file["file"],  # so that their order tells nothing
-        ),
+        "files": [{"file": name, "prompt": files[name]["prompt"], "flac": flac} for name, flac in flacs],
     }
-    key = {
-        "format": "lungnb-listening-key",
-        **{k: test[k] for k in ("test", "title", "sounds", "versions")},
-        "files": files,
-    }
-    environment = Environment(
-        loader=PackageLoader("lungnb", "metrics"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    key = {"format": "lungnb-listening-key", **about, "files": files}
+    loader = PackageLoader("lungnb", "metrics")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("listening.html").render(test=test, n_files=len(files))
     key_path = path.with_name(f"{path.stem}-key.json")
     for target, text in ((key_path, json.dumps(key, indent=1, ensure_ascii=False)), (path, page)):

@@ -23,8 +23,6 @@ from lungnb.metrics.classification import (
     per_class_recall,
     score_rows,
     scores,
-    sensitivity,
-    specificity,
     table_scores,
 )
 
@@ -45,14 +43,14 @@ def test_scores_of_the_shipped_log():
 
 
 def test_a_wrong_abnormal_class_is_a_miss():
-    assert sensitivity(np.array([1, 2, 3, 0]), np.array([2, 2, 1, 0])) == pytest.approx(1 / 3)
-    assert specificity(np.array([1, 0, 0]), np.array([1, 0, 2])) == 0.5
+    assert scores(np.array([1, 2, 3, 0]), np.array([2, 2, 1, 0]))["Se"] == pytest.approx(1 / 3)
+    assert scores(np.array([1, 0, 0]), np.array([1, 0, 2]))["Sp"] == 0.5
     assert average_score(0.4, 0.6) == 0.5
 
 
 def test_an_absent_side_is_nan():
-    assert np.isnan(sensitivity(np.array([0, 0]), np.array([0, 1])))
-    assert np.isnan(specificity(np.array([1, 2]), np.array([0, 1])))
+    assert np.isnan(scores(np.array([0, 0]), np.array([0, 1]))["Se"])
+    assert np.isnan(scores(np.array([1, 2]), np.array([0, 1]))["Sp"])
     assert np.isnan(scores(np.array([0]), np.array([0]))["Score"])
     assert np.isnan(scores(np.array([]), np.array([]))["Sp"])
 

@@ -148,6 +148,15 @@ def test_the_kernel_distance_has_no_bias_where_fad_has():
     assert fad.mean() > 10 * fad.std() / math.sqrt(len(fad))
 
 
+def test_equal_numbers_of_each_type_make_the_kernel_distance_too_low():
+    rng = np.random.default_rng(0)
+    types = np.repeat(rng.normal(0, 3, (5, 8)), 20, axis=0)
+    drawn = [types + rng.normal(size=(2, 100, 8)) for _ in range(20)]
+    assert sum(mmd(a, b) < 0 for a, b in drawn) == 20
+    mixed = [x[rng.integers(0, 100, 100)] + rng.normal(size=(100, 8)) for x in 40 * [types]]
+    assert 5 <= sum(mmd(a, b) < 0 for a, b in zip(mixed[::2], mixed[1::2], strict=True)) <= 17
+
+
 def test_the_kernel_distance_sees_a_shift_and_gives_a_range():
     a, b = cloud(0, 200, 6), cloud(0, 150, 6)
     near, far = kernel_distance(a, b), kernel_distance(a, b + 2)

@@ -77,8 +77,8 @@ def build(target: Path | None = None, books: list[Path] | None = None, reports: 
             source, built, trees = (Path(folder) / name for name in ("source", "html", "doctrees"))
             chapters = [write_chapter(book, source, [path.stem for path in books]) for book in books]
             write_pages(source, chapters, reports)
+            options = {"confoverrides": SETTINGS, "status": None, "warningiserror": True, "parallel": 2}
             with patch_docutils():
-                options = {"confoverrides": SETTINGS, "status": None, "warningiserror": True, "parallel": 2}
                 app = Sphinx(source, None, built, trees, "html", warning=sys.stderr, **options)
                 app.build()
             if app.statuscode:
@@ -143,12 +143,10 @@ def _leaderboard(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
         chapter, place = known.get(line["paper"]), html.escape(title(line["artefact"]))
         if chapter and line["artefact"] in chapter.captions:
             place = f'<a href="{chapter.name}.html#{label(chapter.name, line["artefact"])}">{place}</a>'
-        numbers = {source: _cell(line[source], line[f"{source} data"]) for source in SOURCES[1:]}
         question = {"row": _cell(line["row"], line["subset"]), "metric": html.escape(line["metric"])}
-        rows.append({"paper": line["paper"], "table or figure": place, **question, "published": line["published"]})
-        if line["published data"] == "derived":
-            rows[-1]["published"] = _cell(line["published"], "derived")
-        rows[-1] |= numbers
+        line["published data"] = line["published data"].removeprefix("published")  # only what is derived says so
+        numbers = {source: _cell(line[source], line[f"{source} data"]) for source in SOURCES}
+        rows.append({"paper": line["paper"], "table or figure": place, **question, **numbers})
     frame = pd.DataFrame(rows)
     return frame.iloc[(frame[list(SOURCES[1:])] == "").all(axis=1).argsort(kind="stable")]
 

@@ -39,8 +39,7 @@ class Section:
     @property
     def of_paper(self) -> bool:
         """Whether the heading carries a section number of the paper, or the name of one of its tables and figures."""
-        numbered = re.match(r"([IVX]+|\d)([.-][A-Z\d]+)*\.? ", self.title)
-        return bool(numbered or _OF_PAPER.match(self.title))
+        return bool(re.match(r"([IVX]+|\d)([.-][A-Z\d]+)*\.? ", self.title) or _OF_PAPER.match(self.title))
 
 
 @dataclass
