@@ -137,14 +137,8 @@ def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFra
     """
     keys = [*KEYS, "subset"] if "subset" in ours else KEYS
     parts = [published[[*keys, "value"]].rename(columns={"value": "published"})]
-<<<<<<< HEAD
     parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "n_patients", "low", "high"]))
-    if recorded is not None:
-        parts.append(recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"}))
-=======
-    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "low", "high"]))
     parts += [] if recorded is None else [recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"})]
->>>>>>> w-P
     tidy = pd.concat([part[keys] for part in parts]).drop_duplicates()  # an outer join of pandas would sort by the keys
     for part in parts:
         tidy = tidy.merge(part, on=keys, how="left", validate="1:1")

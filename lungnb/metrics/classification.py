@@ -57,34 +57,7 @@ def biocas_scores(se: float, sp: float) -> dict[str, float]:
     return named | {"Score": challenge_score(se, sp), "TS": total_score(se, sp)}
 
 
-<<<<<<< HEAD
-def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_scores) -> dict[str, float]:
-    """The scores of `formulas`, as fractions."""
-    named = formulas(sensitivity(label, predicted), specificity(label, predicted))
-    return {name: float(value) for name, value in named.items()}
-
-
 # ---- what a score needs of each patient
-=======
-# ---- drawing patients anew
-
-
-def draw(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each of `n` patients counts (1 + n_resamples, n): first each once, then as drawn with replacement."""
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
-    return np.vstack([np.ones((1, n)), times])
-
-
-def interval(drawn: np.ndarray) -> np.ndarray:
-    """Ends (2, M) of the 95 % percentile intervals of M scores, from their values (seeds, drawings, M).
-
-    The values are averaged over the seeds, then the 2.5th and 97.5th percentiles over the drawings are taken. A drawing in which
-    a score is NaN, for want of a class, does not count. Seeds are taken as they are; whoever wants them drawn as well (a
-    two-way interval) changes this function alone.
-    """
-    finite = [column[np.isfinite(column)] for column in drawn.mean(axis=0).T]
-    return np.array([np.percentile(x, [2.5, 97.5]) if len(x) else (np.nan, np.nan) for x in finite]).T
->>>>>>> w-P
 
 
 @dataclass(frozen=True)
