@@ -45,8 +45,6 @@ QUIET, DEEP, SLOWER = (0.8, 1.2), (1.8, 2.5), 1.6
 #: What is heard over the chest, and what the sounds that make it are called. The last three nobody healthy has.
 OVER_CHEST = {"normal lung sound": "", "wheeze": "wheeze", "crackle": "crackle", "rhonchi": "rhonchus"}
 ADDED = [sound for sound, kind in OVER_CHEST.items() if kind]
-#: Places on the chest as ICBHI has them, but for the trachea.
-PLACES = [name for name in SITES if name != "Tc"]
 
 
 class Condition(NamedTuple):
@@ -166,13 +164,12 @@ def _write(folder: Path, people: list[Person], seconds: float, seed: int) -> tup
         clip = make_clip(own, sound, who, seconds, lead_s)
         name = f"audio/{who.patient}_{sound.replace(' ', '-')}_{take + 1}.wav"
         write_sound(folder / name, clip.signal * min(1, 0.95 / np.abs(clip.signal).max()), RATE)
-        person = dict(zip(Person._fields[:5], who[:5], strict=True))
-        stated = {**person, "smoker": "yes" if who.smoker else "no"} | dict.fromkeys(who.unknown, "")
         own_end_s = max((b.end_s for b in clip.boxes if b.kind.startswith(OVER_CHEST.get(sound, ""))), default=seconds)
-        span = {"start_s": lead_s, "end_s": round(max(own_end_s, lead_s + CROP_S), 4), "position": clip.position}
-        events = [box._asdict() for box in sorted(clip.boxes)]
-        file = {"path": name, "sound": sound}
-        return {**file, **stated, **span}, {**file, **person, **span, **clip.drawn, "events": events}
+        end_s = round(max(own_end_s, lead_s + CROP_S), 4)
+        about = {"path": name, "sound": sound, **dict(zip(Person._fields[:5], who[:5], strict=True))}
+        about |= {"start_s": lead_s, "end_s": end_s, "position": clip.position}
+        stated = about | {"smoker": "yes" if who.smoker else "no"} | dict.fromkeys(who.unknown, "")
+        return stated, {**about, **clip.drawn, "events": [box._asdict() for box in sorted(clip.boxes)]}
 
     manifest, truth = zip(*side_by_side(write_one, seed, *zip(*takes, strict=True)), strict=True)
     return pd.DataFrame(manifest), pd.DataFrame(truth)
@@ -246,7 +243,8 @@ def _breathing(rng, sound: str, who: Person, seconds: float, lead_s: float) -> C
     for whistle in _whistles(rng, who, out if deep else [], 0.6):
         mix(signal, whistle.wave, whistle.boxes[0].start_s, RATE)
         boxes += whistle.boxes
-    return Clip(10 ** (BREATH_DB / 20) * signal, boxes, {"breaths_per_minute": rate})
+    drawn = {"breaths_per_minute": rate, "tract_cm": who.voice.tract_cm}
+    return Clip(10 ** (BREATH_DB / 20) * signal, boxes, drawn)
 
 
 def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list[Box]:
@@ -258,7 +256,7 @@ def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list
 
 def _over_chest(rng, added: str, who: Person, seconds: float, lead_s: float) -> Clip:
     """Breath and heart over the chest with the sounds of `added` in every breath, from the start of the phase they are in."""
-    position, rate = str(rng.choice(PLACES)), who.breaths_per_minute * rng.lognormal(0, 0.05)
+    position, rate = str(rng.choice([*SITES][1:])), who.breaths_per_minute * rng.lognormal(0, 0.05)  # not the trachea
     site = SITES[position]
     site = site._replace(corner_hz=site.corner_hz * who.brightness * rng.lognormal(0, 0.05))
     share = CONDITIONS[who.condition].inspiration * rng.uniform(0.95, 1.05)
