@@ -71,6 +71,17 @@ def air_flow(rng, cycles: Sequence[tuple[float, float]], n: int, sr: int, inspir
     return flow[skipped : skipped + n]
 
 
+def breathing(rng, at_s: float, into: float, pace_s: float, n: int, sr: int, inspiration: float, depth) -> tuple:
+    """Breaths one after another, one of which has got `into` of its length at `at_s`: (start, turn, end) of each (s), and
+    the flow (n,)."""
+    cycles = list(breaths(rng, 0.0, pace_s, n / sr + 4 * pace_s))
+    start_s, end_s = cycles[1]  # this one is moved to where it has to be
+    shift = at_s - start_s - into * (end_s - start_s)
+    cycles = [(s + shift, e + shift) for s, e in cycles]
+    flow = air_flow(rng, cycles, n, sr, inspiration, depth)
+    return [(s, s + inspiration * (e - s), e) for s, e in cycles if e > 0 and s < n / sr], flow
+
+
 def vesicular_psd(hz: np.ndarray, corner_hz: float = 150.0) -> np.ndarray:
     """Power density, per Hz, of the vesicular sound at flow 1 (total power 1).
 

@@ -112,10 +112,7 @@ def _patients(n: int, rng: np.random.Generator) -> pd.DataFrame:
 def _recordings(patients: pd.DataFrame, total: int, rng: np.random.Generator) -> pd.DataFrame:
     """Deal the recordings of each device to its patients. Three patients have a second device, as four real ones do."""
     by_rank = patients.reset_index().set_index(["device", "rank"])["patient"]
-    second = {
-        "Meditron": [by_rank["Litt3200", 0], by_rank["Litt3200", 1]],
-        "AKGC417L": [by_rank["LittC2SE", 1]],
-    }
+    second = {"Meditron": [by_rank["Litt3200", k] for k in (0, 1)], "AKGC417L": [by_rank["LittC2SE", 1]]}
     rows = []
     for device, group in GROUPS.items():
         main = patients.index[patients["device"] == device].tolist()
@@ -161,8 +158,7 @@ def _official_split(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.ra
 
 def _cycles(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Cycles follow one another without gap, 0.2 to 16 s, 2.7 s in the mean (RespireNet, section II)."""
-    ages = patients["age"].items()
-    pace = {p: 60 / breaths_per_minute(age) * rng.lognormal(0, 0.15) for p, age in ages}
+    pace = {p: 60 / breaths_per_minute(age) * rng.lognormal(0, 0.15) for p, age in patients["age"].items()}
     sessions: dict[tuple, list] = {}
     rows = []
     for name, r in recordings.iterrows():
@@ -184,17 +180,20 @@ def _labels(patients, recordings, cycles, rng: np.random.Generator) -> np.ndarra
     """Draw each cycle's class from its patient's odds, scaled so that each device has its shares in the mean."""
     of_cycle = recordings.loc[cycles["recording"]].reset_index()
     patient = patients.loc[of_cycle["patient"]].reset_index()
-    by_recording = {name: np.exp(rng.normal(0, 0.4, 4)) for name in recordings.index}
-    odds = np.stack(patient["odds"].to_list()) * np.stack([by_recording[name] for name in of_cycle["recording"]])
+    by_recording = pd.DataFrame(np.exp(rng.normal(0, 0.4, (len(recordings), 4))), index=recordings.index)
+    odds = np.stack(patient["odds"].to_list()) * by_recording.loc[of_cycle["recording"]].to_numpy()
     label = np.zeros(len(cycles), dtype=int)
-    parts = [(patient["fold"] == k, MIN_CYCLES) for k in range(5)]
-    parts += [(of_cycle["split"] == s, MIN_CYCLES) for s in ("train", "test")]
     for device, group in GROUPS.items():
         mine = of_cycle["device"] == device
         share = _scaled(odds[mine], np.array(group.classes)).cumsum(axis=1)
         label[mine] = (rng.random((mine.sum(), 1)) > share[:, :3]).sum(axis=1)
     of_device = [of_cycle["device"] == device for device in GROUPS]
-    parts += [(mine, MIN_CYCLES) for mine in of_device]
+    parts = [
+        *(patient["fold"] == k for k in range(5)),
+        *(of_cycle["split"] == s for s in ("train", "test")),
+        *of_device,
+    ]
+    parts = [(part, MIN_CYCLES) for part in parts]
     parts += [(mine & ((patient["fold"] == 4) == t), MIN_CYCLES // 2) for mine in of_device for t in (True, False)]
     ill = (patient["diagnosis"] != "Healthy").to_numpy()
     for part, least in parts:

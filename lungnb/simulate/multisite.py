@@ -8,7 +8,6 @@ background, as the paper's Fig. 2 shows. The stethoscope samples at about 4 kHz:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -273,13 +272,10 @@ def _auscultate(rng: np.random.Generator, length_s: float, place: str, child: Ch
 def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> list[Sound]:
     """What one breath of the disease holds."""
 
-    def crackles(kind: str, late: float, counts: tuple[int, int]) -> Sound:
-        return sources.crackles(
-            rng, kind, start_s + late * (turn_s - start_s), turn_s, int(rng.integers(*counts)), RATE
-        )
-
-    fine = partial(crackles, "crackle_fine", 0.45, (6, 16))
-    coarse = partial(crackles, "crackle_coarse", 0.35, (5, 13))
+    def crackles(fine: bool = True) -> Sound:
+        kind, late, counts = ("crackle_fine", 0.45, (6, 16)) if fine else ("crackle_coarse", 0.35, (5, 13))
+        late_s = start_s + late * (turn_s - start_s)
+        return sources.crackles(rng, kind, late_s, turn_s, int(rng.integers(*counts)), RATE)
 
     def wheeze() -> Sound:
         hz = float(np.clip(child.wheeze_hz * rng.lognormal(0, 0.12), 150, 800))
@@ -290,9 +286,9 @@ def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> l
     found = []
     match child.disease:
         case "pneumonia" if rng.random() < 0.95:
-            found.append(fine() if rng.random() < child.fine_share else coarse())
+            found.append(crackles(rng.random() < child.fine_share))
         case "bronchiolitis":
-            found += [fine()] if rng.random() < 0.75 else []
+            found += [crackles()] if rng.random() < 0.75 else []
             found += [wheeze()] if rng.random() < 0.65 else []
         case "asthma":
             # Of several airways at once: several pitches.

@@ -45,8 +45,6 @@ QUIET, DEEP, SLOWER = (0.8, 1.2), (1.8, 2.5), 1.6
 #: What is heard over the chest, and what the sounds that make it are called. The last three nobody healthy has.
 OVER_CHEST = {"normal lung sound": "", "wheeze": "wheeze", "crackle": "crackle", "rhonchi": "rhonchus"}
 ADDED = [sound for sound, kind in OVER_CHEST.items() if kind]
-#: Places on the chest as ICBHI has them, but for the trachea.
-PLACES = [name for name in SITES if name != "Tc"]
 
 
 class Condition(NamedTuple):
@@ -70,14 +68,13 @@ CONDITIONS = {
     "pneumonia": Condition(hurry=1.25, wet=0.8, fine=0.35, harsh=0.35),
     "COVID-19": Condition(hurry=1.2, wet=0.0, fine=0.9, harsh=0.15, hoarse=1.5, voiced=0.5),
 }
-#: What smoking does (textbook findings; sizes ours): a lower and rougher voice (times), wetter coughs, faint crackles.
-SMOKING_PITCH, SMOKING_JITTER, SMOKING_WET, SMOKING_CRACKLES_DB = 0.92, 2.0, 0.35, -12.0
+#: What smoking does beside the voice (textbook findings; sizes ours): wetter coughs, faint crackles.
+SMOKING_WET, SMOKING_CRACKLES_DB = 0.35, -12.0
 
 
 class Person(NamedTuple):
-    """Who it is, which fields the manifest leaves empty, and how they sound; `brightness`: of the breath over
-    the chest, times the corner of an adult's; `wet`: how much coughs rattle, 0 to 1.
-    """
+    """Who it is, which fields the manifest leaves empty, and how they sound. `brightness`: corner of the breath over
+    the chest, times that of an adult; `wet`: how much coughs rattle, 0 to 1."""
 
     patient: str
     sex: str
@@ -104,8 +101,8 @@ def simulate_prompted(folder: Path, n_patients: int = 60, seed: int = 0, seconds
     """
     if not CROP_S <= seconds <= 60:
         raise UserError(f"seconds={seconds:g} is no length for simulated clips; give {CROP_S} (one crop) to 60.")
-    folder, otherwise = Path(folder), "a condition lacks a woman or a man"
-    with simulated_folder(folder, __name__, n_patients, seed, 2 * len(CONDITIONS), otherwise) as (data, beside):
+    folder, least, otherwise = Path(folder), 2 * len(CONDITIONS), "a condition lacks a woman or a man"
+    with simulated_folder(folder, __name__, n_patients, seed, least, otherwise) as (data, beside):
         (data / "simulated" / "audio").mkdir(parents=True)
         people = make_people(n_patients, np.random.default_rng([seed, 0]))
         manifest, truth = _write(data / "simulated", people, seconds, seed)
@@ -128,20 +125,11 @@ def _person(rng: np.random.Generator, patient: str, sex: str, condition: str) ->
     low, high = (3, 18) if child else (40 if copd else 18, 90)
     age = round(rng.uniform(low, high - 0.1), 1)
     smoker = bool(not child and rng.random() < (0.8 if copd else 0.35))
-    young, old, deep = max(0.0, 1 - age / 18), max(0.0, (age - 50) / 40), age > 15 and sex == "male"
-    # An old voice trembles and is breathy, a child's and a woman's are softer than a man's (textbook; sizes ours).
-    rough = effects.hoarse * (SMOKING_JITTER if smoker else 1.0) * (1 + 1.5 * old) * rng.lognormal(0, 0.2)
+    young = max(0.0, 1 - age / 18)
     return Person(
         **{"patient": patient, "sex": sex, "age_years": age, "smoker": smoker, "condition": condition},
         unknown=[field for field in ("age_years", "smoker", "condition") if rng.random() < UNKNOWN],
-        voice=voice.Voice(
-            f0_hz=voice.pitch_hz(age, sex) * (SMOKING_PITCH if smoker else 1.0) * rng.lognormal(0, 0.07),
-            tract_cm=voice.tract_cm(age, sex) * rng.lognormal(0, 0.025),
-            jitter=0.006 * rough,
-            shimmer=0.03 * rough,
-            breathiness=0.04 * (1 if deep else 1.8) * (1 + 2 * old) * rng.lognormal(0, 0.3),
-            soft_hz=(2500 if deep else 1500) * (1 - 0.4 * old) * rng.lognormal(0, 0.2),
-        ),
+        voice=voice.voice_of(rng, age, sex, smoker, effects.hoarse),
         chest=Chest(
             beats=chest.beats_per_minute(age) * rng.lognormal(0, 0.08),
             heart_db=rng.normal(-2, 3),
@@ -176,13 +164,12 @@ def _write(folder: Path, people: list[Person], seconds: float, seed: int) -> tup
         clip = make_clip(own, sound, who, seconds, lead_s)
         name = f"audio/{who.patient}_{sound.replace(' ', '-')}_{take + 1}.wav"
         write_sound(folder / name, clip.signal * min(1, 0.95 / np.abs(clip.signal).max()), RATE)
-        person = dict(zip(Person._fields[:5], who[:5], strict=True))
-        stated = {**person, "smoker": "yes" if who.smoker else "no"} | dict.fromkeys(who.unknown, "")
         own_end_s = max((b.end_s for b in clip.boxes if b.kind.startswith(OVER_CHEST.get(sound, ""))), default=seconds)
-        span = {"start_s": lead_s, "end_s": round(max(own_end_s, lead_s + CROP_S), 4), "position": clip.position}
-        events = [box._asdict() for box in sorted(clip.boxes)]
-        file = {"path": name, "sound": sound}
-        return {**file, **stated, **span}, {**file, **person, **span, **clip.drawn, "events": events}
+        end_s = round(max(own_end_s, lead_s + CROP_S), 4)
+        about = {"path": name, "sound": sound, **dict(zip(Person._fields[:5], who[:5], strict=True))}
+        about |= {"start_s": lead_s, "end_s": end_s, "position": clip.position}
+        stated = about | {"smoker": "yes" if who.smoker else "no"} | dict.fromkeys(who.unknown, "")
+        return stated, {**about, **clip.drawn, "events": [box._asdict() for box in sorted(clip.boxes)]}
 
     manifest, truth = zip(*side_by_side(write_one, seed, *zip(*takes, strict=True)), strict=True)
     return pd.DataFrame(manifest), pd.DataFrame(truth)
@@ -247,7 +234,9 @@ def _breathing(rng, sound: str, who: Person, seconds: float, lead_s: float) -> C
     """Breath after breath at the mouth from the start of a phase on, inspiration in two of three clips."""
     deep = sound.startswith("deep")
     rate = who.breaths_per_minute * rng.lognormal(0, 0.05) / (SLOWER if deep else 1.0)
-    spans, flow = _breaths(rng, who, seconds, lead_s, rate, DEEP if deep else QUIET, expiring=rng.random() < 1 / 3)
+    share = CONDITIONS[who.condition].inspiration * rng.uniform(0.95, 1.05)
+    into, depth = rng.choice([0.0, share], p=[2 / 3, 1 / 3]), DEEP if deep else QUIET
+    spans, flow = chest.breathing(rng, lead_s, into, 60 / rate, round(seconds * RATE), RATE, share, depth)
     signal = voice.mouth_breath(rng, flow, who.voice.tract_cm)
     boxes = _phases(spans, signal)
     out = [(max(turn_s + 0.05, 0), min(end_s - 0.1, seconds)) for _, turn_s, end_s in spans]
@@ -256,19 +245,6 @@ def _breathing(rng, sound: str, who: Person, seconds: float, lead_s: float) -> C
         boxes += whistle.boxes
     drawn = {"breaths_per_minute": rate, "tract_cm": who.voice.tract_cm}
     return Clip(10 ** (BREATH_DB / 20) * signal, boxes, drawn)
-
-
-def _breaths(rng, who: Person, seconds: float, lead_s: float, per_minute: float, depth, expiring=False, skip=0.0):
-    """(start, turn, end) of each breath (s) and the flow (n,), so that at `lead_s` a phase begins, `skip` of it being over."""
-    share, pace_s = CONDITIONS[who.condition].inspiration * rng.uniform(0.95, 1.05), 60 / per_minute
-    cycles = list(chest.breaths(rng, 0.0, pace_s, seconds + 4 * pace_s))
-    # The second of them is moved to where it has to be.
-    start_s, end_s = cycles[1]
-    into = share + skip * (1 - share) if expiring else skip * share
-    shift = lead_s - start_s - into * (end_s - start_s)
-    cycles = [(s + shift, e + shift) for s, e in cycles]
-    flow = chest.air_flow(rng, cycles, round(seconds * RATE), RATE, share, depth)
-    return [(s, s + share * (e - s), e) for s, e in cycles if e > 0 and s < seconds], flow
 
 
 def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list[Box]:
@@ -280,12 +256,13 @@ def _phases(spans: list[tuple[float, float, float]], signal: np.ndarray) -> list
 
 def _over_chest(rng, added: str, who: Person, seconds: float, lead_s: float) -> Clip:
     """Breath and heart over the chest with the sounds of `added` in every breath, from the start of the phase they are in."""
-    position, rate = str(rng.choice(PLACES)), who.breaths_per_minute * rng.lognormal(0, 0.05)
+    position, rate = str(rng.choice([*SITES][1:])), who.breaths_per_minute * rng.lognormal(0, 0.05)  # not the trachea
     site = SITES[position]
     site = site._replace(corner_hz=site.corner_hz * who.brightness * rng.lognormal(0, 0.05))
-    expiring = added in ("wheeze", "rhonchus") or (not added and rng.random() < 1 / 3)
-    skip = 0.4 if added == "crackle" else 0.0
-    spans, flow = _breaths(rng, who, seconds, lead_s, rate, QUIET, expiring, skip)
+    share = CONDITIONS[who.condition].inspiration * rng.uniform(0.95, 1.05)
+    # The phase in which they are heard: late inspiration, expiration, or either.
+    into = {"": rng.choice([0.0, share], p=[2 / 3, 1 / 3]), "crackle": 0.4 * share}.get(added, share)
+    spans, flow = chest.breathing(rng, lead_s, into, 60 / rate, round(seconds * RATE), RATE, share, QUIET)
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.35, 0.7), who.stethoscope)
     scene.murmur(rng.uniform(0.05, 0.15))
     scene.heart(who.chest)
@@ -306,7 +283,7 @@ def _added(rng, who: Person, added: str, start_s, turn_s, stop_s, seconds: float
     if added == "crackle" and holds_in:
         # As dense in what the clip holds as in the whole of late inspiration.
         count = max(3, round(rng.integers(9, 20) * (drawn[1] - drawn[0]) / (0.6 * (turn_s - start_s))))
-        kind = "crackle_fine" if rng.random() < effects.fine else "crackle_coarse"
+        kind = "crackle_fine" if rng.random() < own.fine_share else "crackle_coarse"
         found.append((chest.crackles(rng, kind, *drawn, count, RATE), 0.0))
     if added in ("wheeze", "rhonchus") and holds_out:
         wheezing = added == "wheeze"

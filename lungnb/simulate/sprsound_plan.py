@@ -54,6 +54,11 @@ PATTERNS = [
 #: real data those who wheeze are youngest; the others are older than real ones, since in a small corpus more are ill.
 AGES = {"Normal": 8.0, "Fine Crackle": 5.0, "Rhonchi": 6.0, "Coarse Crackle": 2.0, "Wheeze": 1.8, "Wheeze+Crackle": 1.5}
 AGE_SPREAD = 0.5
+#: Between which shares of its breath an event ends, by class; those of long tones are drawn otherwise.
+ENDS = {
+    **{"Fine Crackle": (0.46, 0.64), "Coarse Crackle": (0.45, 0.75)},
+    **{"Stridor": (0.43, 0.60), "Wheeze+Crackle": (0.65, 0.80)},
+}
 
 
 class Plan(NamedTuple):
@@ -74,7 +79,10 @@ def make_plan(n_patients: int, rng: np.random.Generator) -> Plan:
     numbers = rng.permutation(np.unique(rng.integers(40_000_000, 70_000_000, 2 * n_patients)))[:n_patients].tolist()
     n_inter = round(INTER_SHARE * n_patients)
     inter, train = numbers[:n_inter], numbers[n_inter:]
-    owners = {"train": _train_owners(train, rng), "inter": _inter_owners(inter)}
+    owners = {"train": _train_owners(train, rng)}
+    few = max(1, n_inter // 3)
+    wheeze, fine = inter[:few], inter[few : 2 * few]
+    owners["inter"] = {"Wheeze+Crackle": wheeze[:1], "Coarse Crackle": fine[:1], "Wheeze": wheeze, "Fine Crackle": fine}
     intra = set(train[: round(INTRA_SHARE * len(train))])
     owners["intra"] = {label: [p for p in mine if p in intra] for label, mine in owners["train"].items()}
     patients = _patients({"inter": inter, "train": train}, intra, owners, rng)
@@ -91,29 +99,10 @@ def _train_owners(train: list[int], rng: np.random.Generator) -> dict[str, list[
     few = max(3, round(0.1 * len(train)))
     both, coarse, rhonchi = (train[2 + i * few : 2 + (i + 1) * few] for i in range(3))
     rest = train[2 + 3 * few :]
-    fine = [*both, *coarse[1:], *rest[::4]]
-    wheeze = [*both, *rest[1::5]]
-    return {
-        "Stridor": train[:2],
-        "Wheeze+Crackle": both,
-        "Coarse Crackle": coarse,
-        "Rhonchi": rhonchi,
-        "Wheeze": rng.permutation(wheeze).tolist(),
-        "Fine Crackle": rng.permutation(fine).tolist(),
-    }
-
-
-def _inter_owners(inter: list[int]) -> dict[str, list[int]]:
-    few = max(1, len(inter) // 3)
-    wheeze, fine = inter[:few], inter[few : 2 * few]
-    return {
-        "Stridor": [],
-        "Wheeze+Crackle": wheeze[:1],
-        "Coarse Crackle": fine[:1],
-        "Rhonchi": [],
-        "Wheeze": wheeze,
-        "Fine Crackle": fine,
-    }
+    wheeze = rng.permutation([*both, *rest[1::5]]).tolist()
+    fine = rng.permutation([*both, *coarse[1:], *rest[::4]]).tolist()
+    rare = {"Stridor": train[:2], "Wheeze+Crackle": both, "Coarse Crackle": coarse, "Rhonchi": rhonchi}
+    return {**rare, "Wheeze": wheeze, "Fine Crackle": fine}
 
 
 def _patients(parts: dict[str, list[int]], intra: set[int], owners, rng: np.random.Generator) -> pd.DataFrame:
@@ -146,16 +135,9 @@ def _recordings(patients: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
         names = rng.permutation(frame.index[frame["part"] == part])
         frame.loc[names[: max(1, round(share * len(names)))], "poor"] = True
     number = rng.permutation(len(frame)) + 1
-    about = patients.loc[frame["patient"]]
-    frame.index = pd.Index(
-        [
-            f"{p}_{age:.1f}_{sex}_{site}_{k}"
-            for p, age, sex, site, k in zip(
-                frame["patient"], about["age"], about["sex"], frame["position"], number, strict=True
-            )
-        ],
-        name="recording",
-    )
+    of = patients.loc[frame["patient"]]
+    about = zip(frame["patient"], of["age"], of["sex"], frame["position"], number, strict=True)
+    frame.index = pd.Index([f"{p}_{age:.1f}_{sex}_{site}_{k}" for p, age, sex, site, k in about], name="recording")
     return frame.sort_index()
 
 
@@ -181,7 +163,7 @@ def _labels(recordings: pd.DataFrame, breaths: pd.DataFrame, owners, rng: np.ran
     rank = order[breaths["recording"]].to_numpy()
     for pattern in PATTERNS:
         for name, share, least in zip(PARTS, pattern.shares, pattern.least, strict=True):
-            mine = owners[name][pattern.label]
+            mine = owners[name].get(pattern.label, [])
             count = max(least, round(share * pd.notna(label[part == name]).sum()))
             lacking = 0
             for owner, quota in zip(mine, _quotas(count, len(mine), pattern.lead), strict=True):
@@ -218,11 +200,6 @@ def _event(label: str | None, start_s: float, end_s: float, rng: np.random.Gener
         first = rng.uniform(a, b - lasts)
         last = first + lasts
     else:
-        low, high = {
-            "Fine Crackle": (0.46, 0.64),
-            "Coarse Crackle": (0.45, 0.75),
-            "Stridor": (0.43, 0.60),
-            "Wheeze+Crackle": (0.65, 0.80),
-        }.get(label, (0.40, 0.95))
+        low, high = ENDS.get(label, (0.40, 0.95))
         first, last = start_s + rng.uniform(0, 0.08) * length_s, start_s + rng.uniform(low, high) * length_s
     return int(np.ceil(1000 * first)), int(1000 * last)

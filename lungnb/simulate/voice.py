@@ -62,6 +62,21 @@ def tract_cm(age_years: float, sex: str) -> float:
     return float(np.interp(age_years, _AGES, _TRACT_CM[sex]))
 
 
+def voice_of(rng: np.random.Generator, age_years: float, sex: str, smoker: bool, hoarse: float = 1.0) -> Voice:
+    """The voice of somebody: an old one trembles and is breathy, a child's and a woman's are softer than a man's, a
+    smoker's is lower and rougher (textbook; sizes ours); `hoarse`: jitter and shimmer, times."""
+    old, deep = max(0.0, (age_years - 50) / 40), age_years > 15 and sex == "male"
+    rough = hoarse * (2.0 if smoker else 1.0) * (1 + 1.5 * old) * rng.lognormal(0, 0.2)
+    return Voice(
+        f0_hz=pitch_hz(age_years, sex) * (0.92 if smoker else 1.0) * rng.lognormal(0, 0.07),
+        tract_cm=tract_cm(age_years, sex) * rng.lognormal(0, 0.025),
+        jitter=0.006 * rough,
+        shimmer=0.03 * rough,
+        breathiness=0.04 * (1 if deep else 1.8) * (1 + 2 * old) * rng.lognormal(0, 0.3),
+        soft_hz=(2500 if deep else 1500) * (1 - 0.4 * old) * rng.lognormal(0, 0.2),
+    )
+
+
 def formants_hz(sound: str, length_cm: float) -> np.ndarray:
     """(k,): resonances below 7.8 kHz of a tract of `length_cm` that says `sound`: all scale with 1 / length.
 
