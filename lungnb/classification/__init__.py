@@ -17,11 +17,10 @@ import torch
 from torch import nn
 
 from lungnb.classification.choices import Choices
-from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset
+from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset, stack_sites
 from lungnb.classification.dataset import front_end as make_front_end
 from lungnb.classification.fitting import class_draws, costs_of, fit_trees, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
-from lungnb.classification.sites import stack_sites
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import Split, cohort_split, make_split

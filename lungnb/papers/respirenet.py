@@ -144,9 +144,9 @@ class MelImage(nn.Module):
 
 
 def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    return (
-        nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear") if rows * columns > 1 else image
-    )
+    if rows * columns == 1:
+        return image
+    return nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear")
 
 
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
@@ -244,10 +244,11 @@ def load_imagenet(model: RespireNet, source: str) -> str:
             f"ImageNet weights could not be had from {source!r} ({error}); give a folder that holds resnet34*.pth, or "
             "pretrained='scratch'."
         ) from error
-    state = {k: v for k, v in state.items() if not k.startswith("fc.")}
-    wrong = model.trunk.load_state_dict(state, strict=False) if _fits(model.trunk, state) else None
-    if wrong is None or wrong.missing_keys or wrong.unexpected_keys:
-        raise UserError(f"The weights in {source!r} are not those of this backbone; give torchvision's for it.")
+    try:
+        model.trunk.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=True)
+    except RuntimeError as error:
+        message = f"The weights in {source!r} are not those of this backbone; give torchvision's for it."
+        raise UserError(message) from error
     return "ImageNet"
 
 
@@ -264,11 +265,6 @@ def _imagenet_state(source: str, trunk: ResNet) -> dict[str, torch.Tensor]:
     if files[0].suffix == ".safetensors":
         return load_file(files[0])
     return torch.load(files[0], map_location="cpu", weights_only=True)
-
-
-def _fits(trunk: ResNet, state: dict[str, torch.Tensor]) -> bool:
-    own = trunk.state_dict()
-    return all(k in own and own[k].shape == v.shape for k, v in state.items())
 
 
 def merge_stages(stage_1: pd.DataFrame, stage_2: Sequence[pd.DataFrame]) -> pd.DataFrame:
