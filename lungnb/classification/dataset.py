@@ -1,8 +1,6 @@
 """From a task's events to what a classifier is given: clips, features, samples of one site or of several, and scored units.
 
-    events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
-
-Everything here is a function of values; `lungnb.classification.Classification` says which.
+events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
 """
 
 from collections.abc import Sequence
@@ -117,12 +115,12 @@ def compute_features(
     samples: np.ndarray, clip_plan: ClipPlan, front: nn.Module, batch: int, device="cpu"
 ) -> torch.Tensor:
     """The pass itself: see `features_of`."""
-    front, features = front.to(device), None
-    for start in range(0, len(clip_plan), batch):
-        clips = cut(samples, clip_plan.take(range(start, min(start + batch, len(clip_plan)))))
+    front, features, n = front.to(device), None, len(clip_plan)
+    for start in range(0, n, batch):
+        clips = cut(samples, clip_plan.take(range(start, min(start + batch, n))))
         part = front(torch.from_numpy(clips).to(device).float() / 32767).cpu()
         part = part if part.dtype == torch.uint8 else part.half()
-        features = part.new_empty(len(clip_plan), *part.shape[1:]) if features is None else features
+        features = part.new_empty(n, *part.shape[1:]) if features is None else features
         features[start : start + len(part)] = part
     return features
 
@@ -214,10 +212,7 @@ def make_dataset(
     names = part.fillna("").to_numpy(object)
     groups = [(names == "train", True), (~np.isin(names, ["train", ""]), False)] if apart else [(names == names, False)]
     features, waveforms, event, annotation = [], [], [], []
-    for here, training in groups:
-        rows = np.flatnonzero(here)
-        if not len(rows):
-            continue
+    for rows, training in [(np.flatnonzero(here), training) for here, training in groups if here.any()]:
         planned = plan(audio, events.iloc[rows], clips, list(labels), training, seed)
         features.append(features_of(corpus, audio, planned, name, front, (size, tuple(pooling)), device))
         event.append(rows[planned.event])
@@ -227,19 +222,20 @@ def make_dataset(
     event, annotation = np.concatenate(event), np.concatenate(annotation)
     units, unit_of = units_of(events, part, unit, classes)
     of_label = {label: classes.index(name) for label, name in labels.items() if name is not None}
+    label = torch.tensor([of_label[a] for a in annotation])
+    if unit == "patient":  # each recording has its patient's label
+        label = torch.tensor(units["label"].to_numpy(int)[unit_of[event]])
     whole = Dataset(
         features=torch.cat(features) if len(features) > 1 else features[0],
         rows=torch.arange(len(event))[:, None],
         metadata=metadata_of(events, positions, age_step)[event],
-        label=torch.tensor([of_label[a] for a in annotation]),
+        label=label,
         unit=unit_of[event],
         units=units,
         event=event,
         n_events=int((names == "train").sum()),
         waveforms=torch.cat(waveforms) if waveforms else None,
     )
-    if unit == "patient":  # each recording has its patient's label
-        whole = replace(whole, label=torch.tensor(units["label"].to_numpy(int)[whole.unit]))
     used = np.flatnonzero(units["split"].notna().to_numpy()[whole.unit])
     columns = {name: getattr(whole, name)[torch.from_numpy(used)] for name in ("rows", "metadata", "label")}
     return replace(whole, unit=whole.unit[used], **columns)
