@@ -47,6 +47,17 @@ def decibels(power: torch.Tensor, top_db: float) -> torch.Tensor:
     return db.maximum(db.flatten(1).amax(1).view(-1, *[1] * (db.dim() - 1)) - top_db)
 
 
+def mean_and_sd(batches, dims: tuple[int, ...], least: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and sd over `dims` of all tensors of an iterable, one at a time, float64; variances are `least` at least."""
+    n, total, square = 0, 0.0, 0.0
+    for x in batches:
+        x = x.double()
+        total, square = total + x.sum(dims), square + x.square().sum(dims)
+        n += x.numel() // total.numel()
+    mean = total / n
+    return mean, (square / n - mean.square()).clamp(min=least).sqrt()
+
+
 class Standardise(nn.Module):
     """Features (B, C, rows, frames) minus mean over sd, as a part of the network, so that it takes features as they are.
 
@@ -67,15 +78,9 @@ class Standardise(nn.Module):
         """Set mean and sd from an iterable of batches of training features."""
         if self.form not in ("channel", "row"):
             return
-        dims = (0, 3) if self.form == "row" else (0, 2, 3)
-        n, total, square = 0, 0.0, 0.0
-        for features in batches:
-            x = features.double().cpu()  # not every device has float64
-            n += x[:, 0].numel() // (x.shape[2] if self.form == "row" else 1)
-            total, square = total + x.sum(dims), square + x.square().sum(dims)
-        mean = total / n
+        mean, sd = mean_and_sd(batches, (0, 3) if self.form == "row" else (0, 2, 3), 1e-6)
         self.mean.copy_(mean.view_as(self.mean))
-        self.sd.copy_((square / n - mean.square()).clamp(min=1e-6).sqrt().view_as(self.sd))
+        self.sd.copy_(sd.view_as(self.sd))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if self.form == "clip":

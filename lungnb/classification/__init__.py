@@ -17,11 +17,10 @@ import torch
 from torch import nn
 
 from lungnb.classification.choices import Choices
-from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset
+from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset, stack_sites
 from lungnb.classification.dataset import front_end as make_front_end
 from lungnb.classification.fitting import class_draws, costs_of, fit_trees, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
-from lungnb.classification.sites import stack_sites
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import Split, cohort_split, make_split
@@ -227,9 +226,9 @@ class Classification(Choices):
 
         followed = {"val": "validation"} | ({"test": "test"} if self.leaky_selection else {})
         followed = {k: part for k, part in followed.items() if len(dataset.samples(part))}
-        select = {"validation": f"val_{self.criterion}"} if self.selection == "validation" else {}
-        select |= {LEAKY_RULE: f"test_{self.criterion}"} if self.leaky_selection else {}
-        select = {rule: "-" + name.replace("_-", "_") if "_-" in name else name for rule, name in select.items()}
+        sign, number = "-" if self.criterion.startswith("-") else "", self.criterion.removeprefix("-")
+        select = {"validation": f"{sign}val_{number}", LEAKY_RULE: f"{sign}test_{number}"}
+        select = {rule: name for rule, name in select.items() if rule in self.rules}
         weights = None if self.class_balance is None else class_draws(dataset.label[train], self.class_balance)
         draws = {"clips": len(train), "events": min(dataset.n_events, len(train))}.get(self.draws, self.draws)
         fitted = fit(

@@ -1,8 +1,6 @@
-"""From a task's events to what a classifier is given: clips, features of a front end, samples, and the units that are scored.
+"""From a task's events to what a classifier is given: clips, features, samples of one site or of several, and scored units.
 
-    events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
-
-Everything here is a function of values; `lungnb.classification.Classification` says which.
+events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
 """
 
 from collections.abc import Sequence
@@ -15,11 +13,11 @@ import torch
 import torchaudio
 from torch import nn
 
-from lungnb.core import cached_arrays
+from lungnb.core import UserError, cached_arrays
 from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
 from lungnb.data.corpus import Corpus
 from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps
-from lungnb.papers.pediatric import CropSpectrogram, thin_crops
+from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
 
 Padding = Literal["smart", "repeat", "reflect", "zero"]
@@ -49,6 +47,13 @@ class Clips:
     random_side: bool = False
 
 
+class SpectrogramImage(MelImage):
+    """RespireNet's 8-bit spectrogram as features: waveform (B, T) -> uint8 (B, 1, 64, frames)."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return self.levels(waveform)[:, None]
+
+
 def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, int] = (1, 1)) -> nn.Module:
     """The module from waveforms (B, T) at `sample_rate` to features (B, C, rows, frames).
 
@@ -63,13 +68,6 @@ def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, 
     resample = torchaudio.transforms.Resample(sample_rate, 22050) if sample_rate != 22050 else nn.Identity()
     pool = nn.AvgPool2d((rows if name == "stft" else 1, frames), ceil_mode=True)
     return nn.Sequential(resample, CropSpectrogram(name), pool, nn.Unflatten(0, (-1, 1)))
-
-
-class SpectrogramImage(MelImage):
-    """RespireNet's 8-bit spectrogram as features: waveform (B, T) -> uint8 (B, 1, 64, frames)."""
-
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        return self.levels(waveform)[:, None]
 
 
 def plan(
@@ -117,12 +115,12 @@ def compute_features(
     samples: np.ndarray, clip_plan: ClipPlan, front: nn.Module, batch: int, device="cpu"
 ) -> torch.Tensor:
     """The pass itself: see `features_of`."""
-    front, features = front.to(device), None
-    for start in range(0, len(clip_plan), batch):
-        clips = cut(samples, clip_plan.take(range(start, min(start + batch, len(clip_plan)))))
+    front, features, n = front.to(device), None, len(clip_plan)
+    for start in range(0, n, batch):
+        clips = cut(samples, clip_plan.take(range(start, min(start + batch, n))))
         part = front(torch.from_numpy(clips).to(device).float() / 32767).cpu()
         part = part if part.dtype == torch.uint8 else part.half()
-        features = part.new_empty(len(clip_plan), *part.shape[1:]) if features is None else features
+        features = part.new_empty(n, *part.shape[1:]) if features is None else features
         features[start : start + len(part)] = part
     return features
 
@@ -130,12 +128,10 @@ def compute_features(
 def metadata_of(events: pd.DataFrame, positions: Sequence[str], age_step: float = 1.0) -> torch.Tensor:
     """Indices (N, 3) of age (bins of `age_step` years), sex and position (of `positions`); the last row is the unknown."""
     age = np.floor(events["age_years"].astype("Float64").fillna(-1).to_numpy(float) / age_step)
-    columns = [
-        np.where(age < 0, Metadata.N_AGES, age.clip(max=Metadata.N_AGES - 1)),
-        events["sex"].map({"male": 0, "female": 1}).fillna(Metadata.N_SEXES),
-        events["position"].map({site: k for k, site in enumerate(positions)}).fillna(len(positions)),
-    ]
-    return torch.from_numpy(np.stack([np.asarray(c, dtype=np.int64) for c in columns], axis=1))
+    age = np.where(age < 0, Metadata.N_AGES, age.clip(max=Metadata.N_AGES - 1))
+    sex = events["sex"].map({"male": 0, "female": 1}).fillna(Metadata.N_SEXES)
+    position = events["position"].map({site: k for k, site in enumerate(positions)}).fillna(len(positions))
+    return torch.from_numpy(np.stack([np.asarray(c, dtype=np.int64) for c in (age, sex, position)], axis=1))
 
 
 def changed_metadata(metadata: torch.Tensor, form: str, n_positions: int, seed: int = 0) -> torch.Tensor:
@@ -203,7 +199,7 @@ def make_dataset(
     pooling: tuple[int, int] = (1, 1),
     keep_waveforms: bool = False,
     seed: int = 0,
-    device="cpu",
+    device: torch.device | str = "cpu",
 ) -> Dataset:
     """The dataset of `corpus` (`Task.view`), whose rows are in `part`, one clip a sample.
 
@@ -216,10 +212,7 @@ def make_dataset(
     names = part.fillna("").to_numpy(object)
     groups = [(names == "train", True), (~np.isin(names, ["train", ""]), False)] if apart else [(names == names, False)]
     features, waveforms, event, annotation = [], [], [], []
-    for here, training in groups:
-        rows = np.flatnonzero(here)
-        if not len(rows):
-            continue
+    for rows, training in [(np.flatnonzero(here), training) for here, training in groups if here.any()]:
         planned = plan(audio, events.iloc[rows], clips, list(labels), training, seed)
         features.append(features_of(corpus, audio, planned, name, front, (size, tuple(pooling)), device))
         event.append(rows[planned.event])
@@ -227,31 +220,35 @@ def make_dataset(
         if keep_waveforms and training:
             waveforms.append(torch.from_numpy(cut(audio.samples, planned)))
     event, annotation = np.concatenate(event), np.concatenate(annotation)
-    units, unit_of = _units(events, part, unit, classes)
+    units, unit_of = units_of(events, part, unit, classes)
     of_label = {label: classes.index(name) for label, name in labels.items() if name is not None}
+    label = torch.tensor([of_label[a] for a in annotation])
+    if unit == "patient":  # each recording has its patient's label
+        label = torch.tensor(units["label"].to_numpy(int)[unit_of[event]])
     whole = Dataset(
         features=torch.cat(features) if len(features) > 1 else features[0],
         rows=torch.arange(len(event))[:, None],
         metadata=metadata_of(events, positions, age_step)[event],
-        label=torch.tensor([of_label[a] for a in annotation]),
+        label=label,
         unit=unit_of[event],
         units=units,
         event=event,
         n_events=int((names == "train").sum()),
         waveforms=torch.cat(waveforms) if waveforms else None,
     )
-    if unit == "patient":  # each recording has its patient's label
-        whole = replace(whole, label=torch.tensor(units["label"].to_numpy(int)[whole.unit]))
-    return _take(whole, np.flatnonzero(units["split"].notna().to_numpy()[whole.unit]))
+    used = np.flatnonzero(units["split"].notna().to_numpy()[whole.unit])
+    columns = {name: getattr(whole, name)[torch.from_numpy(used)] for name in ("rows", "metadata", "label")}
+    return replace(whole, unit=whole.unit[used], **columns)
 
 
-def _units(events: pd.DataFrame, part: pd.Series, unit: str, classes: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def units_of(
+    events: pd.DataFrame, part: pd.Series, unit: str, classes: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows that are scored, and for each event which of them it belongs to. A patient of two parts is two units."""
     columns = ["recording", "patient", "position", "device", "cohort"]
     split = part.astype(object).where(part.notna(), None)
-    rows = events[columns].assign(
-        split=split, label=events["label"].map({c: k for k, c in enumerate(classes)}).astype(int)
-    )
+    label = events["label"].map({name: k for k, name in enumerate(classes)}).astype(int)
+    rows = events[columns].assign(split=split, label=label)
     rows.insert(0, "event", events.index)
     if unit == "event":
         return rows.reset_index(drop=True), np.arange(len(rows))
@@ -259,12 +256,45 @@ def _units(events: pd.DataFrame, part: pd.Series, unit: str, classes: Sequence[s
     return rows.drop_duplicates(["patient", "split"]).reset_index(drop=True), number
 
 
-def _take(dataset: Dataset, samples: np.ndarray) -> Dataset:
-    at = torch.from_numpy(samples)
+def stack_sites(
+    dataset: Dataset,
+    position: Sequence[str],
+    sites: Sequence[str],
+    missing: Literal["zero", "mean", "mask"],
+    seed: int,
+    scaled: bool = False,
+) -> Dataset:
+    """Samples of several sites at once (MPA), or of one (MPO); position: (N,) of each clip.
+
+    A site that was not recorded is 0 dB, as in the paper, or its mean over the clips trained on; "mask": 0, and further channels
+    say so. scaled: rows will be z-scores, whose 0 is the mean of the row. Raises UserError if a part that is needed has no
+    patient with a clip at these sites.
+    """
+    clip = dataset.rows[:, 0].numpy()
+    site = np.asarray(position, dtype=object)
+    table = pd.DataFrame({"patient": dataset.unit, "site": site[clip]}, index=clip)
+    samples = samples_of(table, sites, np.random.default_rng(seed))
+    unit = samples.patient.astype(int)
+    split = dataset.units["split"].to_numpy(object)
+    if lacking := [p for p in ("train", "validation") if p in split and not (split[unit] == p).any()]:
+        raise UserError(f"No patient for {lacking[0]} has a clip at {', '.join(sites)}; use more patients.")
+    blank = dataset.features.new_zeros(len(sites), *dataset.features.shape[1:])
+    trained = clip[split[dataset.unit] == "train"]
+    if scaled:
+        blank += dataset.features[torch.from_numpy(trained)].float().mean((0, 3), keepdim=True).to(blank.dtype)
+    if missing == "mean":
+        for k, name in enumerate(sites):
+            own = dataset.features[torch.from_numpy(trained[site[trained] == name])]
+            if len(own):
+                blank[k] = own.float().mean(0).to(own.dtype)
+    column = torch.arange(len(sites)).expand_as(samples.rows)
+    first = {u: k for k, u in reversed(list(enumerate(dataset.unit)))}
     return replace(
         dataset,
-        rows=dataset.rows[at],
-        metadata=dataset.metadata[at],
-        label=dataset.label[at],
-        unit=dataset.unit[samples],
+        features=torch.cat([dataset.features, blank]) if len(sites) > 1 else dataset.features,
+        rows=torch.where(samples.rows < 0, len(dataset.features) + column, samples.rows),
+        metadata=dataset.metadata[[first[u] for u in unit]],
+        label=torch.tensor(dataset.units["label"].to_numpy(int)[unit]),
+        unit=unit,
+        mask=missing == "mask",
     )

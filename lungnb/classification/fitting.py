@@ -36,6 +36,11 @@ def predict_samples(network: nn.Module, dataset: Dataset, samples: torch.Tensor,
     return torch.cat(logits).softmax(1).numpy()
 
 
+def probabilities_of(model: nn.Module | Predictor, dataset: Dataset, samples: torch.Tensor) -> np.ndarray:
+    """Class probabilities (len(samples), n_classes) by a network, or by trees."""
+    return predict_samples(model, dataset, samples) if isinstance(model, nn.Module) else model(dataset, samples)
+
+
 def predictions_of(
     model: nn.Module | Predictor, dataset: Dataset, parts: tuple[str, ...], combine: str
 ) -> pd.DataFrame:
@@ -46,20 +51,15 @@ def predictions_of(
     mean probabilities.
     """
     samples = torch.cat([dataset.samples(part) for part in parts]) if parts else torch.arange(0)
-    p = (predict_samples(model, dataset, samples) if isinstance(model, nn.Module) else model(dataset, samples)).astype(
-        float
-    )
-    names = [f"p{k}" for k in range(p.shape[1])]
-    if combine == "none":
-        units, mean = dataset.unit[samples.numpy()], pd.DataFrame(p, columns=names)
-        predicted = p.argmax(1)
-    else:
-        grouped = pd.DataFrame(p, columns=names).groupby(dataset.unit[samples.numpy()])
-        mean = grouped.mean()
-        votes = pd.DataFrame(np.eye(p.shape[1])[p.argmax(1)]).groupby(dataset.unit[samples.numpy()]).sum()
-        units, predicted = mean.index, (mean if combine == "mean" else votes).to_numpy().argmax(1)
-    frame = dataset.units.loc[units].reset_index(drop=True).assign(predicted=predicted)
-    return frame.join(mean.reset_index(drop=True))
+    unit = dataset.unit[samples.numpy()]
+    p = pd.DataFrame(probabilities_of(model, dataset, samples).astype(float)).add_prefix("p")
+    if combine != "none":
+        votes = pd.DataFrame(np.eye(p.shape[1])[p.to_numpy().argmax(1)]).groupby(unit).sum()
+        p = p.groupby(unit).mean()
+        unit = p.index
+    predicted = (votes if combine == "vote" else p).to_numpy().argmax(1)
+    frame = dataset.units.loc[unit].reset_index(drop=True).assign(predicted=predicted)
+    return frame.join(p.reset_index(drop=True))
 
 
 def monitor(network: nn.Module, dataset: Dataset, followed: dict[str, str], combine: str) -> dict[str, float]:
@@ -71,11 +71,9 @@ def monitor(network: nn.Module, dataset: Dataset, followed: dict[str, str], comb
     for name, part in followed.items():
         frame = predictions_of(network, dataset, (part,), combine)
         label, guess = frame["label"].to_numpy(), frame["predicted"].to_numpy()
-        probabilities = frame[[c for c in frame if c[0] == "p" and c[1:].isdigit()]].to_numpy().clip(1e-6)
+        p = frame.filter(regex=r"^p\d+$").to_numpy().clip(1e-6)
         values = scores(label, guess, biocas_scores) | {
-            "loss": log_loss(
-                label, probabilities / probabilities.sum(1, keepdims=True), labels=range(probabilities.shape[1])
-            ),
+            "loss": log_loss(label, p / p.sum(1, keepdims=True), labels=range(p.shape[1])),
             "accuracy": accuracy_score(label, guess),
             "F1": f1_score(label, guess, average="macro"),
         }
@@ -108,26 +106,16 @@ def fit_trees(dataset: Dataset, n_classes: int, balance: float, seed: int) -> tu
 
 def costs_of(model: nn.Module | Predictor, dataset: Dataset, n: int = 64) -> dict[str, float | None]:
     """Weights, multiply-adds of one sample, and samples a second without their features."""
-    parts = [p for p in dataset.units["split"].dropna().unique() if p != "train"]
-    samples = dataset.samples(*parts)[:n]
+    samples = dataset.samples(*(p for p in dataset.units["split"].dropna().unique() if p != "train"))[:n]
     started = time.perf_counter()
-    if not isinstance(model, nn.Module):
-        model(dataset, samples)
-        parameters = operations = None
-    else:
-        predict_samples(model, dataset, samples)
-        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    seconds = time.perf_counter() - started
+    probabilities_of(model, dataset, samples)
+    costs = {"parameters": None, "multiply_adds": None}
+    costs["samples_per_second"] = len(samples) / max(time.perf_counter() - started, 1e-9)
     if isinstance(model, nn.Module):
-        device = next(model.parameters()).device
-        operations = multiply_adds(
-            model, dataset.batch(samples[:1]).to(device), dataset.metadata[samples[:1]].to(device)
-        )
-    return {
-        "parameters": parameters,
-        "multiply_adds": operations,
-        "samples_per_second": len(samples) / max(seconds, 1e-9),
-    }
+        costs["parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        device, one = next(model.parameters()).device, samples[:1]
+        costs["multiply_adds"] = multiply_adds(model, dataset.batch(one).to(device), dataset.metadata[one].to(device))
+    return costs
 
 
 @torch.no_grad()

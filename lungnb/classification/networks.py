@@ -7,6 +7,7 @@ model embeds them, MPO reads the position, the others ignore them. A new classif
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
 from lungnb.features import Standardise, shift_and_mask
-from lungnb.papers.convlstm import ConvLSTM, InputName
+from lungnb.papers.convlstm import MODELS, ConvLSTM, InputName
 from lungnb.papers.pediatric import ByPosition, SiteCNN
 from lungnb.papers.respirenet import Backbone, BlankRegionClipping, MelImage, RespireNet
 
@@ -110,14 +111,13 @@ class SmallCNN(nn.Module):
 
     def __init__(self, n_classes: int, channels: tuple[int, int, int] = (16, 32, 64), dropout: float = 0.2):
         super().__init__()
-        layers, before = [], 1
-        for k, width in enumerate(channels):
-            kernel, stride = (5, 2) if k == 0 else (3, 1)
+        layers = []
+        for before, width in pairwise((1, *channels)):
+            kernel, stride = (3, 1) if layers else (5, 2)
             convolution = nn.Conv2d(before, width, kernel, stride=stride, padding=kernel // 2, bias=False)
             layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
-            before = width
         self.convolutions = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before, n_classes))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * channels[-1], n_classes))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         maps = self.convolutions(image)
@@ -141,16 +141,16 @@ def boosting(seed: int, n_trees: int = 60) -> HistGradientBoostingClassifier:
 
 
 def _scaled(network: nn.Module, sizes: Sizes) -> Classifier:
-    # One scale for all sites of an MPA, which are the same kind of picture.
-    n_statistics = 3 if isinstance(network, ConvLSTM) else 1
-    return Classifier(
-        network, Standardise(sizes.normalisation, n_statistics, sizes.n_rows), sizes.n_channels - sizes.n_masks
-    )
+    n_statistics = (
+        3 if isinstance(network, ConvLSTM) else 1
+    )  # one scale for all sites of an MPA, which are the same kind of picture
+    scale = Standardise(sizes.normalisation, n_statistics, sizes.n_rows)
+    return Classifier(network, scale, sizes.n_channels - sizes.n_masks)
 
 
 def _respirenet(sizes: Sizes) -> ImageClassifier:
-    front = MelImage(sizes.clipping, sizes.zoom)
-    return ImageClassifier(front, RespireNet(sizes.n_classes, sizes.backbone, sizes.dropout))
+    network = RespireNet(sizes.n_classes, sizes.backbone, sizes.dropout)
+    return ImageClassifier(MelImage(sizes.clipping, sizes.zoom), network)
 
 
 def _small_cnn(sizes: Sizes) -> Classifier:
@@ -158,9 +158,8 @@ def _small_cnn(sizes: Sizes) -> Classifier:
 
 
 def _convlstm(architecture: str, sizes: Sizes) -> Classifier:
-    how = {"size": sizes.size, "readout": sizes.readout, "hidden": sizes.hidden, "dropout": sizes.dropout}
-    network = ConvLSTM(architecture, **how, n_classes=sizes.n_classes, n_positions=sizes.n_positions)
-    return _scaled(network, sizes)
+    how = {k: getattr(sizes, k) for k in ("size", "readout", "hidden", "dropout", "n_classes", "n_positions")}
+    return _scaled(ConvLSTM(architecture, **how), sizes)
 
 
 def _site_cnn(sizes: Sizes) -> Classifier:
@@ -188,10 +187,7 @@ CLASSIFIERS: dict[str, Entry] = {
     "boosting": Entry("mel image", None),
     "small CNN": Entry("mel image", _small_cnn),
     "RespireNet": Entry("mel image", _respirenet),
-    "CNN": Entry("stacked", partial(_convlstm, "CNN")),
-    "Upsampling CNN": Entry("stacked", partial(_convlstm, "Upsampling CNN")),
-    "ConvLstm": Entry("stacked", partial(_convlstm, "ConvLstm")),
-    "full": Entry("stacked", partial(_convlstm, "full")),
+    **{name: Entry("stacked", partial(_convlstm, name)) for name in MODELS},
     "SiteCNN": Entry("stft", _site_cnn),
     "MPO": Entry("stft", _by_position),
     "MPA": Entry("stft", _site_cnn, all_sites=True),

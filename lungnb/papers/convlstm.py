@@ -129,8 +129,7 @@ class ConvLSTM(nn.Module):
 class StackedMaps(nn.Module):
     """Waveform (B, T) -> log-mel, MFCC and LFCC, one above the other (B, 3, n_rows, 1 + T // hop_length).
 
-    The three channels of the Conv-LSTM paper (section 3.2), which gives no number; these are common choices
-    (docs/papers/convlstm.md,
+    The three channels of the paper (section 3.2), which gives no number; these are common choices (docs/papers/convlstm.md,
     section 2). Both filter banks span 0 to `sample_rate` / 2 with `n_rows` bands; levels are in dB re 1 within 80 dB of the
     clip's maximum; the coefficients are all `n_rows` of the orthonormal DCT-II over the bands, of the mel bands (Slaney scale
     and norm, as in librosa) for MFCC and of the linear bands for LFCC.

@@ -29,10 +29,9 @@ SCALE = {"stft": (-30.0, 25.0), "mel": (-40.0, 20.0), "mfcc": (0.0, 50.0)}
 class CropSpectrogram(nn.Module):
     """Crops (B, T) at 22,050 Hz -> dB spectrograms (B, n_rows, 1 + T // 512), row 0 = lowest frequency.
 
-    The three inputs of the paediatric paper (docs/papers/pediatric.md, section 2),
-    as librosa makes them with n_fft 2048 and hop 512:
-    "stft", the first 150 bins, to 1,604 Hz, within 80 dB of the crop's maximum; "mel", the first 50 of 128 bands, in dB below
-    the crop's maximum; "mfcc", 32 coefficients of all 128 bands. A crop of 5 s has 216 frames.
+    The three inputs (docs/papers/pediatric.md, section 2), as librosa makes them with n_fft 2048 and hop 512: "stft", the first
+    150 bins, to 1,604 Hz, within 80 dB of the crop's maximum; "mel", the first 50 of 128 bands, in dB below the crop's maximum;
+    "mfcc", 32 coefficients of all 128 bands. A crop of 5 s has 216 frames.
     """
 
     N_ROWS: ClassVar[dict[str, int]] = {"stft": 150, "mel": 50, "mfcc": 32}
@@ -104,9 +103,10 @@ class ByPosition(nn.Module):
 def thin_crops(crops: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Of recordings of Porto Alegre (`cohort` POA...) with more than 20 crops 15 are drawn with replacement, as in the authors'
     code (docs/papers/pediatric.md, section 2). crops: one row each, columns recording, cohort."""
-    many = crops["cohort"].str.startswith("POA") & (crops.groupby("recording")["cohort"].transform("size") > TOO_MANY)
-    drawn = crops[many.fillna(False)].groupby("recording").sample(DRAWN, replace=True, random_state=seed)
-    return pd.concat([crops[~many.fillna(False)], drawn]).sort_index(kind="stable")
+    many = crops.groupby("recording")["cohort"].transform("size") > TOO_MANY
+    many = (crops["cohort"].str.startswith("POA") & many).fillna(False)
+    drawn = crops[many].groupby("recording").sample(DRAWN, replace=True, random_state=seed)
+    return pd.concat([crops[~many], drawn]).sort_index(kind="stable")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torchvision.models.resnet import BasicBlock
 
 from lungnb.core import UserError
 from lungnb.data.audio import Neighbours, Segment, n_samples_of, part_of
-from lungnb.features import LogMel
+from lungnb.features import LogMel, mean_and_sd
 
 BlankRegionClipping = Literal["none", "paper", "code"]
 
@@ -109,7 +109,7 @@ class MelImage(nn.Module):
         return self._paint(levels, self.magma)
 
     def image(self, levels: torch.Tensor) -> torch.Tensor:
-        """`standardise(colour(levels))`, but the 256 colours are standardised instead of the pixels."""
+        """`colour(levels)` minus `mean` over `std`, but of the 256 colours instead of the pixels."""
         return self._paint(levels, (self.magma - self.mean) / self.std)
 
     def _paint(self, levels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
@@ -124,29 +124,21 @@ class MelImage(nn.Module):
         with torch.autocast(levels.device.type, enabled=False):
             return (mix @ wide.flatten(2)).unflatten(2, wide.shape[2:]).permute(0, 3, 1, 2)
 
-    def standardise(self, image: torch.Tensor) -> torch.Tensor:
-        return (image - self.mean[:, None, None]) / self.std[:, None, None]
-
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         return self.image(self.levels(waveform))
 
     @torch.no_grad()
     def fit_statistics(self, batches) -> None:
         """Set `mean` and `std` (per channel, pooled over pixels) from an iterable of batches of grey levels."""
-        n, total, square = 0, 0.0, 0.0
-        for levels in batches:
-            image = self.colour(levels).double()
-            n += image[:, 0].numel()
-            total, square = total + image.sum(dim=(0, 2, 3)), square + image.square().sum(dim=(0, 2, 3))
-        mean = total / n
+        mean, std = mean_and_sd((self.colour(levels) for levels in batches), (0, 2, 3), 1e-12)
         self.mean.copy_(mean)
-        self.std.copy_((square / n - mean.square()).clamp(min=1e-12).sqrt())
+        self.std.copy_(std)
 
 
 def _zoomed(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    return (
-        nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear") if rows * columns > 1 else image
-    )
+    if rows * columns == 1:
+        return image
+    return nn.functional.interpolate(image, scale_factor=(rows, columns), mode="bilinear")
 
 
 def blank_rows(levels: torch.Tensor, form: BlankRegionClipping) -> torch.Tensor:
@@ -244,10 +236,11 @@ def load_imagenet(model: RespireNet, source: str) -> str:
             f"ImageNet weights could not be had from {source!r} ({error}); give a folder that holds resnet34*.pth, or "
             "pretrained='scratch'."
         ) from error
-    state = {k: v for k, v in state.items() if not k.startswith("fc.")}
-    wrong = model.trunk.load_state_dict(state, strict=False) if _fits(model.trunk, state) else None
-    if wrong is None or wrong.missing_keys or wrong.unexpected_keys:
-        raise UserError(f"The weights in {source!r} are not those of this backbone; give torchvision's for it.")
+    try:
+        model.trunk.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=True)
+    except RuntimeError as error:
+        message = f"The weights in {source!r} are not those of this backbone; give torchvision's for it."
+        raise UserError(message) from error
     return "ImageNet"
 
 
@@ -264,11 +257,6 @@ def _imagenet_state(source: str, trunk: ResNet) -> dict[str, torch.Tensor]:
     if files[0].suffix == ".safetensors":
         return load_file(files[0])
     return torch.load(files[0], map_location="cpu", weights_only=True)
-
-
-def _fits(trunk: ResNet, state: dict[str, torch.Tensor]) -> bool:
-    own = trunk.state_dict()
-    return all(k in own and own[k].shape == v.shape for k, v in state.items())
 
 
 def merge_stages(stage_1: pd.DataFrame, stage_2: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -145,11 +145,11 @@ def _train_epoch(
     model, loss_of, n_items, optimizer, batch_size, seed, epoch, accelerator, weights, max_grad_norm
 ) -> float:
     model.train()
-    torch.manual_seed(_mix(seed, epoch, accelerator.process_index))  # dropout
-    generator = torch.Generator(accelerator.device).manual_seed(_mix(seed, epoch, accelerator.process_index))
-    shared = torch.Generator().manual_seed(
-        _mix(seed, epoch, 0)
-    )  # all processes draw the same order and take their share
+    own = _mix(seed, epoch, accelerator.process_index)
+    torch.manual_seed(own)  # dropout
+    generator = torch.Generator(accelerator.device).manual_seed(own)
+    # All processes draw the same order and take their share.
+    shared = torch.Generator().manual_seed(_mix(seed, epoch, 0))
     if weights is None:
         order = torch.randperm(n_items, generator=shared)
     else:

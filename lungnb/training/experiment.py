@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import time
 from abc import abstractmethod
@@ -168,9 +169,8 @@ def run_all(
     for one in distinct.values():
         by_class.setdefault(type(one), []).append(one.infra.clone_obj(settings))
     for group in by_class.values():  # an array holds tasks of one kind
-        at_once = (
-            max_workers if cluster == "local" else len(group)
-        )  # submitit starts all local jobs of an array together
+        # submitit starts all local jobs of an array together
+        at_once = max_workers if cluster == "local" else len(group)
         for start in range(0, len(group), at_once):
             part = group[start : start + at_once]
             with part[0].infra.job_array(max_workers=max_workers) as array:
@@ -205,9 +205,8 @@ def _side_by_side(runs: Sequence[Experiment]) -> None:
 @functools.cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Processes that stay, with all they have loaded and prepared."""
-    context = multiprocessing.get_context(
-        "forkserver"
-    )  # a fork of this process might inherit a lock of one of its threads
+    # A fork of this process might inherit a lock of one of its threads.
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lungnb.training.experiment", "torch._dynamo"])  # the optimizer imports the latter
     return ProcessPoolExecutor(workers, context, _start_worker)
 
@@ -227,11 +226,6 @@ def device_name(device: str = "auto") -> str:
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    models = (
-        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return (
-        f"CPU {models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-    )
+    models = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.M) if info.exists() else []
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"CPU {model}, {torch.get_num_threads()} threads"
