@@ -309,7 +309,7 @@ def test_the_ceiling_is_over_patients():
     assert by_patient["high"] - by_patient["low"] > 4 * (by_clip["high"] - by_clip["low"])
     assert by_patient["low"] < 0.5 < by_patient["high"]
     assert adherence(asked, clustered.assign(patient=1)).loc["real", ["low", "high"]].isna().all()
-    perfect = adherence(asked, answers([1, 0], [1, 0], [1, 2])).loc["real"]
+    perfect = adherence(asked, answers([1, 0] * 3, [1, 0] * 3, range(6))).loc["real"]
     assert perfect[["accuracy", "low", "high"]].tolist() == [1, 1, 1]
     named = asked.assign(label=pd.Categorical(["c", "b"]), predicted=pd.Categorical(["c", "v"]))
     assert adherence(named, clustered)["accuracy"].tolist() == [0.5, 0.5, 0.25]
