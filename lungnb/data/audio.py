@@ -170,7 +170,8 @@ def plan_clips(
     """Plan clips of `clip_s` seconds for `events`; neighbours come from `events` alone, so nothing leaks in.
 
     joined: further clips, each of two events (rows of `events`) one after the other, with a label. long: an event longer than
-    the clip gives windows with half a clip of overlap and one flush with its end (RespireNet's released code), or its middle.
+    the clip gives windows with half a clip of overlap and one flush with its end, or its middle. RespireNet's released code
+    makes as many windows, but its last is what remains after the last whole step, padded.
     random_side: repetition puts the copies before or after the event by a fair coin (released code); else after.
     """
     rng = rng or np.random.default_rng(0)
