@@ -283,9 +283,14 @@ class Classification(Choices):
             raise UserError(
                 f"{self.model} has one channel for each site of its own data set; choose another for a transfer."
             )
-        if front == "stacked" and self.clip_s != INPUTS[self.size].seconds:
+        if front in ("stacked", "stretched") and self.clip_s != INPUTS[self.size].seconds:
             raise UserError(
                 f"The Conv-LSTM's networks take clips of {INPUTS[self.size].seconds:g} s, not of {self.clip_s:g} s; set clip_s."
+            )
+        if (front == "stretched") != (self.size == "stretched") or (front == "stretched" and self.augment_waveforms):
+            raise UserError(
+                "Stretched maps are a front end and a size of the Conv-LSTM's networks, both of that name, and are made once; "
+                "augment their features."
             )
         if self.clipping != "none" and self.model != "RespireNet":
             raise UserError(

@@ -16,7 +16,7 @@ from torch import nn
 from lungnb.core import UserError, cached_arrays
 from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
 from lungnb.data.corpus import Corpus
-from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps
+from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps, StretchedMaps
 from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
 
@@ -27,6 +27,7 @@ Windows = Literal["windows", "middle", "crops, paper", "crops, clean"]
 AUDIO = {
     "mel image": (4000, 50.0, True, 32),
     "stacked": (8000, None, False, 32),
+    "stretched": (8000, None, False, 32),
     "stft": (8000, None, False, 2),
     "mel": (8000, None, False, 2),
     "mfcc": (8000, None, False, 2),
@@ -62,8 +63,10 @@ def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, 
     """
     if name == "mel image":
         return SpectrogramImage()
-    if name == "stacked":
-        return StackedMaps(sample_rate, INPUTS[size].n_fft, INPUTS[size].hop_length, INPUTS[size].n_rows)
+    if name in ("stacked", "stretched"):
+        of = INPUTS[size]
+        shape = {"sample_rate": sample_rate, "n_fft": of.n_fft, "hop_length": of.hop_length, "n_rows": of.n_rows}
+        return StackedMaps(**shape) if name == "stacked" else StretchedMaps(of.frames, **shape)
     rows, frames = pooling
     resample = torchaudio.transforms.Resample(sample_rate, 22050) if sample_rate != 22050 else nn.Identity()
     pool = nn.AvgPool2d((rows if name == "stft" else 1, frames), ceil_mode=True)
@@ -117,8 +120,11 @@ def compute_features(
     """The pass itself: see `features_of`."""
     front, features, n = front.to(device), None, len(clip_plan)
     for start in range(0, n, batch):
-        clips = cut(samples, clip_plan.take(range(start, min(start + batch, n))))
-        part = front(torch.from_numpy(clips).to(device).float() / 32767).cpu()
+        here = clip_plan.take(range(start, min(start + batch, n)))
+        clips = [torch.from_numpy(cut(samples, here)).to(device).float() / 32767]
+        if isinstance(front, StretchedMaps):
+            clips.append(torch.tensor([sum(length for _, length, _ in clip) for clip in here.segments]))
+        part = front(*clips).cpu()
         part = part if part.dtype == torch.uint8 else part.half()
         features = part.new_empty(n, *part.shape[1:]) if features is None else features
         features[start : start + len(part)] = part

@@ -20,7 +20,7 @@ from lungnb.papers.convlstm import MODELS, ConvLSTM, InputName
 from lungnb.papers.pediatric import ByPosition, SiteCNN
 from lungnb.papers.respirenet import Backbone, BlankRegionClipping, MelImage, RespireNet
 
-FrontEndName = Literal["mel image", "stacked", "stft", "mel", "mfcc"]
+FrontEndName = Literal["mel image", "stacked", "stretched", "stft", "mel", "mfcc"]
 
 
 @dataclass(frozen=True)

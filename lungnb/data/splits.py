@@ -61,6 +61,14 @@ def stratified(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
     return (grouped_folds(events, n_folds, seed=0) == fold).map({True: "test", False: "train"})
 
 
+def training_folds(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
+    """The folds by which a recipe is chosen: of the patients whom `official` trains on, those of `fold` are tested and nobody of its
+    test side is looked at."""
+    train = events[official(events) == "train"]
+    fold_of = grouped_folds(train, n_folds, seed=0)
+    return (fold_of == fold).map({True: "test", False: "train"}).reindex(events.index)
+
+
 def dealt(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     """A fold number for each event, dealt one by one, whoever they are of. Leaky."""
     return _number_folds(StratifiedKFold(n_folds, shuffle=True, random_state=seed), events, events["label"])
@@ -125,6 +133,7 @@ SPLITS: dict[str, Callable[[pd.DataFrame, int, int], pd.Series]] = {
     "official_disjoint": official_disjoint,
     "respirenet": respirenet,
     "stratified": stratified,
+    "training folds": training_folds,
     "patients": rotated(grouped_folds),
     "children": rotated(patient_folds),
     "events (leaky)": rotated(dealt),

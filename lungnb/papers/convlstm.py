@@ -16,13 +16,16 @@ from lungnb.features import decibels
 
 Architecture = Literal["CNN", "Upsampling CNN", "ConvLstm", "full"]
 MODELS: tuple[Architecture, ...] = get_args(Architecture)
-InputName = Literal["A", "A5", "B"]
+InputName = Literal["A", "A5", "B", "stretched"]
 CHANNELS = (8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
 class Input:
-    """Front end (seconds, hop_length, n_fft at 8 kHz, n_rows) and convolutions (padding, layers that are pooled)."""
+    """Front end (seconds, hop_length, n_fft at 8 kHz, n_rows) and convolutions (padding, layers that are pooled).
+
+    n_frames: of the picture; 0 where the hop decides.
+    """
 
     seconds: float
     hop_length: int
@@ -30,12 +33,19 @@ class Input:
     n_rows: int
     conv_padding: int
     pooled: tuple[int, ...]
+    n_frames: int = 0
+
+    @property
+    def frames(self) -> int:
+        return self.n_frames or 1 + round(self.seconds * 8000) // self.hop_length
 
 
 INPUTS: dict[str, Input] = {
     "A": Input(3.0, 320, 512, 64, conv_padding=1, pooled=(1, 2, 3, 4)),  # 64 x 76, nothing is rounded anywhere
     "A5": Input(5.0, 512, 1024, 64, conv_padding=1, pooled=(1, 2, 3, 4)),  # 64 x 79, the hop of librosa
     "B": Input(3.0, 512, 1024, 40, conv_padding=0, pooled=(2, 3, 4)),  # 40 x 47, PyTorch's unpadded convolutions
+    # Ours: a window of 32 ms every 5 ms, averaged to A's 64 x 76 over each event whatever its length (StretchedMaps).
+    "stretched": Input(8.0, 40, 256, 64, conv_padding=1, pooled=(1, 2, 3, 4), n_frames=76),
 }
 
 
@@ -99,9 +109,8 @@ class ConvLSTM(nn.Module):
         self.architecture, self.readout = architecture, readout
         shape, recurrent = INPUTS[size], architecture in ("ConvLstm", "full")
         self.convolutions = Convolutions(shape, upsampling=architecture != "CNN")
-        frames = 1 + round(shape.seconds * 8000) // shape.hop_length
         with torch.no_grad():  # the one way to know the shape that cannot drift from the layers
-            shape = self.convolutions.eval()(torch.zeros(1, 3, shape.n_rows, frames)).shape[1:]
+            shape = self.convolutions.eval()(torch.zeros(1, 3, shape.n_rows, shape.frames)).shape[1:]
         self.convolutions.train()
         n_features = shape.numel()
         if recurrent:
@@ -146,10 +155,34 @@ class StackedMaps(nn.Module):
         self.register_buffer("dct", torchaudio.functional.create_dct(n_rows, n_rows, "ortho"))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        spectrum = self.spectrum(waveform).mT  # frames first, as it lies in memory: the products below are one each
-        power = (spectrum.real.square() + spectrum.imag.square()) @ self.banks
+        return self.maps(self.power(waveform))
+
+    def power(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Power in the mel and in the linear bands, side by side (B, frames, 2 n_rows)."""
+        spectrum = self.spectrum(waveform).mT  # frames first, as it lies in memory: the products are one each
+        return (spectrum.real.square() + spectrum.imag.square()) @ self.banks
+
+    def maps(self, power: torch.Tensor) -> torch.Tensor:
+        """The three maps (B, 3, n_rows, frames) of such power."""
         mel, linear = (decibels(part, self.top_db) for part in power.chunk(2, dim=2))
         return torch.stack([mel, mel @ self.dct, linear @ self.dct], dim=1).mT
+
+
+class StretchedMaps(StackedMaps):
+    """Events (B, T), silent past their `length` (B,) in samples -> the same three maps (B, 3, n_rows, n_frames), filled by each.
+
+    Ours. Power is averaged over time into `n_frames` equal parts of the event, so a crackle of 10 ms is not thinned by the silence
+    behind a short event, and the network cannot read the length of an event as its class.
+    """
+
+    def __init__(self, n_frames: int = 76, **size):
+        super().__init__(**size)
+        self.n_frames = n_frames
+
+    def forward(self, waveform: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+        powers = (self.power(sound[None, :n]).mT for sound, n in zip(waveform, length.tolist(), strict=True))
+        stretched = [nn.functional.adaptive_avg_pool1d(power, self.n_frames).mT for power in powers]
+        return self.maps(torch.cat(stretched))
 
 
 def class_weights(label: torch.Tensor, form: str, n_classes: int = 7) -> torch.Tensor:
