@@ -721,7 +721,7 @@ if truth is not None:
     for e in shown.itertuples():
         here = truth[(truth["recording"] == e.recording) & (truth["end_s"] > e.start_s) & (truth["start_s"] < e.end_s)]
         here = here.assign(start_s=here["start_s"] - e.start_s, end_s=here["end_s"] - e.start_s)
-        masks.append(box_mask(here, *feature_axes("levels", 64, levels.shape[2])))
+        masks.append(box_mask(here, *feature_axes("mel image", 64, levels.shape[2])))
     regions["true sounds"] = (np.array(masks) & within)[has_blank]
 attention = []
 for region, mask in regions.items():

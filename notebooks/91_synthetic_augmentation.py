@@ -59,9 +59,9 @@ from lungnb.metrics.embedding import HELD_OUT, STANDS_OUT, cell_means, memorisat
 from lungnb.metrics.generation import Estimate, adherence, effect, summary
 from lungnb.book import Report, comparison, recorded, recorded_from
 from lungnb.training.experiment import run_all
-from lungnb.papers.lungldm import ALL, MIXTURES, RECORDED, SHARES, changed, classes_of
-from lungnb.papers.lungldm import in_batches, joined, load_augmentation
-from lungnb.papers.lungldm import matched_references, predict, predict_names
+from lungnb.classification.augmentation import ALL, MIXTURES, RECORDED, SHARES, changed
+from lungnb.classification.augmentation import classes_of, joined, load_augmentation
+from lungnb.papers.lungldm import in_batches, matched_references, predict, predict_names
 
 # %%
 experiment, clips = load_augmentation(profile, data, seeds=seeds, epochs=epochs, device=device)

@@ -147,13 +147,16 @@ def feature_axes(
     """What features of a front end show: the centre of each row in Hz (rows,), and of each frame in s (frames,).
 
     The stacked features have log-mel, MFCC and LFCC as channels over the same rows. We read a row as its mel band, which is
-    exact for the first channel only: a cepstral coefficient is at no frequency. Its frames are exact for all three.
+    exact for the first channel only: a cepstral coefficient is at no frequency. Its frames are exact for all three. Raises
+    UserError for a front end whose rows are at no frequency, or unknown.
     """
     row, frame = np.arange(rows), np.arange(frames)
     if front_end == "mel image":  # 4 kHz, a frame every 128 samples, row 0 = highest band
         return mel_centers(rows)[::-1], frame * 128 / 4000
     if front_end == "stacked":  # 8 kHz, a frame every 320 samples
         return librosa.mel_frequencies(rows + 2, fmin=0, fmax=4000)[1:-1], frame * 320 / 8000
+    if front_end != "stft":
+        raise UserError(f"Where the features of {front_end!r} lie is not known; choose mel image, stacked or stft.")
     of_row, of_frame = pooling  # a row is the mean of `of_row` bins of an FFT of 2048 samples at 22,050 Hz
     return (row * of_row + (of_row - 1) / 2) * 22050 / 2048, (frame * of_frame + (of_frame - 1) / 2) * 512 / 22050
 

@@ -7,6 +7,7 @@ import torch
 from corpora import simulated
 from torch.nn.functional import interpolate
 
+from lungnb.core import UserError
 from lungnb.data.corpus import read_truth
 from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
@@ -114,3 +115,8 @@ def test_truth_of_the_simulator_lies_inside_its_events():
         ]
         shifted = inside.assign(start_s=inside["start_s"] - event.start_s, end_s=inside["end_s"] - event.start_s)
         assert box_mask(shifted, *feature_axes("mel image", 64, 219)).any()
+
+
+def test_the_axes_of_an_unknown_front_end_are_refused():
+    with pytest.raises(UserError, match="Where the features of 'levels' lie is not known"):
+        feature_axes("levels", 64, 219)

@@ -6,7 +6,6 @@ of its choices: what each default rests on stands in docs/papers/lungldm.md, sec
 
 # ruff: noqa: F401 what the notebooks import
 
-from lungnb.papers.lungldm.augmentation import AugmentationRun, changed, classes_of, joined
 from lungnb.papers.lungldm.classifier import CLASSES, in_batches, predict_names
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
@@ -14,7 +13,7 @@ from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, hifigan, to_wave
 from lungnb.papers.lungldm.losses import CAP, expm1_capped, exponential_penalty
 from lungnb.papers.lungldm.networks import PRESETS, Gate, LungUNet, LungVAE, SEGate
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, load_audioldm, slerp, sound_of_audioldm
-from lungnb.papers.lungldm.plans import ALL, MIXTURES, RECORDED, SHARES, Plan, System, load_augmentation
+from lungnb.papers.lungldm.plans import Plan, System
 from lungnb.papers.lungldm.samples import (
     PromptBox,
     SampleRun,

@@ -1,33 +1,13 @@
-"""From the sizes of a profile to the experiments of notebooks 04 (`Plan`) and 91 (`AugmentationPlan`)."""
+"""From the sizes of a profile to the experiments of notebook 04."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pydantic
 
-from lungnb import configs
-from lungnb.data import load_corpus
-from lungnb.data.corpus import Corpus
-from lungnb.papers.lungldm.augmentation import AugmentationRun
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
 from lungnb.papers.lungldm.losses import Penalty
 from lungnb.papers.lungldm.networks import GateName
-from lungnb.papers.lungldm.samples import SynthesisRun
-
-#: What is made in addition to the recorded clips, and in what shares of their number.
-SHARES = {"generated": (0.25, 0.5, 1.0, 2.0), "changed": (1.0, 2.0), "joined": (1.0, 2.0)}
-RECORDED, ALL = "recorded", "recorded, all that the generator heard"
-#: A mixture's name and the fields of its run.
-MIXTURES: dict[str, dict[str, Any]] = {
-    RECORDED: {},
-    **{f"+ {share:.0%} {added}": {"added": added, "share": share} for added in SHARES for share in SHARES[added]},
-    "generated alone, 100%": {"recorded": "none", "share": 1.0},
-    "generated alone, 200%": {"recorded": "none", "share": 2.0},
-    ALL: {"recorded": "all"},
-}
-#: The largest share: so many rounds of generated clips.
-N_ROUNDS = 2
 
 
 class Cell(NamedTuple):
@@ -108,51 +88,3 @@ class Plan(pydantic.BaseModel):
     def ablated(self) -> "Plan":
         """The plan of the ablation, which has many trainings and sizes of its own."""
         return Plan(**self.model_dump() | self.ablation)
-
-
-class AugmentationPlan(pydantic.BaseModel):
-    """The sizes of a profile (configs/augmentation.yaml, an unknown field is an error), on the LungLDM of `plan`.
-
-    clips: fields of SynthesisRun. classifier: fields of AugmentationRun. seeds: one training of each mixture for each.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    plan: Plan
-    clips: dict[str, Any]
-    classifier: dict[str, Any]
-    seeds: list[int]
-
-    @property
-    def system(self) -> System:
-        """The parts of LungLDM: those that notebook 04 trains."""
-        return self.plan.system(self.plan.systems["LungLDM"], self.plan.seeds[0])
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """The fields that all its experiments share; networks as small as these gain nothing by bfloat16."""
-        return {name: value for name, value in self.plan.common.items() if name != "precision"}
-
-    @property
-    def rounds(self) -> list[SynthesisRun]:
-        """All rounds of generated clips, a 100 % each."""
-        system = self.system
-        fields = self.common | self.clips | {"diffusion": system.diffusion, "judge": system.judge}
-        return [SynthesisRun(**fields, seed=k) for k in range(N_ROUNDS)]
-
-    def group(self, mixture: str) -> list[AugmentationRun]:
-        """One run a seed."""
-        fields = self.common | {"synthesis": self.rounds[0]} | self.classifier | MIXTURES[mixture]
-        return [AugmentationRun(**fields, seed=seed) for seed in self.seeds]
-
-
-def load_augmentation(
-    profile: str, data: str = "simulated", *, seeds: Sequence[int] | int = (), epochs: int = 0, device: str = "auto"
-) -> tuple[AugmentationPlan, Corpus]:
-    """The plan of a profile on simulated clips, or on those in the folder `data`, and the clips; seeds, epochs: empty or 0 for
-    the profile's own."""
-    sizes, plan = configs.load("augmentation", profile), configs.load("lungldm", profile)
-    clips = load_corpus("prompted", data, plan["run"].get("n_patients", 60))
-    sizes["classifier"] |= {"epochs": epochs} if epochs else {}
-    sizes["seeds"] = [seeds] if isinstance(seeds, int) else list(seeds) or sizes["seeds"]
-    return AugmentationPlan(plan=Plan(**plan, corpus=clips.fingerprint, data=data, device=device), **sizes), clips

@@ -1,6 +1,5 @@
 """LungLDM as runs, on a simulated corpus: what each part is trained on, what it leaves, and that it can be stopped."""
 
-import functools
 import json
 import os
 import subprocess
@@ -13,50 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_lungldm import autoencoder, classifier, clips, diffusion, vocoder
 from torch import nn
 
 from lungnb import UserError, configs
-from lungnb.data import load_corpus
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
 from lungnb.papers.lungldm import experiments as parts
 from lungnb.papers.lungldm.classifier import in_batches, mean_recall
-from lungnb.papers.lungldm.diffusion import DiffusionRun, WithEMA
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
+from lungnb.papers.lungldm.diffusion import WithEMA
 from lungnb.papers.lungldm.frontend import LungMel, compute_mels, prepare, split_clips
 from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
 from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.text import prompt_table, tiny_text_encoder
 from lungnb.training import fit
-
-PATIENTS = 11
-
-
-@functools.cache
-def clips():
-    return load_corpus("prompted", "simulated", PATIENTS)
-
-
-def tiny(kind, **choices):
-    return kind(corpus=clips().fingerprint, n_patients=PATIENTS, size="smoke", device="cpu", **choices)
-
-
-def classifier(**choices):
-    return tiny(ClassifierRun, **{"epochs": 2} | choices)
-
-
-def autoencoder(**choices):
-    return tiny(AutoencoderRun, **{"steps": 4, "batch_size": 4, "perceptual": classifier()} | choices)
-
-
-def diffusion(**choices):
-    given = {"autoencoder": autoencoder(), "prediction": "v_prediction", "steps": 6, "batch_size": 4, "warmup": 4}
-    return tiny(DiffusionRun, **given | choices)
-
-
-def vocoder(**choices):
-    return tiny(VocoderRun, **{"steps": 2, "batch_size": 4} | choices)
-
 
 # ---- data -------------------------------------------------------------------------------------------------------------
 
@@ -414,7 +383,7 @@ def test_two_processes_train_one_diffusion(tmp_path):
         import torch
         from pathlib import Path
         from accelerate.state import PartialState
-        from test_lungldm_runs import diffusion
+        from tiny_lungldm import diffusion
         run = diffusion(steps=4)
         run.autoencoder.result()
         history, _, state, facts = run.compute(Path({str(tmp_path)!r}) / "checkpoint.pt")

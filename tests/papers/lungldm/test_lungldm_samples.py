@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_lungldm_runs import autoencoder, classifier, diffusion, tiny, vocoder
+from tiny_lungldm import autoencoder, classifier, diffusion, tiny, vocoder
 
 from lungnb import UserError
 from lungnb.data.prompts import prompts

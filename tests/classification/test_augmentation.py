@@ -6,13 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_lungldm_runs import classifier, diffusion, tiny
+from tiny_lungldm import classifier, diffusion, tiny
 
 from lungnb import UserError, configs
+from lungnb.classification.augmentation import (
+    ALL,
+    MIXTURES,
+    RECORDED,
+    AugmentationPlan,
+    AugmentationRun,
+    changed,
+    classes_of,
+    first_of_each,
+    joined,
+    load_augmentation,
+)
 from lungnb.data.prompts import prompts
 from lungnb.metrics.classification import evaluate
-from lungnb.papers.lungldm.augmentation import AugmentationRun, changed, classes_of, first_of_each, joined
-from lungnb.papers.lungldm.plans import ALL, MIXTURES, RECORDED, AugmentationPlan, Plan, load_augmentation
+from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips, refuse_leak
 
 RARE = {"wheeze": 1, "rhonchi": 0}
