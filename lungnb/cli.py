@@ -89,6 +89,17 @@ def record(
 
 
 @app.command()
+def verify() -> None:
+    """Compute every recorded score anew from the recorded predictions; status 1 and a list if any differs."""
+    from lungnb.book.evidence import verify
+
+    if found := verify():
+        typer.echo("\n".join(found))
+        raise typer.Exit(1)
+    typer.echo("Every recorded score follows from the recorded predictions.")
+
+
+@app.command()
 def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
     from lungnb.book.notebooks import write_student_copies

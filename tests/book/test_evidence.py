@@ -1,0 +1,80 @@
+"""What is recorded follows from its predictions, and what does not is found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from lungnb import UserError
+from lungnb.book import evidence
+from lungnb.cli import app
+from lungnb.metrics.classification import evaluate
+
+NAME = "sprsound-event-folds"
+
+
+def tested(seed):
+    """Predictions of 12 patients in two folds, right in three of four events."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, 480)
+    p = rng.dirichlet(np.ones(3), 480)
+    right = rng.random(480) < 0.75
+    p[right] = np.eye(3)[label[right]] * 0.9 + 0.05
+    columns = {"event": [f"e{k}" for k in range(480)], "recording": "r", "patient": [f"p{k % 12}" for k in range(480)]}
+    frame = pd.DataFrame(columns | {"split": np.where(np.arange(480) % 12 < 8, "inter", "intra"), "label": label})
+    return frame.join(pd.DataFrame(p).add_prefix("p")).assign(seed=seed, fold=np.arange(480) % 2)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A recorded experiment of two configurations and three seeds."""
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
+    rows = list(evidence.configurations(NAME))[:2]
+    frame = pd.concat([tested(seed).assign(row=row) for row in rows for seed in range(3)])
+    (tmp_path / NAME).mkdir()
+    evidence.write_predictions(tmp_path / NAME, frame)
+    evidence.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
+    (tmp_path / NAME / "config.yaml").write_text(yaml.safe_dump(evidence.configurations(NAME), sort_keys=False))
+    return tmp_path / NAME
+
+
+def test_scores_are_those_of_the_predictions_folds_pooled(place):
+    table = evidence.scores(NAME).set_index(["row", "subset", "metric"])
+    assert set(table.index.get_level_values("subset")) == {"inter", "intra", "combined"}
+    row = table.index[0][0]
+    pooled = [tested(seed).assign(predicted=lambda x: x[["p0", "p1", "p2"]].to_numpy().argmax(1)) for seed in range(3)]
+    by_hand = evaluate(pooled).set_index("metric").loc["AS"]
+    assert table.loc[(row, "combined", "AS"), ["ours", "sd", "low", "high"]].tolist() == pytest.approx(
+        by_hand[["ours", "sd", "low", "high"]].tolist(), abs=1e-5
+    )
+    assert table.loc[(row, "inter", "AS"), ["n_seeds", "n_patients"]].tolist() == [3, 8]
+    assert np.isnan(table.loc[(row, "intra", "AS"), "low"])  # four patients
+
+
+def test_nothing_differs_until_something_does(place):
+    assert evidence.verify() == []
+    assert "Every recorded score follows" in CliRunner().invoke(app, ["verify"]).output
+    kept = pd.read_csv(place / "scores.csv")
+    kept.loc[0, "ours"] += 0.001
+    kept.drop(index=5).to_csv(place / "scores.csv", index=False)
+    found = evidence.verify()
+    assert len(found) == 2
+    assert any("ours was" in line for line in found)
+    assert any("is computed and was not recorded" in line for line in found)
+    assert CliRunner().invoke(app, ["verify"]).exit_code == 1
+
+
+def test_another_configuration_than_was_trained_is_found(place):
+    configs = yaml.safe_load((place / "config.yaml").read_text())
+    configs["zero-padded"]["epochs"] = 99
+    (place / "config.yaml").write_text(yaml.safe_dump(configs))
+    assert "describes another experiment" in evidence.verify()[0]
+
+
+def test_what_is_not_on_file_says_how_to_record_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
+    with pytest.raises(UserError, match="record it with"):
+        evidence.predictions(NAME)
+    with pytest.raises(UserError, match="There is no experiment 'x'; known are"):
+        evidence.configurations("x")
