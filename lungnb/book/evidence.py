@@ -7,8 +7,8 @@
         scores.csv            what `scores` made of the predictions when they were recorded
         weights/              of small networks: safetensors, one file a configuration and seed
 
-What is recorded stands in `lungnb/configs/recorded.yaml`. `record` trains what the cache has not and can be killed and called again;
-`verify` needs neither data nor GPU.
+What is recorded stands in `lungnb/configs/recorded.yaml`. `record` trains what the cache has not and can be killed and called
+again; `verify` needs neither data nor GPU.
 """
 
 from pathlib import Path
@@ -45,8 +45,7 @@ def configurations(name: str) -> dict[str, dict[str, Any]]:
 def record(name: str, data: str, rows: tuple[str, ...] = ()) -> Path:
     """Train an experiment (of it only `rows`, if any) on the data sets in the folder `data` and keep it; its folder.
 
-    Rows that are on file and not asked for stay. Raises UserError for simulated data: they are recorded where a paper's are private,
-    and then the experiment says so itself.
+    Rows that are on file and not asked for stay.
     """
     from lungnb.classification import Classification  # needs torch; `verify` does not
     from lungnb.data import load_corpus
@@ -62,10 +61,7 @@ def record(name: str, data: str, rows: tuple[str, ...] = ()) -> Path:
         for fold in about.get("folds", [None])
     }
     run_all(list(runs.values()))
-    frames = [
-        run.tested().assign(row=row, seed=seed, fold=-1 if fold is None else fold)
-        for (row, seed, fold), run in runs.items()
-    ]
+    frames = [run.tested().assign(row=row, seed=seed, fold=fold or 0) for (row, seed, fold), run in runs.items()]
     place, new = folder() / name, pd.concat(frames, ignore_index=True)
     if (place / "predictions.parquet").is_file():
         old = predictions(name)
@@ -101,7 +97,7 @@ def write_predictions(place: Path, frame: pd.DataFrame) -> None:
 
 
 def predictions(name: str) -> pd.DataFrame:
-    """The predictions of a recorded experiment, with `predicted`, the most probable class. Raises UserError if it is not on file."""
+    """The predictions of a recorded experiment, with `predicted`, the most probable class. Raises UserError if there are none."""
     path = folder() / name / "predictions.parquet"
     if not path.is_file():
         raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
@@ -154,7 +150,6 @@ def _differences(name: str, kept: pd.DataFrame, now: pd.DataFrame) -> list[str]:
     for column in ("ours", "sd", "n_seeds", "n_patients", "low", "high"):
         a, b = (both[f"{column} {which}"].astype(float) for which in ("recorded", "now"))
         off = (a - b).abs().gt(_TOLERANCE) | (a.isna() != b.isna())
-        found += [
-            f"{score}: {column} was {x:g} and is {y:g}" for score, x, y in zip(both["score"][off], a[off], b[off])
-        ]
+        changes = zip(both["score"][off], a[off], b[off], strict=True)
+        found += [f"{score}: {column} was {x:g} and is {y:g}" for score, x, y in changes]
     return found

@@ -62,8 +62,8 @@ def stratified(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
 
 
 def training_folds(events: pd.DataFrame, fold: int, n_folds: int) -> pd.Series:
-    """The folds by which a recipe is chosen: of the patients whom `official` trains on, those of `fold` are tested and nobody of its
-    test side is looked at."""
+    """The folds by which a recipe is chosen: of the patients whom `official` trains on, those of `fold` are tested, and
+    nobody of its test side is looked at."""
     train = events[official(events) == "train"]
     fold_of = grouped_folds(train, n_folds, seed=0)
     return (fold_of == fold).map({True: "test", False: "train"}).reindex(events.index)

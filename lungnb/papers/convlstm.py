@@ -169,10 +169,10 @@ class StackedMaps(nn.Module):
 
 
 class StretchedMaps(StackedMaps):
-    """Events (B, T), silent past their `length` (B,) in samples -> the same three maps (B, 3, n_rows, n_frames), filled by each.
+    """Events (B, T), silent past their `length` (B,) in samples -> the same three maps (B, 3, n_rows, n_frames), each filled.
 
-    Ours. Power is averaged over time into `n_frames` equal parts of the event, so a crackle of 10 ms is not thinned by the silence
-    behind a short event, and the network cannot read the length of an event as its class.
+    Ours. Power is averaged over time into `n_frames` equal parts of the event, so a crackle of 10 ms is not thinned by
+    the silence behind a short event, and the network cannot read the length of an event as its class.
     """
 
     def __init__(self, n_frames: int = 76, **size):

@@ -14,7 +14,7 @@ from lungnb.metrics.classification import evaluate
 NAME = "sprsound-event-folds"
 
 
-def tested(seed):
+def answers(seed):
     """Predictions of 12 patients in two folds, right in three of four events."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 3, 480)
@@ -31,7 +31,7 @@ def place(tmp_path, monkeypatch):
     """A recorded experiment of two configurations and three seeds."""
     monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
     rows = list(evidence.configurations(NAME))[:2]
-    frame = pd.concat([tested(seed).assign(row=row) for row in rows for seed in range(3)])
+    frame = pd.concat([answers(seed).assign(row=row) for row in rows for seed in range(3)])
     (tmp_path / NAME).mkdir()
     evidence.write_predictions(tmp_path / NAME, frame)
     evidence.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
@@ -43,7 +43,7 @@ def test_scores_are_those_of_the_predictions_folds_pooled(place):
     table = evidence.scores(NAME).set_index(["row", "subset", "metric"])
     assert set(table.index.get_level_values("subset")) == {"inter", "intra", "combined"}
     row = table.index[0][0]
-    pooled = [tested(seed).assign(predicted=lambda x: x[["p0", "p1", "p2"]].to_numpy().argmax(1)) for seed in range(3)]
+    pooled = [answers(seed).assign(predicted=lambda x: x[["p0", "p1", "p2"]].to_numpy().argmax(1)) for seed in range(3)]
     by_hand = evaluate(pooled).set_index("metric").loc["AS"]
     assert table.loc[(row, "combined", "AS"), ["ours", "sd", "low", "high"]].tolist() == pytest.approx(
         by_hand[["ours", "sd", "low", "high"]].tolist(), abs=1e-5
