@@ -111,6 +111,7 @@ def test_parse_value(text, value):
     assert type(parse_value(text)) is type(value)
 
 
+@pytest.mark.train
 def test_store_writes_the_executed_half(toy):
     store(["01_good"])
     stored = nbformat.read(toy / "notebooks/01_good.ipynb", as_version=4)

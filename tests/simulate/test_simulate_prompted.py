@@ -165,6 +165,7 @@ def files(folder):
     return {p.relative_to(folder.parent): p.read_bytes() for f in both for p in f.rglob("*") if p.is_file()}
 
 
+@pytest.mark.train
 def test_the_seed_fixes_every_byte(tmp_path):
     a, b, c = (
         simulate_prompted(tmp_path / d / "x", n_patients=10, seed=s, seconds=0.64)
