@@ -799,11 +799,11 @@ row_major, time_major = array.flatten(2).transpose(1, 2), array.transpose(2, 3).
 print(torch.equal(row_major[0, 1], array[0, :, 0, 1]), torch.equal(time_major[0, 1], array[0, :, 1, 0]))
 
 # %% [markdown]
-# **4.** How wide would the interval of the full model's Score be if events, not children, were drawn anew? Why is the difference smaller on
-# inter than one might fear, or larger?
+# **4.** How wide would the interval of the full model's Score be, over inter and intra, if events, not children, were drawn anew? Which of
+# the two intervals may you print?
 
 # %% tags=["solution"]
-frame = best["full"][0].tested("inter")
+frame = best["full"][0].tested()
 for unit, drawn in (("children", frame["patient"]), ("events", np.arange(len(frame)))):
     rows = score_rows(unit, [frame.assign(patient=drawn)], biocas_scores, 1).set_index("metric")
     low, high = rows.loc["Score", ["low", "high"]]
