@@ -14,6 +14,8 @@ from lungnb.book.build import build, parse_value, store
 from lungnb.book.report import as_html
 from lungnb.core import UserError
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def built(toy_repository, tmp_path_factory):

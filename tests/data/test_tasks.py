@@ -67,6 +67,7 @@ def test_patients_of_a_task_have_one_label():
 
 
 @pytest.mark.parametrize("name", [n for n in TASKS if n != "pneumonia"])
+@pytest.mark.train
 def test_parts_keep_patients_apart_and_folds_test_everyone_once(name):
     here, split, tested = view(name), "children" if TASKS[name].unit == "patient" else "patients", []
     for fold in range(5):

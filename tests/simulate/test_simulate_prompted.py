@@ -30,6 +30,8 @@ from lungnb.simulate.prompted import (
 )
 from lungnb.simulate.voice import RATE
 
+pytestmark = pytest.mark.train
+
 N = 30
 (COUGH, SHALLOW, DEEP, BREATHING, EXHALATION, VOWEL_A, VOWEL_E, VOWEL_O, SPEECH, *_) = SOUNDS
 NORMAL, WHEEZE, CRACKLE, RHONCHI = OVER_CHEST
