@@ -370,8 +370,8 @@ for metric, here in gains.groupby("metric", sort=False):
         print(", ".join(f"{m} ({k})" for m, k in zip(above["row"], above["kind"])) or "none")
 
 # %% [markdown]
-# Three readings. *First*, compare *right moment* with *pointing*: many maps know better **when** than **how high**. *Second*, the coarsest maps (compare the table of pictures) cannot win the game, however well the network
-# classifies. *Third*, look back at the examples: at least one map that you would have believed is not above the floor, and the network may still be right about the sound. And mind how little is above the floor *for sure*: a
+# Three readings. *First*, compare *right moment* with *pointing*: does a map know better **when** than **how high**? *Second*, the coarsest maps (compare the table of pictures) can hardly win the pointing game; but fine detail alone does not
+# help either. *Third*, look back at the examples: at least one map that you would have believed is not above the floor, and the network may still be right about the sound. And mind how little is above the floor *for sure*: a
 # kind of sound has few test patients here, and below six there is no interval at all.
 #
 # ## 4. Is it the network that points?
@@ -410,8 +410,8 @@ print("better than loud pixels:", ", ".join(both.index[both["trained"] > both["l
 #
 # ## 5. One stage earlier
 #
-# "The last convolutional layer" is a habit from photographs of 224 pixels. Ours have about sixty rows. What if we look at the same trained networks one or two stages earlier, where the detail is
-# finer? The same control goes along: if a network that was never trained points as well from there, an early map is an edge detector and no explanation.
+# "The last convolutional layer" is a habit from photographs of 224 pixels. Ours have about sixty rows. What if we look at the same trained networks one or two stages earlier, where the detail of most of
+# them is finer? The same control goes along: if a network that was never trained points as well from there, an early map is an edge detector and no explanation.
 
 # %%
 earlier = {"last": -1, "one earlier": -2, "two earlier": -3}
@@ -471,8 +471,8 @@ print("the stage that points best:", ", ".join(f"{model}: {stage}" for model, st
 # $$\mathrm{AUC} = \int_0^1 p\big(c \mid x \text{ without the share } s \text{ of its most important pixels}\big)\,\mathrm{d}s$$
 #
 # What stands in a missing pixel's place matters: black would be a sound of its own. We put in the mean of its row over the clip, so that the background goes on. Three references: pixels in *random order*; the *true
-# places* first, then all others in random order; and the map of the same network with its weights *drawn anew*. The last one is the fair rival: a map takes away whole patches, and a patch hurts a network more than scattered pixels do, whatever
-# was there.
+# places* first, then all others in random order; and the map of the same network with its weights *drawn anew*. The last one is the fair rival: a map takes away whole patches, and a patch may hurt a network more than scattered pixels do,
+# whatever was there.
 
 # %%
 Code(inspect.getsource(deletion), language="python")
@@ -536,8 +536,8 @@ for method, rival in itertools.product(METHODS, ("random order", "drawn anew")):
     print(f"{method:10} faster than {rival}, for sure, in {len(sure)} of {len(gain)}: {', '.join(sure) or 'none'}")
 
 # %% [markdown]
-# Here is the difference between the two questions. Section 3 asked whether a map shows the *sound*; this one asks whether it shows what the *network* uses. Compare the map's curve with that of the true places: where the map's is lower, the network lives on
-# more than the boxes, for example on the absence of sound around them.
+# Here is the difference between the two questions. Section 3 asked whether a map shows the *sound*; this one asks whether it shows what the *network* uses. Compare the map's curve with that of the true places: where the map's is lower, the network may live on
+# more than the boxes, for example on the absence of sound around them. But patches alone lower a curve. Only a map that beats the same network drawn anew as well says something about what was learnt.
 #
 # ## 7. Does it know when it is wrong?
 #
