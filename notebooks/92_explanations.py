@@ -370,8 +370,9 @@ for metric, here in gains.groupby("metric", sort=False):
         print(", ".join(f"{m} ({k})" for m, k in zip(above["row"], above["kind"])) or "none")
 
 # %% [markdown]
-# Three readings. *First*, most maps know **when** far better than **how high**: a wheeze lasts, and its moment is found by nearly all; its frequency by few. *Second*, the coarsest maps (compare the table of pictures) cannot win the game, however well the network
-# classifies. *Third*, look back at the examples: at least one map that you would have believed is not above the floor, and the network may still be right about the sound.
+# Three readings. *First*, compare *right moment* with *pointing*: does a map know better **when** than **how high**? *Second*, the coarsest maps (compare the table of pictures) can hardly win the pointing game; but fine detail alone does not
+# help either. *Third*, look back at the examples: at least one map that you would have believed is not above the floor, and the network may still be right about the sound. And mind how little is above the floor *for sure*: a
+# kind of sound has few test patients here, and below six there is no interval at all.
 #
 # ## 4. Is it the network that points?
 #
@@ -409,8 +410,8 @@ print("better than loud pixels:", ", ".join(both.index[both["trained"] > both["l
 #
 # ## 5. One stage earlier
 #
-# "The last convolutional layer" is a habit from photographs of 224 pixels. Ours have about sixty rows. What if we look at the same trained networks one or two stages earlier, where the detail is
-# finer? The same control goes along: if a network that was never trained points as well from there, an early map is an edge detector and no explanation.
+# "The last convolutional layer" is a habit from photographs of 224 pixels. Ours have about sixty rows. What if we look at the same trained networks one or two stages earlier, where the detail of most of
+# them is finer? The same control goes along: if a network that was never trained points as well from there, an early map is an edge detector and no explanation.
 
 # %%
 earlier = {"last": -1, "one earlier": -2, "two earlier": -3}
@@ -470,8 +471,8 @@ print("the stage that points best:", ", ".join(f"{model}: {stage}" for model, st
 # $$\mathrm{AUC} = \int_0^1 p\big(c \mid x \text{ without the share } s \text{ of its most important pixels}\big)\,\mathrm{d}s$$
 #
 # What stands in a missing pixel's place matters: black would be a sound of its own. We put in the mean of its row over the clip, so that the background goes on. Three references: pixels in *random order*; the *true
-# places* first, then all others in random order; and the map of the same network with its weights *drawn anew*. The last one is the fair rival: a map takes away whole patches, and a patch hurts a network more than scattered pixels do, whatever
-# was there.
+# places* first, then all others in random order; and the map of the same network with its weights *drawn anew*. The last one is the fair rival: a map takes away whole patches, and a patch may hurt a network more than scattered pixels do,
+# whatever was there.
 
 # %%
 Code(inspect.getsource(deletion), language="python")
@@ -535,8 +536,8 @@ for method, rival in itertools.product(METHODS, ("random order", "drawn anew")):
     print(f"{method:10} faster than {rival}, for sure, in {len(sure)} of {len(gain)}: {', '.join(sure) or 'none'}")
 
 # %% [markdown]
-# Here is the difference between the two questions. Section 3 asked whether a map shows the *sound*; this one asks whether it shows what the *network* uses. Compare the map's curve with that of the true places: where the map's is lower, the network lives on
-# more than the boxes, for example on the absence of sound around them.
+# Here is the difference between the two questions. Section 3 asked whether a map shows the *sound*; this one asks whether it shows what the *network* uses. Compare the map's curve with that of the true places: where the map's is lower, the network may live on
+# more than the boxes, for example on the absence of sound around them. But patches alone lower a curve. Only a map that beats the same network drawn anew as well says something about what was learnt.
 #
 # ## 7. Does it know when it is wrong?
 #
@@ -733,14 +734,13 @@ Markdown(recorded_from("explanations-real-deletion"))
 # %% [markdown]
 # ## What we found
 #
-# In the stored build (simulated recordings, one training of each model, few test patients; other builds may differ, and the printed lines above say what holds in yours):
+# Each model was trained once, on simulated recordings, and few patients are tested. So this build shows how such claims are put to the test; it settles none of them. What the printed lines above say, and what to take along:
 #
-# * **A map that looks convincing need not point.** Looked at in the last layer, as is usual, only the small CNN's maps win the pointing game, and theirs is the only energy well above the floor; but the same network with its weights drawn anew points about as often, with less energy. RespireNet's maps are blobs of a
-#   second each. The Conv-LSTM's maps find the moment of a wheeze, but hardly its pitch, as cepstra share the rows.
-# * **The layer decides.** One or two stages earlier the same networks point better, some far better. But some networks that were never trained point there as well: what stands out in the picture stands out in the map. No map has as much energy in the boxes as the loud pixels themselves.
-# * **A map can be faithful and point nowhere.** Taking pixels away in the order of their own maps hurts the Conv-LSTM's networks more than taking the true sounds away first: the map is right about the network, and it is the
-#   network that does not live on the boxes alone. With RespireNet it is the other way round: the true sounds hurt most, and its own map does no more than chance. And mind the rival with the weights drawn anew: against it fewer maps win than against scattered pixels.
-# * **Doubt is worth something, dropout little more.** In about half of the networks the errors are among the unsure answers for sure, and the plain entropy of one pass says so as well as many passes; mutual information is better in few networks and worthless in others.
+# * **A map that looks convincing need not point.** Few maps of the last layer, the usual one, are above the floor that the area of the boxes sets. And the rivals are strong: the same network with its weights drawn anew, and the loud pixels
+#   of the picture, which need no network at all.
+# * **The layer decides.** One or two stages earlier the same networks point elsewhere, and networks that were never trained can point there as well: what stands out in the picture stands out in the map.
+# * **A map can be faithful and point nowhere.** Whether a map shows the sound and whether it shows what the network uses are two questions, with two tests (sections 3 and 6).
+# * **Doubt has to beat what is free.** Many passes with dropout cost many times the entropy of one pass, and have to find more of the errors than that does.
 #
 # ## Exercises
 #

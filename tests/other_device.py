@@ -4,13 +4,21 @@ As on a GPU, an operation raises where a tensor was left on the CPU, but for the
 dimension), copies from one to the other, and places on the CPU that index what is on the GPU.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
+from importlib import import_module
+from types import ModuleType
 
+import pytest
 import torch
 import torch._dynamo  # or it is imported by the first operation, and looks at what is patched below
+from accelerate.state import AcceleratorState, PartialState
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
+
+from lungnb.training import make_accelerator
 
 #: "meta" stands for the other device: torch knows no more of it than its name, while "cuda" would ask for a driver.
 OTHER = torch.device("meta")
@@ -60,6 +68,26 @@ class OtherDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         return _compute(operation, args, kwargs or {})
+
+
+@contextmanager
+def training_elsewhere(patch: pytest.MonkeyPatch, *modules: ModuleType) -> Iterator[None]:
+    """What `modules` train is on OTHER. What torch asks of a GPU's own library is answered by the CPU's: random numbers, the
+    fused step."""
+
+    def accelerator(*how):
+        found = make_accelerator("cpu")
+        PartialState._shared_state["device"] = AcceleratorState._shared_state["device"] = OTHER
+        return found
+
+    for module in modules:
+        patch.setattr(module, "make_accelerator", accelerator)
+    patch.setattr(torch, "Generator", lambda device="cpu", new=torch.Generator: new("cpu"))
+    patch.setattr(torch, "autocast", lambda *device, **how: nullcontext())
+    patch.setattr(import_module("torch.optim.optimizer"), "_get_fused_kernels_supported_devices", lambda: [OTHER.type])
+    with OtherDevice():
+        yield
+    make_accelerator("cpu")
 
 
 def _compute(operation, args, kwargs):

@@ -14,6 +14,8 @@ from lungnb.book.build import build, parse_value, store
 from lungnb.book.report import as_html
 from lungnb.core import UserError
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def built(toy_repository, tmp_path_factory):
@@ -111,6 +113,7 @@ def test_parse_value(text, value):
     assert type(parse_value(text)) is type(value)
 
 
+@pytest.mark.train
 def test_store_writes_the_executed_half(toy):
     store(["01_good"])
     stored = nbformat.read(toy / "notebooks/01_good.ipynb", as_version=4)

@@ -110,6 +110,7 @@ def test_guides_know_the_notebooks(written, tmp_path):
     assert "_Fit" not in page["library"]
 
 
+@pytest.mark.train
 def test_a_dangling_reference_stops_the_build_and_keeps_the_old_site(tmp_path, capfd):
     target = tmp_path / "reports" / "site"
     target.mkdir(parents=True)

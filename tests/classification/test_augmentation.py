@@ -26,6 +26,8 @@ from lungnb.metrics.classification import evaluate
 from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips, refuse_leak
 
+pytestmark = pytest.mark.train
+
 RARE = {"wheeze": 1, "rhonchi": 0}
 
 

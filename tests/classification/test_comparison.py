@@ -9,6 +9,8 @@ from lungnb import UserError, configs
 from lungnb.classification.comparison import load_comparison
 from lungnb.data.tasks import TASKS
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def compared():

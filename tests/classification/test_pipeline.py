@@ -23,6 +23,8 @@ from lungnb.data.splits import make_split
 from lungnb.data.tasks import TASKS
 from lungnb.metrics.classification import biocas_scores, scores, table_scores
 
+pytestmark = pytest.mark.train
+
 PATIENTS = {"icbhi": 24, "sprsound": 24, "multisite": 30}
 SMALL = {"backbone": "resnet10-narrow", "pretrained": "scratch", "zoom": 1, "hidden": 8, "pooling": (3, 4), "epochs": 1}
 SMALL |= {"leaky_selection": True}

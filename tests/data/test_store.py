@@ -184,6 +184,7 @@ build_store(simulated_clips(600, Path({root!r})), Path({root!r}) / "store", sour
 """
 
 
+@pytest.mark.train
 def test_a_killed_build_leaves_nothing_half_written(tmp_path):
     """Killed for good, in the middle of writing: there is no store, and the next build starts over and is whole."""
     script = KILLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
@@ -278,6 +279,7 @@ def anonymous_mb() -> float:
     return (memory.rss - getattr(memory, "shared", 0)) / 1e6
 
 
+@pytest.mark.train
 def test_100_000_clips_in_flat_memory(tmp_path):
     """160 MB of samples are written and streamed while memory grows by the table of clips alone, about 0.5 kB a clip."""
     n = 100_000

@@ -43,6 +43,7 @@ def test_the_table_of_label_maps_says_what_is_left_out():
     assert left_out[["task", "label"]].to_numpy().tolist() == [["sprsound-common", "stridor"]]
 
 
+@pytest.mark.train
 def test_common_labels_are_those_of_the_events():
     own, common = corpus("sprsound").events, view("sprsound-common")
     n = (own["label"] == "stridor").sum()
@@ -55,6 +56,7 @@ def test_common_labels_are_those_of_the_events():
     assert set(common.events["label"]) <= set(icbhi.LABELS)
 
 
+@pytest.mark.train
 def test_patients_of_a_task_have_one_label():
     for name in ("sprsound-patients", "cohorts"):
         events = view(name).events
@@ -65,6 +67,7 @@ def test_patients_of_a_task_have_one_label():
 
 
 @pytest.mark.parametrize("name", [n for n in TASKS if n != "pneumonia"])
+@pytest.mark.train
 def test_parts_keep_patients_apart_and_folds_test_everyone_once(name):
     here, split, tested = view(name), "children" if TASKS[name].unit == "patient" else "patients", []
     for fold in range(5):

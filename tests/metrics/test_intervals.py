@@ -37,6 +37,7 @@ EFFECTS = {
 @pytest.mark.parametrize("n_patients", [10, 25, 60])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 @pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
+@pytest.mark.train
 def test_the_truth_is_covered_as_often_as_promised(effects, n_seeds, n_patients):
     truth = average_score(*experiment(np.random.default_rng(1), 300, 6000, *effects), np.ones((1, 6000))).mean()
     rng, inside = np.random.default_rng([n_seeds, n_patients]), []

@@ -77,6 +77,7 @@ def test_leaks_of_the_test_parts_are_noted(finished):
     ]
 
 
+@pytest.mark.train
 def test_an_inter_patient_who_is_trained_on_is_noted():
     events = simulated().events
     one = events.loc[events["split"] == "train", "patient"].iloc[0]

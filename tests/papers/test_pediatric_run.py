@@ -117,6 +117,7 @@ def parts_of_patients(here, cohort, **how):
     return people.drop_duplicates("patient").set_index("patient")
 
 
+@pytest.mark.train
 def test_patients_of_a_cohort_train_and_select_and_all_others_are_tested():
     people = parts_of_patients(view(), "POA1")
     assert set(people.index) == set(view().events["patient"])

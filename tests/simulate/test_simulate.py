@@ -267,6 +267,7 @@ def test_devices_sound_different(audio):
 # ---- writing ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.train
 def test_same_seed_same_bytes(folder, tmp_path):
     again = simulate_icbhi(tmp_path / "icbhi", n_patients=N, seed=3)
     for a, b in ((folder, again), (folder.with_name("icbhi_truth"), tmp_path / "icbhi_truth")):

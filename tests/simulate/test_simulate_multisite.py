@@ -15,6 +15,8 @@ from lungnb.data.splits import patient_folds
 from lungnb.simulate import chest, multisite
 from lungnb.simulate.multisite import CLINICS, FILE_RATE, FULL_SIZE, make_plan, share_out, simulate_multisite
 
+pytestmark = pytest.mark.train
+
 N = 24
 KINDS = {
     "control": set(),

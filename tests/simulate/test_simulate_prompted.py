@@ -30,6 +30,8 @@ from lungnb.simulate.prompted import (
 )
 from lungnb.simulate.voice import RATE
 
+pytestmark = pytest.mark.train
+
 N = 30
 (COUGH, SHALLOW, DEEP, BREATHING, EXHALATION, VOWEL_A, VOWEL_E, VOWEL_O, SPEECH, *_) = SOUNDS
 NORMAL, WHEEZE, CRACKLE, RHONCHI = OVER_CHEST
@@ -165,6 +167,7 @@ def files(folder):
     return {p.relative_to(folder.parent): p.read_bytes() for f in both for p in f.rglob("*") if p.is_file()}
 
 
+@pytest.mark.train
 def test_the_seed_fixes_every_byte(tmp_path):
     a, b, c = (
         simulate_prompted(tmp_path / d / "x", n_patients=10, seed=s, seconds=0.64)

@@ -16,6 +16,8 @@ from lungnb.simulate import chest
 from lungnb.simulate.sprsound import FOLDERS, RATE, simulate_sprsound
 from lungnb.simulate.sprsound_plan import CLASSES, POSITIONS, make_plan
 
+pytestmark = pytest.mark.train
+
 N = 20
 NAME = re.compile(r"(?P<patient>\d{8})_(?P<age>\d{1,2}\.\d)_(?P<sex>[01])_(?P<position>p[1-4])_(?P<number>[1-9]\d*)")
 RARE = {"Stridor", "Wheeze+Crackle", "Coarse Crackle", "Rhonchi"}

@@ -1,16 +1,13 @@
 """Every network of the registry, trained, selected and predicting on a device that is not the CPU, with the CPU's own results."""
 
-from contextlib import nullcontext
 from dataclasses import replace
-from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
-from other_device import OTHER, OtherDevice
+from other_device import OTHER, training_elsewhere
 
 from lungnb import classification as module
 from lungnb.classification import Classification
@@ -19,7 +16,6 @@ from lungnb.classification.networks import CLASSIFIERS
 from lungnb.data.audio import ClipPlan
 from lungnb.features import augment
 from lungnb.papers.convlstm import INPUTS
-from lungnb.training import make_accelerator
 
 SHAPE = {"mel image": (1, 64, 94), "stacked": (3, 64, 16), "stft": (1, 50, 54)}
 SITES = ("left", "right", "back")
@@ -69,22 +65,8 @@ class Toy(Classification):
 
 @pytest.fixture
 def other_device(monkeypatch):
-    """Trainings are on OTHER. What torch asks of a GPU's own library is answered by the CPU's: random numbers, the fused step."""
-
-    def accelerator(device, precision):
-        found = make_accelerator("cpu")
-        PartialState._shared_state["device"] = AcceleratorState._shared_state["device"] = OTHER
-        return found
-
-    monkeypatch.setattr(module, "make_accelerator", accelerator)
-    monkeypatch.setattr(torch, "Generator", lambda device="cpu", new=torch.Generator: new("cpu"))
-    monkeypatch.setattr(torch, "autocast", lambda *device, **how: nullcontext())
-    monkeypatch.setattr(
-        import_module("torch.optim.optimizer"), "_get_fused_kernels_supported_devices", lambda: [OTHER.type]
-    )
-    with OtherDevice():
+    with training_elsewhere(monkeypatch, module):
         yield
-    make_accelerator("cpu")
 
 
 CASES = {model: {"model": model} for model in CLASSIFIERS} | {

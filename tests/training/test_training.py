@@ -224,6 +224,7 @@ def test_a_gpu_that_is_not_there():
         make_accelerator("cuda")
 
 
+@pytest.mark.train
 def test_two_processes_end_with_equal_weights(tmp_path):
     """Each process takes half of the items; parameters and running statistics agree at the end of every epoch."""
     (tmp_path / "two.py").write_text(

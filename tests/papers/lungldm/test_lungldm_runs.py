@@ -27,6 +27,8 @@ from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.text import prompt_table, tiny_text_encoder
 from lungnb.training import fit
 
+pytestmark = pytest.mark.train
+
 # ---- data -------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ from lungnb.papers.lungldm.pipeline import slerp
 from lungnb.papers.lungldm.samples import SampleRun, matched_references, measures, predict, prompt_set, spectrum
 from lungnb.training.experiment import run_all
 
+pytestmark = pytest.mark.train
+
 
 def samples(**choices):
     given = {"diffusion": diffusion(), "judge": classifier(), "n_per_type": 2, "steps": 2}
