@@ -30,7 +30,7 @@ site: $(READY)  ## build the book as a site into reports/site/, from the stored 
 test: $(READY)  ## run the unit tests, then the stored notebooks with nbval
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile
 	@LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
-		--nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+		-n auto --dist loadscope --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 fast: $(READY)  ## run the tests that neither train nor need a browser
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile -m 'not train and not browser'
