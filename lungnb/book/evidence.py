@@ -51,15 +51,8 @@ def record(name: str, data: str, rows: tuple[str, ...] = ()) -> Path:
     from lungnb.data import load_corpus
     from lungnb.training.experiment import run_all
 
-    about, fields = experiments()[name], configurations(name)
-    corpus = load_corpus(about["corpus"], data, about.get("n_patients", 40))
-    given = {"corpus": corpus.fingerprint, "data": data, "n_patients": about.get("n_patients", 40)}
-    runs = {
-        (row, seed, fold): Classification(**given | fields[row], seed=seed, **({} if fold is None else {"fold": fold}))
-        for row in rows or fields
-        for seed in about["seeds"]
-        for fold in about.get("folds", [None])
-    }
+    about = experiments()[name]
+    runs = runs_of(name, data, rows)
     run_all(list(runs.values()))
     frames = [run.tested().assign(row=row, seed=seed, fold=fold or 0) for (row, seed, fold), run in runs.items()]
     place, new = folder() / name, pd.concat(frames, ignore_index=True)
@@ -84,6 +77,25 @@ def record(name: str, data: str, rows: tuple[str, ...] = ()) -> Path:
     with atomic_file(place / "scores.csv") as path:
         scores(name).to_csv(path, index=False)
     return place
+
+
+def runs_of(name: str, data: str, rows: tuple[str, ...] = ()) -> dict[tuple[str, int, int | None], "Classification"]:
+    """The trainings of an experiment (of it only `rows`, if any) by row, seed and fold (None: the split has none)."""
+    from lungnb.classification import Classification  # needs torch; `verify` does not
+    from lungnb.data import load_corpus
+
+    about, fields = experiments()[name], configurations(name)
+    n_patients = about.get("n_patients", 40)
+    given = {"corpus": load_corpus(about["corpus"], data, n_patients).fingerprint, "data": data, "n_patients": n_patients}
+
+    def run(row: str, **drawn: int) -> Classification:
+        choices = given | fields[row] | drawn
+        if "start" in choices:
+            choices["start"] = run(choices["start"], **drawn)
+        return Classification(**choices)
+
+    keys = [(row, seed, fold) for row in rows or fields for seed in about["seeds"] for fold in about.get("folds", [None])]
+    return {(row, seed, fold): run(row, seed=seed, **({} if fold is None else {"fold": fold})) for row, seed, fold in keys}
 
 
 def write_predictions(place: Path, frame: pd.DataFrame) -> None:

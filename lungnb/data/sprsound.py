@@ -32,6 +32,8 @@ SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]
 RECORD_LABELS = ["Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality"]
 #: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not given.
 POSITIONS = ["p1", "p2", "p3", "p4"]
+#: In the training part of the 2022 release, and sample for sample 41279835_14.1_0_p1_2050 of its intra test.
+REPEATED = ("41279835_14.1_0_p1_2945",)
 #: Labels of a patient in `sprsound_view`.
 VIEW_LABELS = ["normal", "adventitious"]
 #: Folders of audio and of annotations, by part.

@@ -19,7 +19,8 @@ from lungnb.data.corpus import Corpus
 class Task:
     """labels: the corpus' own label -> class, None where it is left out; the first class is normal. unit: what is scored.
 
-    age_step: years an age bin. excluded: parts of the data set that are not looked at.
+    age_step: years an age bin. excluded: parts of the data set that are not looked at. repeated: recordings that the data
+    set holds a second time on the other side of its split; they are left out.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Task:
     unit: Literal["event", "patient"] = "event"
     age_step: float = 1.0
     excluded: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -44,6 +46,9 @@ class Task:
             raise UserError(f"The task {self.name!r} is of {self.corpus}, not of {corpus.name!r}; load that corpus.")
         if self.excluded:
             corpus = corpus.select(~corpus.events["split"].isin(self.excluded))
+        if (again := corpus.events["recording"].isin(self.repeated)).any():
+            skipped = corpus.skipped | {"events of a recording that stands on both sides of the split": int(again.sum())}
+            corpus = replace(corpus.select(~again), skipped=skipped)
         if self.unit == "patient" and corpus.name == "sprsound":
             corpus = sprsound.sprsound_view(corpus)
         events = corpus.events
@@ -75,8 +80,8 @@ TASKS = {
     for task in (
         Task("icbhi", "icbhi", _ICBHI, age_step=5.0),
         Task("icbhi-2-class", "icbhi", {k: "normal" if k == "normal" else "abnormal" for k in _ICBHI}, age_step=5.0),
-        Task("sprsound", "sprsound", _SPRSOUND),
-        Task("sprsound-common", "sprsound", _COMMON),
+        Task("sprsound", "sprsound", _SPRSOUND, repeated=sprsound.REPEATED),
+        Task("sprsound-common", "sprsound", _COMMON, repeated=sprsound.REPEATED),
         Task("sprsound-patients", "sprsound", _ADVENTITIOUS, "patient"),
         Task("sprsound-sites", "sprsound", _ADVENTITIOUS, "patient", excluded=("intra",)),
         Task("cohorts", "multisite", _DIAGNOSES, "patient"),
