@@ -1,16 +1,20 @@
 """Recorded experiments: their predictions are kept, and every number about them is computed from these anew.
 
-    reports/recorded/<experiment>/
+    reports/recorded/<paper>/<experiment>/
         predictions.parquet   one row a scored event or patient, configuration (`row`) and training seed
+        training.csv          of each training: epochs, seconds, weights and its scores on the events it was trained on
         config.yaml           the fields of each configuration
         provenance.json       data, commit, device, versions, seeds, and what of the paper's size was cut
         scores.csv            what `scores` made of the predictions when they were recorded
         weights/              of small networks: safetensors, one file a configuration and seed
 
-What is recorded stands in `lungnb/configs/recorded.yaml`. `record` trains what the cache has not and can be killed and called
-again; `verify` needs neither data nor GPU.
+What is recorded stands in `lungnb/configs/recorded.yaml`; `lungnb.book.experiments` trains it. Here it is read, with neither
+data nor torch. Of the training part the predictions of the first seed are kept, to save space.
 """
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +23,17 @@ import pandas as pd
 import yaml
 
 from lungnb.book.recorded import folder
-from lungnb.book.report import write_json
-from lungnb.core import UserError, atomic_file, git_state, package_versions
-from lungnb.metrics.classification import evaluate
+from lungnb.core import UserError
+from lungnb.data.splits import TESTED
+from lungnb.metrics.classification import Formulas, evaluate, score_rows
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "recorded.yaml"
-_COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
+COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
 #: What a second computation may differ by: the last digit that scores.csv keeps.
 _TOLERANCE = 2e-6
+
+
+# ---- what is recorded
 
 
 def experiments() -> dict[str, dict[str, Any]]:
@@ -34,78 +41,22 @@ def experiments() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(_CONFIGS.read_text())
 
 
-def configurations(name: str) -> dict[str, dict[str, Any]]:
-    """The fields of each row of an experiment. Raises UserError for an unknown one."""
+def experiment(name: str) -> dict[str, Any]:
+    """The experiment `name`. Raises UserError for an unknown one."""
     known = experiments()
     if name not in known:
         raise UserError(f"There is no experiment {name!r}; known are {', '.join(known)}.")
-    return {row: known[name]["fields"] | fields for row, fields in known[name]["rows"].items()}
+    return known[name]
 
 
-def record(name: str, data: str, rows: tuple[str, ...] = ()) -> Path:
-    """Train an experiment (of it only `rows`, if any) on the data sets in the folder `data` and keep it; its folder.
-
-    Rows that are on file and not asked for stay.
-    """
-    from lungnb.classification import Classification  # needs torch; `verify` does not
-    from lungnb.data import load_corpus
-    from lungnb.training.experiment import run_all
-
-    about = experiments()[name]
-    runs = runs_of(name, data, rows)
-    run_all(list(runs.values()))
-    frames = [run.tested().assign(row=row, seed=seed, fold=fold or 0) for (row, seed, fold), run in runs.items()]
-    place, new = folder() / name, pd.concat(frames, ignore_index=True)
-    if (place / "predictions.parquet").is_file():
-        old = predictions(name)
-        new = pd.concat([old[~old["row"].isin(new["row"])], new], ignore_index=True)
-    place.mkdir(parents=True, exist_ok=True)
-    write_predictions(place, new)
-    any_run = next(iter(runs.values()))
-    provenance = {
-        "origin": corpus.origin_text,
-        "fingerprint": corpus.fingerprint,
-        **git_state(),
-        "device": any_run.result()["device"],
-        "versions": package_versions(),
-        "seeds": about["seeds"],
-        "cut": about["cut"],
-    }
-    write_json(place / "provenance.json", provenance)
-    with atomic_file(place / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(fields, sort_keys=False))
-    with atomic_file(place / "scores.csv") as path:
-        scores(name).to_csv(path, index=False)
-    return place
+def configurations(name: str) -> dict[str, dict[str, Any]]:
+    """The fields of each row of an experiment, its `changed` rows last."""
+    about = experiment(name)
+    rows = {row: about["fields"] | fields for row, fields in about["rows"].items()}
+    return rows | {row: dict(fields) for row, fields in about.get("changed", {}).items()}
 
 
-def runs_of(name: str, data: str, rows: tuple[str, ...] = ()) -> dict[tuple[str, int, int | None], "Classification"]:
-    """The trainings of an experiment (of it only `rows`, if any) by row, seed and fold (None: the split has none)."""
-    from lungnb.classification import Classification  # needs torch; `verify` does not
-    from lungnb.data import load_corpus
-
-    about, fields = experiments()[name], configurations(name)
-    n_patients = about.get("n_patients", 40)
-    given = {"corpus": load_corpus(about["corpus"], data, n_patients).fingerprint, "data": data, "n_patients": n_patients}
-
-    def run(row: str, **drawn: int) -> Classification:
-        choices = given | fields[row] | drawn
-        if "start" in choices:
-            choices["start"] = run(choices["start"], **drawn)
-        return Classification(**choices)
-
-    keys = [(row, seed, fold) for row in rows or fields for seed in about["seeds"] for fold in about.get("folds", [None])]
-    return {(row, seed, fold): run(row, seed=seed, **({} if fold is None else {"fold": fold})) for row, seed, fold in keys}
-
-
-def write_predictions(place: Path, frame: pd.DataFrame) -> None:
-    """Keep `frame`, the predictions of all configurations, seeds and folds, as small as they can be."""
-    p = [c for c in frame if c[0] == "p" and c[1:].isdigit()]
-    kept = frame[[*_COLUMNS, *p]].astype(
-        dict.fromkeys(p, np.float16) | {"seed": np.int16, "fold": np.int16, "label": np.int16}
-    )
-    with atomic_file(place / "predictions.parquet") as path:
-        kept.sort_values(["row", "seed", "fold"], kind="stable").to_parquet(path, index=False, compression="zstd")
+# ---- to read
 
 
 def predictions(name: str) -> pd.DataFrame:
@@ -114,41 +65,121 @@ def predictions(name: str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
     frame = pd.read_parquet(path)
-    p = [c for c in frame if c[0] == "p" and c[1:].isdigit()]
+    p = probabilities(frame)
     frame = frame.astype(dict.fromkeys(p, float))
-    return frame.assign(predicted=frame[p].to_numpy().argmax(1))
+    frame = frame.assign(predicted=frame[p].to_numpy().argmax(1))
+    if (path.parent / "provenance.json").is_file():
+        frame.attrs["provenance"] = provenance(name)
+    return frame
+
+
+def training(name: str) -> pd.DataFrame:
+    """What is known of each recorded training: row, seed, fold, epochs, scores on its own training events, seconds, ..."""
+    return pd.read_csv(folder() / name / "training.csv")
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """Where a recorded experiment comes from."""
+    return json.loads((folder() / name / "provenance.json").read_text())
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recorded experiment as the origin of a table or figure: what `Report` asks of a corpus."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        return provenance(self.name)["fingerprint"]
+
+    @property
+    def origin_text(self) -> str:
+        return f"{provenance(self.name)['origin']}, recorded"
+
+    def _repr_markdown_(self) -> str:
+        kept = provenance(self.name)
+        return (
+            f"**Recorded:** {kept['origin']} data, fingerprint `{kept['fingerprint']}`, commit `{kept.get('commit', '')[:10]}`, "
+            f"{kept['device']}. {kept['cut']}"
+        )
 
 
 def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:
-    """The tables of one configuration, one a training seed, its folds pooled; of some parts of the split, if said."""
-    here = frame[(frame["row"] == row) & (frame["split"].isin(parts) if parts else True)]
+    """The tables of one configuration, one a training seed, its folds pooled; of these parts of the split, else of all tested."""
+    here = frame[(frame["row"] == row) & frame["split"].isin(parts or TESTED)]
     return [table.reset_index(drop=True) for _, table in here.groupby("seed")]
+
+
+def ensemble(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of the mean probabilities of several, which are of the same events in the same order."""
+    p = probabilities(tables[0])
+    mean = np.mean([table[p].to_numpy() for table in tables], axis=0)
+    return tables[0].assign(predicted=mean.argmax(1), **dict(zip(p, mean.T, strict=True)))
+
+
+def rows_of(
+    frame: pd.DataFrame | None,
+    rows: Mapping[str, str],
+    subsets: Mapping[str, Sequence[str]],
+    formulas: Formulas,
+    metrics: Sequence[str] = (),
+    unit: float = 1,
+) -> pd.DataFrame | None:
+    """Scores of predictions as rows of a comparison, one for each of `rows` (its name there -> row of the experiment) and subset
+    (-> parts of the split); of these metrics, if not of all. None if there are no predictions."""
+    if frame is None:
+        return None
+    tables = [
+        score_rows(shown, by_seed(frame, row, *parts), formulas, unit).assign(subset=subset)
+        for subset, parts in subsets.items()
+        for shown, row in rows.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table = table[table["metric"].isin(metrics)] if metrics else table
+    table.attrs = frame.attrs
+    return table
 
 
 def scores(name: str) -> pd.DataFrame:
     """Every score of a recorded experiment: row, subset, metric, ours, sd, n_seeds, n_patients, low, high.
 
-    subset: each part of the split that was tested, and `combined` where there are several.
+    subset: each part of the split but the training part, and `combined` where several were tested.
     """
     frame, tables = predictions(name), []
-    parts = {part: (part,) for part in sorted(frame["split"].unique())}
-    parts |= {"combined": tuple(parts)} if len(parts) > 1 else {}
-    for row in frame["row"].unique():
+    for row, own in frame.groupby("row", sort=False):
+        parts = {part: (part,) for part in ("validation", *TESTED) if (own["split"] == part).any()}
+        tested = [part for part in parts if part in TESTED]
+        parts |= {"combined": tuple(tested)} if len(tested) > 1 else {}
         for subset, of in parts.items():
-            tables.append(evaluate(by_seed(frame, row, *of)).assign(row=row, subset=subset))
+            tables.append(evaluate(by_seed(own, row, *of)).assign(row=row, subset=subset))
     table = pd.concat(tables, ignore_index=True)
     return table[["row", "subset", *table.columns.drop(["row", "subset"])]].round(6)
+
+
+def write_predictions(path: Path, frame: pd.DataFrame) -> None:
+    """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
+    types = dict.fromkeys(probabilities(frame), np.float16) | dict.fromkeys(("seed", "fold", "label"), np.int16)
+    kept = frame[[*COLUMNS, *probabilities(frame)]].astype(types)
+    kept.to_parquet(path, index=False, compression="zstd", compression_level=19)
+
+
+def probabilities(frame: pd.DataFrame) -> list[str]:
+    return [c for c in frame if c[0] == "p" and c[1:].isdigit()]
+
+
+# ---- to check
 
 
 def verify() -> list[str]:
     """What differs between the recorded scores and those that the recorded predictions give today, a sentence each."""
     found = []
-    for path in sorted(folder().glob("*/predictions.parquet")):
-        name = path.parent.name
-        kept, now = pd.read_csv(path.parent / "scores.csv"), scores(name)
-        found += _differences(name, kept, now)
-        if yaml.safe_load((path.parent / "config.yaml").read_text()) != configurations(name):
-            found.append(f"{name}: lungnb/configs/recorded.yaml describes another experiment than was recorded")
+    for path in sorted(folder().glob("*/*/predictions.parquet")):
+        name = "/".join(path.parts[-3:-1])
+        found += _differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
+        kept, rows = yaml.safe_load((path.parent / "config.yaml").read_text()), set(predictions(name)["row"])
+        now = configurations(name)
+        found += [f"{name}: {row} was recorded with other choices" for row in rows if kept.get(row) != now.get(row)]
     return found
 
 

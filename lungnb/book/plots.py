@@ -55,6 +55,27 @@ def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -
         )
 
 
+def dots(axes: Axes, table: pd.DataFrame, rows: Sequence[str], xlabel: str = "") -> None:
+    """One line a row, from above, and on it a dot with its interval for each series.
+
+    table: row, series, value, and as known low, high. Published numbers are hollow diamonds.
+    """
+    series = list(dict.fromkeys(table["series"]))
+    shift = dict(zip(series, np.linspace(-0.25, 0.25, len(series)) if len(series) > 1 else [0.0], strict=True))
+    for k, name in enumerate(series):
+        own = table[table["series"] == name].set_index("row").reindex(rows)
+        y, colour = (
+            np.arange(len(rows)) + shift[name],
+            "black" if name == "published" else f"C{k - ('published' in series)}",
+        )
+        style = {"marker": "D", "markerfacecolor": "white"} if name == "published" else {"marker": "o"}
+        if "low" in own:
+            axes.hlines(y, own["low"].astype(float), own["high"].astype(float), color=colour, linewidth=1.6, alpha=0.7)
+        axes.plot(own["value"].astype(float), y, linestyle="", color=colour, label=name, **style)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+
+
 def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4) -> None:
     """Boxes with a heading and a few lines each, joined by arrows, row by row."""
     axes = figure.add_subplot()

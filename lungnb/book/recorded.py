@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb import published
-from lungnb.book.report import KEYS, PROFILES, default_out, is_comparison, measured, write_json
+from lungnb.book.report import KEYS, MEASURED, PROFILES, RECORDED, default_out, is_comparison, measured, write_json
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.published import PAPERS
 
@@ -120,6 +120,7 @@ def leaderboard(reports: Path) -> pd.DataFrame:
     parts += [*_recorded(reports / "recorded"), *_built(reports)]
     numbers = pd.concat([part.reindex(columns=list(_TYPES)).astype(_TYPES) for part in parts], ignore_index=True)
     # Papers stay together, and all else in the order of its first line.
+    numbers = numbers[~(numbers["source"].eq("recorded") & numbers.duplicated([*QUESTION, "source"]))]
     order = pd.DataFrame({n: numbers.groupby(QUESTION[:n], sort=False).ngroup() for n in (1, 2)})
     return numbers.loc[order.sort_values([1, 2], kind="stable").index].reset_index(drop=True)
 
@@ -195,6 +196,10 @@ def _comparison(frame: pd.DataFrame, **about: str) -> Iterator[pd.DataFrame]:
         if "subset" in frame and frame["subset"].nunique() < 2:
             frame = frame.drop(columns="subset")  # one subset is no part of the question: it is the data of the table
         yield frame[frame["ours"].notna()].rename(columns={"ours": "value"}).assign(**about)
+        if "recorded" in frame:  # what a built table shows beside; a record that is on file as a table has been read
+            kept = frame[frame["recorded"].notna()].drop(columns=[*MEASURED, "origin"], errors="ignore")
+            names = dict(zip([*RECORDED, "recorded origin"], ["value", *MEASURED[1:], "origin"], strict=True))
+            yield kept.rename(columns=names).assign(**about | {"source": "recorded", "profile": ""})
 
 
 def _read(path: Path) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
 from IPython import get_ipython
@@ -30,6 +31,8 @@ from lungnb.core import UserError, atomic_file, git_state, package_versions, rep
 
 PROFILES = ("smoke", "laptop", "paper")
 KEYS = ["row", "metric"]
+MEASURED = ["ours", "sd", "n_seeds", "n_patients", "low", "high"]
+RECORDED = ["recorded", *(f"recorded {name}" for name in MEASURED[1:])]
 NAME = re.compile(r"(table|figure)-[1-9]\d*|(?!(table|figure)-\d)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 CSS = [
     {"selector": "caption", "props": "caption-side: bottom; text-align: left; font-size: 0.9em; padding: 0.5em 0"},
@@ -129,22 +132,32 @@ def write_json(target: Path, content: dict) -> None:
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def comparison(published: pd.DataFrame, ours: pd.DataFrame, recorded: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Published numbers beside ours, tidy: joined by `row`, `metric` and, if `ours` has one, `subset`.
+def comparison(
+    published: pd.DataFrame | None = None, ours: pd.DataFrame | None = None, recorded: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Published, recorded and live numbers side by side, tidy: joined by `row`, `metric` and, if any of ours has one, `subset`.
 
-    published: row, metric, value. ours: row, metric, ours, and as known sd, n_seeds, n_patients, low, high. recorded: row,
-    metric, ours; it becomes the column `recorded`. The published order is kept; what only we have comes after.
+    published: row, metric, value. ours, of this build, and recorded: row, metric, ours, and as known sd, n_seeds, n_patients,
+    low, high; of what is recorded they become the columns `recorded`, `recorded sd` and so on. The published order is kept; what
+    only we have comes after.
     """
-    keys = [*KEYS, "subset"] if "subset" in ours else KEYS
-    parts = [published[[*keys, "value"]].rename(columns={"value": "published"})]
-    parts.append(ours.reindex(columns=[*keys, "ours", "sd", "n_seeds", "n_patients", "low", "high"]))
-    parts += [] if recorded is None else [recorded[[*keys, "ours"]].rename(columns={"ours": "recorded"})]
+    first = recorded if ours is None else ours
+    keys = [*KEYS, "subset"] if first is not None and "subset" in first else KEYS
+    parts = [] if published is None else [published[[*keys, "value"]].rename(columns={"value": "published"})]
+    for names, part in ((MEASURED, ours), (RECORDED, recorded)):
+        if part is not None:
+            of_both = dict(zip(MEASURED, names, strict=True))
+            parts.append(part.reindex(columns=[*keys, *MEASURED]).rename(columns=of_both))
     tidy = pd.concat([part[keys] for part in parts]).drop_duplicates()  # an outer join of pandas would sort by the keys
     for part in parts:
         tidy = tidy.merge(part, on=keys, how="left", validate="1:1")
+    tidy = tidy.assign(**{name: np.nan for name in ("published", *MEASURED) if name not in tidy})
+    columns = [*keys, "published", *MEASURED]
     if recorded is not None:
         tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
-    return tidy.astype({"n_seeds": "Int64", "n_patients": "Int64"})
+        tidy["recorded origin"] = tidy.attrs["recorded"]
+        columns += [*RECORDED, "recorded origin"]
+    return tidy[columns].astype({name: "Int64" for name in columns if name.endswith(("n_seeds", "n_patients"))})
 
 
 def is_comparison(frame: pd.DataFrame) -> bool:
@@ -157,9 +170,12 @@ def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
     With more than three metrics what is published, ours and recorded stand below each other. Several subsets are told apart
     in front of the row.
     """
-    sources = [s for s in ("published", "ours", "recorded") if s in tidy and (s == "ours" or tidy[s].notna().any())]
-    cells = tidy.assign(**{c: tidy[c].map(number) for c in sources if c != "ours"})
-    cells["ours"] = [measured(line["ours"], line) for line in tidy.to_dict("records")]
+    sources = [s for s in ("published", "ours", "recorded") if s in tidy and tidy[s].notna().any()] or ["ours"]
+    cells = tidy.assign(published=tidy["published"].map(number))
+    for source, names in (("ours", MEASURED), ("recorded", RECORDED)):
+        if source in sources:
+            lines = tidy[names].set_axis(MEASURED, axis=1).to_dict("records")
+            cells[source] = [measured(line["ours"], line) for line in lines]
     lines = ["subset", "row"] if "subset" in tidy and tidy["subset"].nunique() > 1 else ["row"]
     long = cells.melt([*lines, "metric"], sources, "source").assign(value=lambda x: x["value"].astype(object))
     order = {c: list(dict.fromkeys(long[c])) for c in [*lines, "metric", "source"]}

@@ -47,7 +47,9 @@ class Task:
         if self.excluded:
             corpus = corpus.select(~corpus.events["split"].isin(self.excluded))
         if (again := corpus.events["recording"].isin(self.repeated)).any():
-            skipped = corpus.skipped | {"events of a recording that stands on both sides of the split": int(again.sum())}
+            skipped = corpus.skipped | {
+                "events of a recording that stands on both sides of the split": int(again.sum())
+            }
             corpus = replace(corpus.select(~again), skipped=skipped)
         if self.unit == "patient" and corpus.name == "sprsound":
             corpus = sprsound.sprsound_view(corpus)

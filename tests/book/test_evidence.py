@@ -11,7 +11,7 @@ from lungnb.book import evidence
 from lungnb.cli import app
 from lungnb.metrics.classification import evaluate
 
-NAME = "sprsound-event-folds"
+NAME = "convlstm/sprsound-event-folds"
 
 
 def answers(seed):
@@ -32,8 +32,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
     rows = list(evidence.configurations(NAME))[:2]
     frame = pd.concat([answers(seed).assign(row=row) for row in rows for seed in range(3)])
-    (tmp_path / NAME).mkdir()
-    evidence.write_predictions(tmp_path / NAME, frame)
+    (tmp_path / NAME).mkdir(parents=True)
+    evidence.write_predictions(tmp_path / NAME / "predictions.parquet", frame)
     evidence.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
     (tmp_path / NAME / "config.yaml").write_text(yaml.safe_dump(evidence.configurations(NAME), sort_keys=False))
     return tmp_path / NAME
@@ -69,7 +69,7 @@ def test_another_configuration_than_was_trained_is_found(place):
     configs = yaml.safe_load((place / "config.yaml").read_text())
     configs["zero-padded"]["epochs"] = 99
     (place / "config.yaml").write_text(yaml.safe_dump(configs))
-    assert "describes another experiment" in evidence.verify()[0]
+    assert "was recorded with other choices" in evidence.verify()[0]
 
 
 def test_what_is_not_on_file_says_how_to_record_it(tmp_path, monkeypatch):

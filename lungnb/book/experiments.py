@@ -1,0 +1,157 @@
+"""Trainings of the recorded experiments: to record them, and to make them again in the profiles laptop and paper.
+
+What is recorded stands in `lungnb/configs/recorded.yaml`; where it is kept, and how it is read, in `lungnb.book.evidence`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lungnb.book.evidence import (
+    COLUMNS,
+    configurations,
+    experiment,
+    predictions,
+    probabilities,
+    scores,
+    write_predictions,
+)
+from lungnb.book.recorded import folder
+from lungnb.book.report import write_json
+from lungnb.classification import Classification
+from lungnb.core import atomic_file, git_state, package_versions
+from lungnb.data import load_corpus
+from lungnb.data.splits import TESTED
+from lungnb.training.experiment import run_all
+
+Runs = dict[tuple[str, int, int | None], Classification]
+
+
+def runs_of(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), **changes: Any) -> Runs:
+    """The trainings of an experiment by row, seed and fold (None: the split has none), on the data sets in the folder `data`.
+
+    rows, seeds: only these, if any. changes: fields that are other than recorded.
+    """
+    about = experiment(name)
+    n_patients = about.get("n_patients", 40)
+    given = {
+        "corpus": load_corpus(about["corpus"], data, n_patients).fingerprint,
+        "data": data,
+        "n_patients": n_patients,
+    }
+
+    def run(row: str, **drawn: int) -> Classification:
+        choices = given | about["fields"] | about["rows"][row] | drawn | changes
+        if "start" in choices:
+            choices["start"] = run(choices["start"], **drawn)
+        return Classification(**choices)
+
+    found = {}
+    for row in rows or about["rows"]:
+        for seed in seeds or about["seeds"]:
+            for fold in about.get("folds", [None]):
+                found[row, seed, fold] = run(row, seed=seed, **({} if fold is None else {"fold": fold}))
+    return found
+
+
+def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), cluster: str = "") -> Path:
+    """Train an experiment (of it only `rows` and `seeds`, if any) on the data sets in the folder `data` and keep it; its folder.
+
+    Rows that are on file and not asked for stay.
+    """
+    about, runs = experiment(name), runs_of(name, data, rows, seeds)
+    corpus = load_corpus(about["corpus"], data, about.get("n_patients", 40))
+    run_all(list(runs.values()), cluster or None)
+    place, new = folder() / name, collect(name, runs)
+    place.mkdir(parents=True, exist_ok=True)
+    _merge(place / "predictions.parquet", new, write_predictions)
+    _merge(place / "training.csv", _trainings(runs), lambda path, frame: frame.to_csv(path, index=False))
+    for (row, seed, _), run in runs.items():
+        if row in about.get("weights", []):
+            with atomic_file(weights_file(name, row, seed)) as path:
+                path.write_bytes((run.folder / "model.safetensors").read_bytes())
+    provenance = {
+        "origin": corpus.origin_text,
+        "fingerprint": corpus.fingerprint,
+        **(git_state() or {}),
+        "device": next(iter(runs.values())).device_name,
+        "versions": package_versions(),
+        "seeds": {row: sorted(map(int, g.unique())) for row, g in predictions(name).groupby("row")["seed"]},
+        "cut": about["cut"],
+    }
+    write_json(place / "provenance.json", provenance)
+    with atomic_file(place / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(configurations(name), sort_keys=False))
+    with atomic_file(place / "scores.csv") as path:
+        scores(name).to_csv(path, index=False)
+    return place
+
+
+def live(
+    name: str,
+    profile: str,
+    data: str,
+    *,
+    rows: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    epochs: int = 0,
+    device: str = "auto",
+    cluster: str = "",
+) -> pd.DataFrame | None:
+    """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
+
+    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: of every training, if not 0.
+    """
+    if profile == "smoke":
+        return None
+    changes = experiment(name).get("paper", {}) if profile == "paper" else {}
+    changes = changes | {"device": device} | ({"epochs": epochs} if epochs else {})
+    runs = runs_of(name, data, rows, seeds, **changes)
+    run_all(list(runs.values()), cluster or None)
+    return collect(name, runs)
+
+
+def collect(name: str, runs: Runs) -> pd.DataFrame:
+    """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices."""
+    frames, changed = [], experiment(name).get("changed", {})
+    for (row, seed, fold), run in runs.items():
+        asked = {row: run.tested("validation", *TESTED, *(["train"] if seed == 0 else []))}
+        for other, fields in changed.items():
+            if fields["row"] == row:
+                asked[other] = run.predict(**{k: v for k, v in fields.items() if k != "row"})
+        frames += [frame.assign(row=name, seed=seed, fold=fold or 0) for name, frame in asked.items()]
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[[*COLUMNS, *probabilities(frame), "predicted"]]
+
+
+def _trainings(runs: Runs) -> pd.DataFrame:
+    rows = []
+    for (row, seed, fold), run in runs.items():
+        facts, history = run.result(), run.history
+        of_train = facts["scores"].get("train", {})
+        rows.append({"row": row, "seed": seed, "fold": fold or 0, "epochs": len(history), **of_train})
+        rows[-1] |= {"last loss": history["loss"].iloc[-1], "seconds": facts["training_seconds"]}
+        rows[-1] |= {
+            "parameters": facts["parameters"],
+            "threads": 1,
+            "commit": (git_state() or {}).get("commit", "")[:10],
+        }
+    return pd.DataFrame(rows).round(5)
+
+
+def _merge(path: Path, new: pd.DataFrame, write) -> None:
+    """Write `new` and what of `path` is of other rows or seeds."""
+    if path.is_file():
+        old = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        done = set(zip(new["row"], new["seed"], strict=True))
+        old = old[[key not in done for key in zip(old["row"], old["seed"], strict=True)]]
+        new = pd.concat([old.drop(columns="predicted", errors="ignore"), new], ignore_index=True) if len(old) else new
+    with atomic_file(path) as temporary:
+        write(temporary, new.sort_values(["row", "seed", "fold"], kind="stable"))
+
+
+def weights_file(name: str, row: str, seed: int) -> Path:
+    """Where the weights of one training are kept."""
+    return folder() / name / "weights" / f"{row.replace(' ', '-')}-{seed}.safetensors"
