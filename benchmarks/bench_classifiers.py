@@ -76,13 +76,13 @@ def compare_networks() -> pd.DataFrame:
     size = {name: configs.load(name, "smoke") for name in ("respirenet", "convlstm", "pediatric")}
     presets = {
         "RespireNet": ("icbhi", size["respirenet"]["run"]),
-        "CNN": ("sprsound", size["convlstm"]["run"] | {"model": "CNN"}),
-        "full": ("sprsound", size["convlstm"]["run"] | {"model": "full"}),
+        "CNN": ("sprsound", size["convlstm"] | {"model": "CNN"}),
+        "full": ("sprsound", size["convlstm"] | {"model": "full"}),
         "MPA": ("multisite", size["pediatric"]["cohorts"]),
     }
     rows = []
     for name, (data, fields) in presets.items():
-        corpus = load_corpus(data, n_patients=fields["n_patients"])
+        corpus = load_corpus(data, n_patients=fields.get("n_patients", 40))
         one = Classification(corpus=corpus.fingerprint, **fields | {"epochs": 1 if QUICK else 3, "patience": None})
         facts = one.result()
         seconds = facts["training_seconds"] / facts["n_epochs"]

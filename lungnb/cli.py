@@ -77,26 +77,40 @@ def site(
 
 @app.command()
 def record(
-    name: Annotated[str, typer.Argument(help="The notebook, as 01_respirenet.")],
-    profile: Annotated[str, typer.Option(help="The profile it was built on.")] = "paper",
-    cut: Annotated[str, typer.Option(help="One sentence: what of the paper's size was cut.")] = "Nothing was cut.",
+    name: Annotated[
+        str, typer.Argument(help="An experiment, as convlstm/sprsound-event, or a notebook, as 04_lungldm.")
+    ],
+    data: Annotated[str, typer.Option(help="Of an experiment: the folder that holds its data sets.")] = "simulated",
+    row: Annotated[list[str] | None, typer.Option(help="Of an experiment: only this row (may be repeated).")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Of an experiment: only this seed (may be repeated).")] = None,
+    cluster: Annotated[str, typer.Option(help="Of an experiment: local or slurm, to train as jobs.")] = "",
+    profile: Annotated[str, typer.Option(help="Of a notebook: the profile it was built on.")] = "paper",
+    cut: Annotated[str, typer.Option(help="Of a notebook: what of the paper's size was cut.")] = "Nothing was cut.",
     out: Out = "",
 ) -> None:
-    """Keep the comparisons of a report on real data in reports/recorded/, with their provenance."""
-    from lungnb.book.recorded import record
+    """Train an experiment and keep its predictions in reports/recorded/, or keep the comparisons of a notebook on real data."""
+    if "/" in name:
+        from lungnb.book import experiments
 
-    typer.echo("\n".join(map(str, record(name, profile, cut, out))))
+        typer.echo(experiments.record(name, data, tuple(row or ()), tuple(seed or ()), cluster))
+    else:
+        from lungnb.book import recorded
+
+        typer.echo("\n".join(map(str, recorded.record(name, profile, cut, out))))
 
 
 @app.command()
 def verify() -> None:
-    """Compute every recorded score anew from the recorded predictions; status 1 and a list if any differs."""
+    """Compute every recorded score and sentence anew from the recorded predictions; status 1 and a list if any differs."""
     from lungnb.book.evidence import verify
+    from lungnb.book.sentences import missing_headlines
 
-    if found := verify():
+    if found := verify() + missing_headlines():
         typer.echo("\n".join(found))
         raise typer.Exit(1)
-    typer.echo("Every recorded score follows from the recorded predictions.")
+    typer.echo(
+        "Every recorded score follows from the recorded predictions, and so do the README's sentences about them."
+    )
 
 
 @app.command()

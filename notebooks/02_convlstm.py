@@ -618,7 +618,7 @@ for ax, subset in zip(axes, ("combined", "inter")):
         table = pd.concat([printed.reset_index().assign(series="published"), table])
     plots.dots(ax, table, MODELS, "Score")
     ax.set_title({"combined": "all test events", "inter": "children never trained on"}[subset])
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
 report.figure(
     "staircase",
     fig,

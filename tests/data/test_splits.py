@@ -149,3 +149,15 @@ def test_several_folds_are_held_out():
     folds = grouped_folds(events, 10, seed=0)
     assert set(folds[three]) == {0, 1, 2}
     assert three.sum() == folds.isin([0, 1, 2]).sum()
+
+
+def test_training_folds_never_look_at_the_test_side():
+    corpus = simulated()
+    whole = make_split(corpus.events, "official", leaky="official", validation="none").part
+    tested = []
+    for fold in range(5):
+        part = make_split(corpus.events, "training folds", fold=fold, validation="none").part
+        assert part[whole == "test"].isna().all()
+        assert part[whole == "train"].notna().all()
+        tested += corpus.events.loc[part == "test", "patient"].unique().tolist()
+    assert sorted(tested) == sorted(corpus.events.loc[whole == "train", "patient"].unique())

@@ -1,8 +1,11 @@
 """Tasks: every label has a class or is left out, parts keep patients apart, and what leaks says so."""
 
 import functools
+from dataclasses import replace
 
 import pytest
+import soundfile
+from corpora import real_data
 
 from lungnb.core import UserError
 from lungnb.data import icbhi, load_corpus, multisite, sprsound
@@ -109,3 +112,22 @@ def test_bad_corpora_are_refused():
     healthy = here.events[here.events["label"] == "normal"]
     with pytest.raises(UserError, match="one kind of sound"):
         make_split(healthy, "patients")
+
+
+def test_a_recording_on_both_sides_of_the_split_is_left_out_and_counted(monkeypatch):
+    whole = corpus("sprsound")
+    again = whole.events["recording"].iloc[0]
+    monkeypatch.setitem(TASKS, "sprsound", replace(TASKS["sprsound"], repeated=(again,)))
+    seen = TASKS["sprsound"].view(whole)
+    n = int((whole.events["recording"] == again).sum())
+    assert again not in set(seen.events["recording"])
+    assert len(seen.events) == len(whole.events) - n
+    assert seen.skipped["events of a recording that stands on both sides of the split"] == n
+    assert seen.fingerprint != whole.fingerprint
+
+
+def test_the_repeated_recording_is_sample_for_sample_another_one():
+    (name,), folder = sprsound.REPEATED, real_data("sprsound") / "sprsound"
+    files = [next(folder.glob(f"**/{n}.[wf]*")) for n in (name, "41279835_14.1_0_p1_2050")]
+    first, second = (soundfile.read(path, dtype="int16")[0].tobytes() for path in files)
+    assert first == second

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from lungnb.papers.convlstm import INPUTS, MODELS, ConvLSTM, Convolutions, Metadata, StackedMaps
 
+INPUTS_OF_THE_PAPER = [name for name in INPUTS if name != "stretched"]
+
 #: docs/papers/convlstm.md, section 3: what convolutions, pools and upsamplings give, one after the other.
 TAIL = "16x32x38 32x32x38 32x16x19 32x32x38 64x32x38 64x16x19"
 TRACES = {
@@ -62,7 +64,7 @@ def test_traced_shapes_of_the_sheet(size, upsampling):
     assert " ".join("x".join(map(str, out.shape[1:])) for out in outputs) == TRACES[size, upsampling]
 
 
-@pytest.mark.parametrize("size", INPUTS)
+@pytest.mark.parametrize("size", INPUTS_OF_THE_PAPER)
 def test_the_front_end_gives_the_sizes_of_the_sheet(size):
     given = INPUTS[size]
     front = StackedMaps(8000, given.n_fft, given.hop_length, given.n_rows)
@@ -72,7 +74,7 @@ def test_the_front_end_gives_the_sizes_of_the_sheet(size):
         assert network(architecture, size)(stack, UNKNOWN.expand(2, -1)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("size", INPUTS)
+@pytest.mark.parametrize("size", INPUTS_OF_THE_PAPER)
 def test_the_sequence_runs_along_time_inside_each_row(size):
     model, given = network("ConvLstm", size), []
     model.lstm.register_forward_pre_hook(lambda m, inputs: given.append(inputs[0]))

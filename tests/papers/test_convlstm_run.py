@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungnb import configs
+from lungnb.book.evidence import experiment
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples
 from lungnb.core import UserError
@@ -19,6 +19,7 @@ from lungnb.papers.convlstm import class_weights
 
 PATIENTS = 20
 SMALL = {"model": "CNN", "epochs": 2, "n_patients": PATIENTS, "device": "cpu", "hidden": 16, "readout": "last"}
+SMALL |= {"batch_size": 16, "precision": "float32", "predict_train": False}
 
 
 @functools.cache
@@ -27,8 +28,8 @@ def simulated():
 
 
 def tiny(setting="paper", **choices):
-    size = configs.load("convlstm", "smoke")
-    fields = size["run"] | size["settings"][setting] | SMALL | choices
+    recorded = experiment("convlstm/sprsound-event")
+    fields = recorded["fields"] | recorded["rows"][f"{setting} CNN"] | SMALL | choices
     return Classification(corpus=simulated().fingerprint, **fields)
 
 
@@ -146,7 +147,7 @@ def test_a_learning_rate_on_a_schedule_ends_near_zero():
 
 @pytest.mark.train
 def test_all_choices_of_the_full_model_together_and_zeroed_metadata_tell_nothing():
-    full = tiny("best", model="full", epochs=1, metadata="zeroed", validation="events (leaky)")
+    full = tiny("best", model="full", epochs=1, metadata="zeroed")
     assert {note.split(":")[0] for note in full.notes} == {"leaky test", "leaky selection", "leaky validation"}
     assert full.trained().network.lstm.hidden_size == 16
     assert set(full.predictions["split"]) == {"validation", "inter", "intra"}

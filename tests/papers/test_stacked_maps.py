@@ -17,6 +17,7 @@ from lungnb.data.tasks import TASKS
 from lungnb.papers.convlstm import INPUTS
 
 RATE = 8000
+INPUTS_OF_THE_PAPER = [name for name in INPUTS if name != "stretched"]
 
 
 def noise(n=3, seconds=3.0, seed=0):
@@ -52,7 +53,7 @@ def by_librosa(clip, size):
     return np.stack([mel, mfcc, lfcc])
 
 
-@pytest.mark.parametrize("size", INPUTS)
+@pytest.mark.parametrize("size", INPUTS_OF_THE_PAPER)
 @pytest.mark.parametrize("signal", [noise, wheezes])
 def test_the_maps_are_librosas(signal, size):
     clips = signal()
@@ -96,7 +97,7 @@ def test_a_shorter_event_is_padded_or_repeated():
     assert clips_of([(100, 300)], 24000) == [[*range(100, 300), *[0] * 23800]]  # shorter than a window of the STFT
 
 
-@pytest.mark.parametrize("size", INPUTS)
+@pytest.mark.parametrize("size", INPUTS_OF_THE_PAPER)
 def test_maps_of_a_corpus_are_those_of_its_events(tmp_path, size, monkeypatch):
     monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path / "cache"))
     given, corpus = INPUTS[size], TASKS["sprsound"].view(read_sprsound(write_tiny_sprsound(tmp_path / "sprsound")))
@@ -112,3 +113,57 @@ def test_maps_of_a_corpus_are_those_of_its_events(tmp_path, size, monkeypatch):
         padded[: len(samples)] = samples / 32767
         expected = by_librosa(padded, size)
         assert np.abs(ours - expected).max() <= 1e-3 + np.spacing(np.float16(np.abs(expected).max()))
+
+
+# ---- each event fills the picture
+
+
+def stretched_of(clip):
+    """By hand: power in bands, averaged over 76 equal parts of the event."""
+    return front_end("stretched", RATE, "stretched")(clip, torch.tensor([clip.shape[1]]))[0]
+
+
+def test_a_stretched_map_has_the_same_shape_whatever_the_length():
+    waves = torch.zeros(3, 64000)
+    lengths = torch.tensor([1008, 9000, 64000])
+    for wave, n in zip(waves, lengths, strict=True):
+        wave[:n] = noise(1, 8.0)[0, :n]
+    front = front_end("stretched", RATE, "stretched")
+    maps = front(waves, lengths)
+    assert maps.shape == (3, 3, 64, 76)
+    for k, n in enumerate(lengths.tolist()):  # silence behind the event leaves no trace
+        assert torch.allclose(maps[k], front(waves[k : k + 1, :n], lengths[k : k + 1])[0], atol=1e-4)
+
+
+def test_a_stretched_map_is_the_mean_power_of_each_part():
+    given, clip = INPUTS["stretched"], wheezes()[:1, :12160]  # 304 hops and one frame more
+    power = librosa.feature.melspectrogram(
+        y=clip[0].numpy(), sr=RATE, n_fft=given.n_fft, hop_length=given.hop_length, n_mels=64, pad_mode="constant"
+    )
+    edges = [(k * 305 // 76, -(-(k + 1) * 305 // 76)) for k in range(76)]
+    mean = np.stack([power[:, a:b].mean(1) for a, b in edges], axis=1)
+    expected = librosa.power_to_db(mean, ref=1.0, amin=1e-10, top_db=80)
+    assert np.abs(stretched_of(clip)[0].numpy() - expected).max() < 1e-2
+
+
+def test_a_click_is_as_loud_in_a_long_event_as_its_share_of_the_picture():
+    """The same click in an event of twice the length fills half as many frames, and is there in both."""
+    for n in (8000, 16000):
+        wave = 1e-4 * noise(1, 2.0)[:, :n]
+        wave[0, n // 2 : n // 2 + 40] += 0.5
+        loud = stretched_of(wave)[0].max(0).values
+        assert loud.argmax().item() in (37, 38)
+        assert loud.max() - loud.median() > 20
+
+
+def test_features_of_stretched_events_know_each_length(tmp_path):
+    corpus = TASKS["sprsound"].view(read_sprsound(write_tiny_sprsound(tmp_path / "sprsound")))
+    audio, events = load_audio(corpus, RATE), corpus.events
+    clips = Clips(8.0, "zero", "zero", "middle")
+    planned = plan(audio, events, clips, LABELS, training=False)
+    front = front_end("stretched", RATE, "stretched")
+    features = features_of(corpus, audio, planned, "stretched", front, ("stretched", (1, 1)))
+    first = events.iloc[[0]]
+    start, n = (int(x[0]) for x in audio.locate(first))
+    wave = torch.from_numpy(audio.samples[start : start + n].astype(np.float32) / 32767)[None]
+    assert torch.allclose(features[0].float(), front(wave, torch.tensor([n]))[0], atol=0.1)

@@ -1,0 +1,46 @@
+"""Sentences say what the numbers carry and no more."""
+
+import pandas as pd
+import pytest
+
+from lungnb.book import evidence, sentences
+
+GAIN = {"ours": 0.045, "low": 0.018, "high": 0.072, "n_seeds": 5, "n_patients": 85, "p": 0.002}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "A is better than B: +0.045 in Score [+0.018, +0.072]."),
+        ({"ours": -0.045, "low": -0.072, "high": -0.018}, "A is worse than B: -0.045 in Score [-0.072, -0.018]."),
+        ({"p": 0.06}, "A and B cannot be told apart: +0.045 in Score [+0.018, +0.072]."),
+        ({"p": float("nan")}, "A is better than B"),
+        ({"n_seeds": 2}, "of 2 seeds and 85 patients, which are too few to tell."),
+        (
+            {"n_patients": 4, "low": float("nan"), "high": float("nan")},
+            "of 5 seeds and 4 patients, which are too few to tell.",
+        ),
+    ],
+)
+def test_a_difference_is_called_one_only_where_it_is_carried(change, said):
+    assert said in sentences.difference("A", "B", pd.Series(GAIN | change))
+
+
+def test_a_value_without_interval_says_so():
+    assert sentences.value(GAIN) == "0.045 [0.018, 0.072] (5 seeds, 85 patients)"
+    assert "too few for an interval" in sentences.value(GAIN | {"low": float("nan")})
+
+
+def test_headlines_that_the_readme_lacks_are_found(tmp_path, monkeypatch):
+    said = sentences.headlines()
+    assert said  # the experiment is packaged with the repository
+    assert sentences.missing_headlines() == []
+    (tmp_path / "README.md").write_text(" ".join(said[1:]).replace(" ", "\n", 3))
+    monkeypatch.setattr(sentences, "repository", lambda start: tmp_path)
+    assert sentences.missing_headlines() == [f"README.md lacks: {said[0]}"]
+    monkeypatch.setattr(sentences, "folder", lambda: tmp_path)
+    assert sentences.headlines() == []
+
+
+def test_what_is_packaged_follows_from_its_predictions():
+    assert evidence.verify() == []
