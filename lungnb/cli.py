@@ -114,6 +114,20 @@ def verify() -> None:
 
 
 @app.command()
+def publish(
+    experiment: Annotated[str, typer.Argument(help="As convlstm/sprsound-event.")],
+    row: Annotated[str, typer.Argument(help="A row of it whose weights are on file, as 'best CNN'.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    seed: Annotated[int, typer.Option(help="The training whose weights are taken.")] = 0,
+    repository: Annotated[str, typer.Option(help="A Hugging Face model to upload it to, as NAME/MODEL.")] = "",
+) -> None:
+    """Lay a recorded network out as a Hugging Face model folder with a card, and upload it if asked to."""
+    from lungnb.book.publish import publish
+
+    typer.echo(publish(experiment, row, folder, seed, repository))
+
+
+@app.command()
 def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
     from lungnb.book.notebooks import write_student_copies

@@ -168,6 +168,11 @@ def probabilities(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame if c[0] == "p" and c[1:].isdigit()]
 
 
+def weights_file(name: str, row: str, seed: int) -> Path:
+    """Where the weights of one training are kept."""
+    return folder() / name / "weights" / f"{row.replace(' ', '-')}-{seed}.safetensors"
+
+
 # ---- to check
 
 

@@ -16,6 +16,7 @@ from lungnb.book.evidence import (
     predictions,
     probabilities,
     scores,
+    weights_file,
     write_predictions,
 )
 from lungnb.book.recorded import folder
@@ -150,8 +151,3 @@ def _merge(path: Path, new: pd.DataFrame, write) -> None:
         new = pd.concat([old.drop(columns="predicted", errors="ignore"), new], ignore_index=True) if len(old) else new
     with atomic_file(path) as temporary:
         write(temporary, new.sort_values(["row", "seed", "fold"], kind="stable"))
-
-
-def weights_file(name: str, row: str, seed: int) -> Path:
-    """Where the weights of one training are kept."""
-    return folder() / name / "weights" / f"{row.replace(' ', '-')}-{seed}.safetensors"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lungnb import published
-from lungnb.book.evidence import by_seed, ensemble, predictions
-from lungnb.book.recorded import folder
+from lungnb.book import evidence
+from lungnb.book.evidence import by_seed, ensemble
 from lungnb.core import repository
 from lungnb.metrics.classification import biocas_scores, paired, score_rows
 
@@ -38,9 +38,9 @@ def difference(one: str, other: str, line: Mapping, metric: str = "Score", digit
 
 def headlines() -> list[str]:
     """What the README says of recorded experiments, a sentence each; an experiment that is not on file says nothing."""
-    if not (folder() / "convlstm" / "sprsound-event" / "predictions.parquet").is_file():
+    if not (evidence.folder() / "convlstm" / "sprsound-event" / "predictions.parquet").is_file():
         return []
-    frame = predictions("convlstm/sprsound-event")
+    frame = evidence.predictions("convlstm/sprsound-event")
     on_file = set(frame["row"])
     printed = published.load("convlstm", "table-3").query("metric == 'Score'").set_index("row")["value"]
 

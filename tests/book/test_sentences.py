@@ -38,7 +38,7 @@ def test_headlines_that_the_readme_lacks_are_found(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(" ".join(said[1:]).replace(" ", "\n", 3))
     monkeypatch.setattr(sentences, "repository", lambda start: tmp_path)
     assert sentences.missing_headlines() == [f"README.md lacks: {said[0]}"]
-    monkeypatch.setattr(sentences, "folder", lambda: tmp_path)
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
     assert sentences.headlines() == []
 
 
