@@ -58,15 +58,14 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
-from lungnb.book import Report, comparison, plots
-from lungnb.book.evidence import Source, by_seed, ensemble, predictions, rows_of, training
-from lungnb.book.experiments import live as trained_here
-from lungnb.book.sentences import difference
+from lungnb.book import Report, comparison, difference, plots
+from lungnb.book.evidence import Source, by_seed, ensemble, live, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import decibels
+from lungnb.metrics.calibration import calibration_error, reliability, risk_coverage, temperature, tempered
 from lungnb.metrics.classification import biocas_scores, evaluate, paired, per_class_recall, score_rows, scores
 from lungnb.papers.convlstm import (
     INPUTS,
@@ -510,7 +509,7 @@ report.table(
 EXPERIMENT = "convlstm/sprsound-event"
 source = Source(EXPERIMENT)
 answers = predictions(EXPERIMENT)
-live = trained_here(EXPERIMENT, profile, data, seeds=tuple(seeds), epochs=epochs, device=device, cluster=cluster)
+retrained = live(EXPERIMENT, profile, data, seeds=tuple(seeds), epochs=epochs, device=device, cluster=cluster)
 display(source)
 answers[answers["split"] == "inter"].head(3)
 
@@ -565,7 +564,7 @@ def rows(setting: str) -> dict[str, str]:
 
 def compared(printed, setting, subsets, metrics=()):
     """Published numbers beside ours, recorded and of this build."""
-    both = [rows_of(frame, rows(setting), subsets, biocas_scores, metrics) for frame in (live, answers)]
+    both = [rows_of(frame, rows(setting), subsets, biocas_scores, metrics) for frame in (retrained, answers)]
     return comparison(printed, *both)
 
 
@@ -574,7 +573,7 @@ report.table(
     "table-2",
     compared(published.load("convlstm", "table-2").assign(subset="validation"), "paper", validation),
     title="validation scores of the four models, published beside ours",
-    corpus=source if live is None else corpus,
+    corpus=source if retrained is None else corpus,
     note="validation patients, on whom the epoch was chosen: too good by that much; printed TS by two formulas, published Score from Se and Sp",
 )
 
@@ -590,7 +589,7 @@ report.table(
     "table-3",
     compared(published.load("convlstm", "table-3").assign(subset="combined"), "paper", together),
     title="test scores of the four models, published beside ours",
-    corpus=source if live is None else corpus,
+    corpus=source if retrained is None else corpus,
     note="combined test set; printed TS by two formulas, ours by Eq. (1); published Score from Se and Sp",
 )
 
@@ -600,7 +599,7 @@ report.table(
     "inter-and-intra",
     compared(None, "paper", apart, ["Se", "Sp", "Score"]),
     title="the two parts of the test set apart",
-    corpus=source if live is None else corpus,
+    corpus=source if retrained is None else corpus,
 )
 
 # %% [markdown]
@@ -912,6 +911,41 @@ print(
 print(
     f"One child makes {errors.iloc[0] / errors.sum():.0%} of the errors on them; without it the Score is {rest:.3f}, not {whole:.3f}."
 )
+
+# %% [markdown]
+# ### How sure, and how sure may it be?
+#
+# A probability of 0.9 should be right nine times in ten. *Reliability* plots one against the other; the *expected calibration error* is the mean
+# distance from the diagonal. One number, the *temperature*, by which all logits are divided, often mends it. It is found on the folds over the
+# **training** children and applied to the test children.
+
+# %%
+warmth = temperature(by_seed(folds, "stretched"))
+asked = {"as trained": by_seed(answers, "best CNN")}
+asked["with the temperature"] = [tempered(table, warmth) for table in asked["as trained"]]
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+for name, tables in asked.items():
+    bins = reliability(pd.concat(tables))
+    axes[0].plot(bins["confidence"], bins["accuracy"], "o-", label=name)
+axes[0].plot([0, 1], [0, 1], color="0.6", linewidth=1)
+axes[0].set(xlabel="confidence", ylabel="share that is right", title="all test events", xlim=(0.15, 1), ylim=(0, 1))
+axes[0].legend()
+for subset in ("inter", "intra"):
+    curve = risk_coverage(pd.concat(by_seed(answers, "best CNN", subset)))
+    axes[1].plot(curve["coverage"], curve["risk"], label=subset)
+axes[1].set(
+    xlabel="share of events that is answered, surest first", ylabel="share that is wrong", title="saying nothing"
+)
+axes[1].legend()
+report.figure(
+    "calibration", fig, title="reliability, and errors when the unsure is left out", corpus=source, note="best CNN"
+)
+
+# %%
+errors_of = {name: [calibration_error(table) for table in tables] for name, tables in asked.items()}
+for name, values in errors_of.items():
+    print(f"{name}: calibration error {np.mean(values):.3f} (sd {np.std(values, ddof=1):.3f} over {len(values)} seeds)")
+print(f"temperature {warmth:.2f}, from {len(by_seed(folds, 'stretched'))} seed(s) of five folds")
 
 # %% [markdown]
 # ## What does not add up

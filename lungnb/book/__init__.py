@@ -2,5 +2,6 @@
 
 from lungnb.book.recorded import recorded, recorded_from
 from lungnb.book.report import Report, comparison
+from lungnb.book.sentences import difference
 
-__all__ = ["Report", "comparison", "recorded", "recorded_from"]
+__all__ = ["Report", "comparison", "difference", "recorded", "recorded_from"]

@@ -73,6 +73,32 @@ def predictions(name: str) -> pd.DataFrame:
     return frame
 
 
+def live(
+    name: str,
+    profile: str,
+    data: str,
+    *,
+    rows: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    epochs: int = 0,
+    device: str = "auto",
+    cluster: str = "",
+) -> pd.DataFrame | None:
+    """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
+
+    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: of every training, if not 0.
+    """
+    if profile == "smoke":
+        return None
+    from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
+
+    changes = experiment(name).get("paper", {}) if profile == "paper" else {}
+    changes = changes | {"device": device} | ({"epochs": epochs} if epochs else {})
+    runs = runs_of(name, data, rows, seeds, **changes)
+    run_all(list(runs.values()), cluster or None)
+    return collect(name, runs)
+
+
 def training(name: str) -> pd.DataFrame:
     """What is known of each recorded training: row, seed, fold, epochs, scores on its own training events, seconds, ..."""
     return pd.read_csv(folder() / name / "training.csv")

@@ -90,30 +90,6 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     return place
 
 
-def live(
-    name: str,
-    profile: str,
-    data: str,
-    *,
-    rows: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
-    epochs: int = 0,
-    device: str = "auto",
-    cluster: str = "",
-) -> pd.DataFrame | None:
-    """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
-
-    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: of every training, if not 0.
-    """
-    if profile == "smoke":
-        return None
-    changes = experiment(name).get("paper", {}) if profile == "paper" else {}
-    changes = changes | {"device": device} | ({"epochs": epochs} if epochs else {})
-    runs = runs_of(name, data, rows, seeds, **changes)
-    run_all(list(runs.values()), cluster or None)
-    return collect(name, runs)
-
-
 def collect(name: str, runs: Runs) -> pd.DataFrame:
     """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices."""
     frames, changed = [], experiment(name).get("changed", {})

@@ -70,6 +70,8 @@ class Report:
             shown, frame = pivot(frame), frame.copy()
             origins = frame["ours"].notna().map({True: record["origin"], False: "published"})
             frame.insert(frame.columns.get_loc("n_seeds") + 1, "origin", origins)
+            if "recorded" in frame:
+                frame["recorded origin"] = frame.attrs.get("recorded") or record["origin"].removesuffix(", recorded")
         indexed = not isinstance(frame.index, pd.RangeIndex)
         self._add(name, record, {f"tables/{name}.csv": frame.to_csv(index=indexed).encode()})
         if get_ipython() is not None:
@@ -155,8 +157,7 @@ def comparison(
     columns = [*keys, "published", *MEASURED]
     if recorded is not None:
         tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
-        tidy["recorded origin"] = tidy.attrs["recorded"]
-        columns += [*RECORDED, "recorded origin"]
+        columns += RECORDED
     return tidy[columns].astype({name: "Int64" for name in columns if name.endswith(("n_seeds", "n_patients"))})
 
 
