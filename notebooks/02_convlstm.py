@@ -59,7 +59,7 @@ from torch import nn
 
 from lungnb import configs, published
 from lungnb.book import Report, comparison, difference, plots
-from lungnb.book.evidence import Source, by_seed, ensemble, live, predictions, rows_of, training
+from lungnb.book.evidence import Source, by_seed, configurations, ensemble, live, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
@@ -548,6 +548,9 @@ report.table(
     corpus=source,
     note="means over seeds; minutes of one processor core",
 )
+
+# %%
+print("not on file yet:", ", ".join(row for row in configurations(EXPERIMENT) if row not in set(answers["row"])) or "nothing")
 
 # %% [markdown]
 # A network that does not fit its training events has not been trained enough to be judged. Here each fits them far better than the test events: what is missing
