@@ -46,7 +46,7 @@ device = "auto"  # auto, cpu or cuda
 cluster = ""  # "": train here; "local" or "slurm": as a job array
 out = ""  # folder of the reports; "": reports/ of the repository
 
-# %%
+# %% tags=["nbval-check-output"]
 import inspect
 
 import librosa
@@ -366,7 +366,7 @@ for model in MODELS:
     se, sp = hits.loc[model, "abnormal"] / test["abnormal"], hits.loc[model, "normal"] / test["N"]
     print(f"{model:15}", {name: round(float(value), 4) for name, value in biocas_scores(se, sp).items()})
 
-# %%
+# %% tags=["nbval-check-output"]
 both = published.load("convlstm", "table-3").query("metric == 'TS'").set_index("row")["value"]
 rates = published.wide("convlstm", "table-3")
 formulas = pd.DataFrame({"printed TS": both})
@@ -529,7 +529,7 @@ answers[answers["split"] == "inter"].head(3)
 # `paper` is as literal as the text allows. An LSTM of 512 states takes five times as long as one of 64, more than we could afford in the
 # other two. Which rows are on file, with the score on the very events they were trained on:
 
-# %%
+# %% tags=["nbval-check-output"]
 trainings = training(EXPERIMENT)
 known = trainings.groupby("row", sort=False).agg(
     seeds=("seed", "nunique"),
@@ -549,7 +549,7 @@ report.table(
     note="means over seeds; minutes of one processor core",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 print("not on file yet:", ", ".join(row for row in configurations(EXPERIMENT) if row not in set(answers["row"])) or "nothing")
 
 # %% [markdown]
@@ -559,7 +559,7 @@ print("not on file yet:", ", ".join(row for row in configurations(EXPERIMENT) if
 # ### Table 2: validation
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def rows(setting: str) -> dict[str, str]:
     """Model -> its row in the experiment, of those on file."""
     return {model: f"{setting} {model}" for model in MODELS if f"{setting} {model}" in set(answers["row"])}
@@ -586,7 +586,7 @@ report.table(
 # The test set as published, inter and intra together. In brackets the 95 % interval over training seeds and children, after ± the spread over
 # seeds.
 
-# %%
+# %% tags=["nbval-check-output"]
 together = {"combined": TEST["combined"]}
 report.table(
     "table-3",
@@ -596,7 +596,7 @@ report.table(
     note="combined test set; printed TS by two formulas, ours by Eq. (1); published Score from Se and Sp",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 apart = {name: TEST[name] for name in ("inter", "intra")}
 report.table(
     "inter-and-intra",
@@ -608,7 +608,7 @@ report.table(
 # %% [markdown]
 # The paper's claim is a staircase: each part is better than the one before. Here it is beside ours, in all three settings:
 
-# %%
+# %% tags=["nbval-check-output"]
 printed = published.load("convlstm", "table-3").query("metric == 'Score'").set_index("row")["value"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
 for ax, subset in zip(axes, ("combined", "inter")):
@@ -629,7 +629,7 @@ report.figure(
     note="lines: 95 % intervals over seeds and children",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 for model in rows("fair"):
     one, other = (by_seed(answers, f"{setting} {model}") for setting in ("fair", "paper"))
     n = min(len(one), len(other))
@@ -640,7 +640,7 @@ for model in rows("fair"):
 # %% [markdown]
 # ### Which sounds are heard?
 
-# %%
+# %% tags=["nbval-check-output"]
 best_row = rows("best").get("full", f"best {MODELS[0]}")
 found = pd.concat(by_seed(answers, best_row))
 matrix = pd.crosstab(found["label"], found["predicted"]).reindex(index=range(7), columns=range(7), fill_value=0)
@@ -662,7 +662,7 @@ report.figure(
     note="share of the true class, mean over seeds; in brackets its events",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 groups = {name: [k] for k, name in enumerate(LABELS)}
 recalls = []
 for setting in SETTINGS:
@@ -723,7 +723,7 @@ report.table(
 # Now the full model. Its weights stay as they are, and what it is told at the test changes: the truth, the metadata of another event, or nothing
 # (all unknown). The same children, the same seeds, so the difference is paired:
 
-# %%
+# %% tags=["nbval-check-output"]
 told = {
     form: f"best full, {form}"
     for form in ("shuffled metadata", "no metadata")
@@ -801,7 +801,7 @@ for ax, picture, title in zip(
 fig.colorbar(shown, ax=axes, label="dB")
 report.figure("stretched", fig, title="one event as both networks see it", note=f"one {event['label']}, log-mel")
 
-# %%
+# %% tags=["nbval-check-output"]
 subsets = {name: TEST[name] for name in ("combined", "inter", "intra")}
 better = []
 for setting in ("fair", "best"):
@@ -821,7 +821,7 @@ report.table(
     note="an ensemble is one network of several seeds, so its interval is of children alone",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 for model in rows("best"):
     one, other = (by_seed(answers, f"{setting} {model}") for setting in ("best", "fair"))
     n = min(len(one), len(other))
@@ -834,7 +834,7 @@ for model in rows("best"):
 # The test children must not choose the input that they are then tested on. So the choice was made by **five folds over the training children**: each
 # child is tested once by a network that has not met it. All folds are pooled, and the same children are compared:
 
-# %%
+# %% tags=["nbval-check-output"]
 folds = predictions(FOLDS := "convlstm/sprsound-event-folds")
 base = by_seed(folds, "zero-padded")
 lines = []
@@ -859,7 +859,7 @@ report.table(
 # less likely than not to be normal.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def normal_or_not(table: pd.DataFrame) -> pd.DataFrame:
     """The same predictions of two classes."""
     abnormal = 1 - table["p0"]
@@ -886,7 +886,7 @@ report.table(
 #
 # The most confident mistakes on children the network has never met, and how much of the error is of one child:
 
-# %%
+# %% tags=["nbval-check-output"]
 one = by_seed(answers, best_row, "inter")[0]
 wrong = one[one["label"] != one["predicted"]].assign(p=lambda f: f[PROBABILITIES].max(axis=1))
 worst = wrong.sort_values("p", ascending=False).drop_duplicates(["label", "predicted"]).head(5)
@@ -901,7 +901,7 @@ report.table(
     note=f"{best_row}, seed 0",
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 inter = by_seed(answers, best_row, "inter")
 errors = pd.concat(inter).query("label > 0 and label != predicted")["patient"].value_counts()
 child, whole = errors.index[0], score_rows("all", inter, biocas_scores, 1).set_index("metric").loc["Score", "ours"]
@@ -944,7 +944,7 @@ report.figure(
     "calibration", fig, title="reliability, and errors when the unsure is left out", corpus=source, note="best CNN"
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 errors_of = {name: [calibration_error(table) for table in tables] for name, tables in asked.items()}
 for name, values in errors_of.items():
     print(f"{name}: calibration error {np.mean(values):.3f} (sd {np.std(values, ddof=1):.3f} over {len(values)} seeds)")
