@@ -550,7 +550,10 @@ report.table(
 )
 
 # %% tags=["nbval-check-output"]
-print("not on file yet:", ", ".join(row for row in configurations(EXPERIMENT) if row not in set(answers["row"])) or "nothing")
+print(
+    "not on file yet:",
+    ", ".join(row for row in configurations(EXPERIMENT) if row not in set(answers["row"])) or "nothing",
+)
 
 # %% [markdown]
 # A network that does not fit its training events has not been trained enough to be judged. Here each fits them far better than the test events: what is missing
@@ -560,14 +563,14 @@ print("not on file yet:", ", ".join(row for row in configurations(EXPERIMENT) if
 
 
 # %% tags=["nbval-check-output"]
-def rows(setting: str) -> dict[str, str]:
+def on_file(setting: str) -> dict[str, str]:
     """Model -> its row in the experiment, of those on file."""
     return {model: f"{setting} {model}" for model in MODELS if f"{setting} {model}" in set(answers["row"])}
 
 
 def compared(printed, setting, subsets, metrics=()):
     """Published numbers beside ours, recorded and of this build."""
-    both = [rows_of(frame, rows(setting), subsets, biocas_scores, metrics) for frame in (retrained, answers)]
+    both = [rows_of(frame, on_file(setting), subsets, biocas_scores, metrics) for frame in (retrained, answers)]
     return comparison(printed, *both)
 
 
@@ -613,7 +616,8 @@ printed = published.load("convlstm", "table-3").query("metric == 'Score'").set_i
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
 for ax, subset in zip(axes, ("combined", "inter")):
     parts = [
-        rows_of(answers, rows(s), {subset: TEST[subset]}, biocas_scores, ["Score"]).assign(series=s) for s in SETTINGS
+        rows_of(answers, on_file(s), {subset: TEST[subset]}, biocas_scores, ["Score"]).assign(series=s)
+        for s in SETTINGS
     ]
     table = pd.concat(parts).rename(columns={"ours": "value"})
     if subset == "combined":
@@ -630,7 +634,7 @@ report.figure(
 )
 
 # %% tags=["nbval-check-output"]
-for model in rows("fair"):
+for model in on_file("fair"):
     one, other = (by_seed(answers, f"{setting} {model}") for setting in ("fair", "paper"))
     n = min(len(one), len(other))
     if n:
@@ -641,7 +645,7 @@ for model in rows("fair"):
 # ### Which sounds are heard?
 
 # %% tags=["nbval-check-output"]
-best_row = rows("best").get("full", f"best {MODELS[0]}")
+best_row = on_file("best").get("full", f"best {MODELS[0]}")
 found = pd.concat(by_seed(answers, best_row))
 matrix = pd.crosstab(found["label"], found["predicted"]).reindex(index=range(7), columns=range(7), fill_value=0)
 share = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
@@ -666,7 +670,7 @@ report.figure(
 groups = {name: [k] for k, name in enumerate(LABELS)}
 recalls = []
 for setting in SETTINGS:
-    for model, row in rows(setting).items():
+    for model, row in on_file(setting).items():
         own = per_class_recall(by_seed(answers, row), groups)
         recalls.append(own[["row", "ours"]].assign(column=f"{setting} {model}"))
 recall = pd.concat(recalls).pivot(index="row", columns="column", values="ours").reindex(LABELS)
@@ -805,9 +809,9 @@ report.figure("stretched", fig, title="one event as both networks see it", note=
 subsets = {name: TEST[name] for name in ("combined", "inter", "intra")}
 better = []
 for setting in ("fair", "best"):
-    named = {f"{setting} {model}": row for model, row in rows(setting).items()}
+    named = {f"{setting} {model}": row for model, row in on_file(setting).items()}
     better.append(rows_of(answers, named, subsets, biocas_scores, ["Se", "Sp", "Score"]))
-    for model, row in rows(setting).items():
+    for model, row in on_file(setting).items():
         for subset, part in subsets.items():
             tables = by_seed(answers, row, *part)
             name = f"{setting} {model}, ensemble of {len(tables)}"
@@ -822,7 +826,7 @@ report.table(
 )
 
 # %% tags=["nbval-check-output"]
-for model in rows("best"):
+for model in on_file("best"):
     one, other = (by_seed(answers, f"{setting} {model}") for setting in ("best", "fair"))
     n = min(len(one), len(other))
     gain = paired(one[:n], other[:n]).set_index("metric").loc["Score"] if n else None
@@ -869,7 +873,7 @@ def normal_or_not(table: pd.DataFrame) -> pd.DataFrame:
 
 two = []
 for setting in SETTINGS:
-    for model, row in rows(setting).items():
+    for model, row in on_file(setting).items():
         for subset, part in subsets.items():
             table = evaluate([normal_or_not(t) for t in by_seed(answers, row, *part)])
             table = table[table["metric"].isin(["AS", "AUROC"])]
