@@ -1000,10 +1000,27 @@ PromptBox(make_sound, "A person is coughing, male, 40s, smoker")
 
 # %% [markdown]
 # ## What does not add up
+#
+# Everything in the paper that can be recomputed, we recompute, within the rounding of what is printed. Each finding stands once, and beside it what the
+# authors could answer. First **the paper against itself**, by its own printed numbers alone:
 
 # %%
-failed, note = disagreements("lungldm")
-report.table("audit", failed, title="what of the published numbers does not add up", origin="published", note=note)
+found, note = disagreements("lungldm", "contradiction")
+report.table("audit", found, title="the paper against itself", origin="published", note=note)
+
+# %% [markdown]
+# **The paper against its code or data.** Neither is public, so there is nothing to hold the paper against, and this table is empty:
+
+# %%
+found, note = disagreements("lungldm", "inconsistent")
+report.table("audit-code-or-data", found, title="the paper against its code or data", origin="published", note=note)
+
+# %% [markdown]
+# **Notes of ours.** Nobody claims what stands here: remarks, questions and counts that a reader may want to know. What they take from other papers or from our own networks is no evidence about this one.
+
+# %%
+found, note = disagreements("lungldm", "note")
+report.table("audit-notes", found, title="notes of ours, on nothing that the authors claim", origin="published", note=note)
 
 # %% [markdown]
 # ## What to take home
