@@ -445,7 +445,7 @@ def test_nobody_is_accused_of_what_he_does_not_say(findings, tables):
     assert "Figure 8" not in words["pediatric"]
     for note in ("Table IX GVA", "Table II, STFT", "is balanced", "MPA, POA1 (%)", "by the code", "cut off"):
         assert note not in words["pediatric"], note
-    # Of Conv-LSTM there is no code, and its counts are the data's; LungLDM has published neither. Their notebooks say so.
+    # Neither has code, Conv-LSTM's counts are the data's, and LungLDM lists no data. Their notebooks say so.
     assert tables["convlstm", "inconsistent"].empty
     assert tables["lungldm", "inconsistent"].empty
     # Other papers' numbers and our own counts are no evidence against LungLDM.
