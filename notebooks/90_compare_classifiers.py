@@ -67,6 +67,18 @@ report = Report("90_compare_classifiers", profile=profile, out=out, corpus=corpo
 Markdown(f"**Data of this build:** {compared.data}. **Seeds:** {seeds}.")
 
 # %% [markdown]
+# **What we could not have**
+#
+# * *A paper's score.* None below is one, and none may be held against one.
+# * *Recordings.* Real ICBHI recordings of ours are 192 of 920: 644 of the 646 of the AKGC417L and 84 of the 87 of the LittC2SE are missing.
+#   SPRSound's release of 2022 is complete. The cohorts of notebook 03 are private and always simulated, unless a clinic has its own.
+# * *Weights.* No network starts from ImageNet's or any other weights in `smoke` and `laptop`, nor in what is recorded; the paper of RespireNet does.
+# * *Size and epochs.* In these profiles RespireNet is a narrow ResNet-10, the LSTMs have 16 or 32 states, not 512, and all are trained for 20 epochs
+#   at most, of 480 or 1,600 sounds each; RespireNet and the paediatric networks were trained for up to 200 epochs. A model that does badly here may
+#   only need more of it.
+# * *Recipes.* What a paper tunes for its own data (sampling, loss, schedule) is the same for all models here.
+
+# %% [markdown]
 # ## 1. What is asked
 #
 # A *task* is a data set, what its labels mean, what is scored (a sound or a patient), and who is trained on. The same labels do not mean the same everywhere, so each task writes its

@@ -12,9 +12,9 @@
 
 `audit` recomputes what can be recomputed, `disagreements` shows what does not agree. Each check is of one kind:
 
-    contradiction   the paper against itself
-    inconsistent    the paper, or what surrounds it, against its code, its data or another source
-    note            nothing that the authors claim, but a reader should know it
+    contradiction   the paper against itself, by printed numbers alone
+    inconsistent    the paper against its code or its data
+    note            nothing that the authors claim: a remark, a question, a count or a derived number of ours
 
 What is checked stands in one sheet a paper, <paper>.yaml. Like the cells of a spreadsheet its entries hold formulas, in Python:
 of the paper's tables (`table_1`, `text`, `data`, each as `wide` reads it), of the sheet's `definitions`, and of what
@@ -26,10 +26,12 @@ of the paper's tables (`table_1`, `text`, `data`, each as `wide` reads it), of t
     within       half a unit of the last printed digit, or what else may lie between the two; without it they have to be equal
     agrees       the verdict, if it is another than this comparison; None for no verdict
     comment      one sentence; `otherwise` is the one for a check that does not agree
+    finding      what checks that fail for one reason have in common; the claim itself if none is given
+    answer       one sentence: what the authors could answer where the check does not agree
     each         `names in iterable`: one check for each of these; let: more names
     kind         "contradiction" if none is given
 
-and `checks` in place of these is a group of checks, to which `each`, `let` and `kind` apply alike.
+and `checks` in place of these is a group of checks, to which `each`, `let`, `finding`, `answer` and `kind` apply alike.
 """
 
 import string
@@ -46,6 +48,7 @@ from lungnb.published.formulas import near, reachable
 
 PAPERS = ["respirenet", "convlstm", "pediatric", "lungldm"]
 KINDS = ["contradiction", "inconsistent", "note"]
+ANSWER = "what the authors could answer"
 _FOLDER = Path(__file__).parent
 _COLUMNS = ["paper", "artefact", "row", "metric", "value", "source", "note"]
 _TYPES = {
@@ -55,7 +58,10 @@ _TYPES = {
     "agrees": "boolean",
     "comment": "string",
     "kind": "string",
+    "finding": "string",
+    "answer": "string",
 }
+_INHERITED = ("kind", "finding", "answer")
 
 
 def papers() -> list[str]:
@@ -91,8 +97,8 @@ def wide(paper: str, artefact: str) -> pd.DataFrame:
 
 
 def audit(paper: str) -> pd.DataFrame:
-    """Columns: paper, claim, published, recomputed, agrees, comment, kind. `published` is NA where the claim has no number,
-    `agrees` where there is nothing to compare it with.
+    """Columns: paper, claim, published, recomputed, agrees, comment, kind, finding, answer. `published` is NA where the claim
+    has no number, `agrees` where there is nothing to compare it with; `answer` is empty where the check agrees.
 
     No number is typed in: all come from the tables. Raises UserError for an unknown paper; the message lists the known.
     """
@@ -116,7 +122,7 @@ def _checks(entry: dict[str, Any], scope: dict[str, Any]) -> Iterator[tuple]:
         for name, formula in entry.get("let", {}).items():
             inner[name] = _value(formula, inner)
         for part in entry.get("checks", []):
-            yield from _checks({"kind": entry["kind"]} | part, inner)
+            yield from _checks({key: entry[key] for key in _INHERITED if key in entry} | part, inner)
         if "claim" in entry:
             yield _check(entry, inner)
 
@@ -133,8 +139,11 @@ def _check(entry: dict[str, Any], scope: dict[str, Any]) -> tuple:
     else:
         agrees = reachable(published, formula, of, within) if formula else near(published, recomputed, within)
     comment = entry["otherwise"] if "otherwise" in entry and not agrees else entry["comment"]
-    claim, comment, kind = (_Sentence().vformat(text, (), scope) for text in (entry["claim"], comment, entry["kind"]))
-    return claim, published, round(recomputed, 4), None if agrees is None else bool(agrees), comment, kind
+    verdict = None if agrees is None else bool(agrees)
+    answer = entry.get("answer", "") if verdict is False else ""
+    texts = (entry["claim"], comment, entry["kind"], entry.get("finding", entry["claim"]), answer)
+    claim, *rest = (_Sentence().vformat(text, (), scope) for text in texts)
+    return claim, published, round(recomputed, 4), verdict, *rest
 
 
 def _value(formula: Any, scope: dict[str, Any]) -> Any:
@@ -153,18 +162,33 @@ class _Sentence(string.Formatter):
         return _value(formula, scope), formula
 
 
-def disagreements(paper: str) -> tuple[pd.DataFrame, str]:
-    """The checks that do not agree, as text with columns kind, claim, published, recomputed, comment, contradictions first;
-    and one line that counts them."""
+def disagreements(paper: str, kind: str) -> tuple[pd.DataFrame, str]:
+    """What checks of a kind find, each finding once, and one line that counts them.
+
+    As text, with columns finding, claim (empty where it is the finding), published, recomputed, comment and, but for notes,
+    what the authors could answer. Where several checks fail for one reason, their cells stand together. A note is left out where
+    its numbers agree.
+    Raises UserError for an unknown paper or kind; the message lists the known.
+    """
+    if kind not in KINDS:
+        raise UserError(f"There are no checks of the kind {kind!r}; the kinds are {', '.join(KINDS)}.")
     checks = audit(paper)
-    failed = checks[checks["agrees"].eq(False).fillna(False)]
-    failed = failed.iloc[failed["kind"].map(KINDS.index).argsort(kind="stable")]
-    counts = failed["kind"].value_counts().reindex(KINDS, fill_value=0)
-    note = (
-        f"{counts['contradiction']} of {len(checks)} checks contradict what the paper says elsewhere, {counts['inconsistent']} "
-        f"differ from its code, its data or another source, {counts['note']} are notes of ours"
-    )
-    return failed[["kind", "claim", "published", "recomputed", "comment"]].map(_text), note
+    checks = checks[checks["kind"] == kind]
+    failed = ~checks["agrees"].fillna(kind != "note")
+    shown = checks[checks["finding"].isin(checks.loc[failed, "finding"]) if kind == "note" else failed]
+    shown = shown.rename(columns={"answer": ANSWER})
+    columns = ["finding", "claim", "published", "recomputed", "comment", *([ANSWER] if kind != "note" else [])]
+    rows = shown[columns].map(_text).groupby("finding", sort=False, as_index=False).agg(_together)[columns]
+    rows["claim"] = rows["claim"].mask(rows["claim"] == rows["finding"], "")
+    of = "" if kind == "note" else f", in {len(shown)} of {len(checks)} checks"
+    return rows, f"{len(rows)} {'note' if kind == 'note' else 'finding'}{'s' * (len(rows) != 1)}{of}"
+
+
+def _together(cells: pd.Series) -> str:
+    """The cells of one finding; sentences are said once, numbers stand in the order of their claims."""
+    if cells.name in ("published", "recomputed"):
+        return "; ".join(text or "–" for text in cells) if any(cells) else ""
+    return (" " if cells.name in ("comment", ANSWER) else "; ").join(dict.fromkeys(filter(None, cells)))
 
 
 def _text(value: object) -> str:

@@ -31,7 +31,7 @@ from lungnb.book.report import PROFILES, default_out, number
 from lungnb.book.report import label as title
 from lungnb.book.site.chapter import Chapter, label, write_chapter
 from lungnb.core import UserError, disk_errors
-from lungnb.published import PAPERS, audit
+from lungnb.published import ANSWER, PAPERS, audit
 
 GUIDES = ("index.md", "reading.md", "teaching.md", "audits.md", "leaderboard.md", "library.rst")
 _MATHJAX = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0]) / "static" / "mathjax"
@@ -156,9 +156,13 @@ def _cell(text: str, below: str = "") -> str:
 
 
 def _audits(checks: pd.DataFrame) -> pd.DataFrame:
-    """What does not add up stands first."""
-    words = checks["agrees"].map({True: "adds up", False: "does not add up"}).fillna("no verdict")
-    shown = checks[["paper", "kind", "claim", "published", "recomputed", "comment"]].assign(verdict=words)
+    """What does not add up stands first; notes of ours are no verdict on the authors."""
+    words = checks["agrees"].map({True: "adds up", False: "does not add up"})
+    words = words.mask(checks["kind"] == "note", "a note of ours")
+    against = checks["kind"].map({"contradiction": "itself", "inconsistent": "its code or data"}).fillna("")
+    shown = checks[["paper", "claim", "published", "recomputed", "comment", "answer"]]
+    shown = shown.assign(verdict=words).rename(columns={"answer": ANSWER})
+    shown.insert(1, "held against", against)
     return shown.map(lambda value: html.escape(number(value))).iloc[(words != "does not add up").argsort(kind="stable")]
 
 

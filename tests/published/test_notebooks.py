@@ -1,0 +1,56 @@
+"""What the notebooks owe the papers: a word on what we lack before the first comparison, and three tables of findings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lungnb.published import KINDS, PAPERS
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+OF_PAPERS = {paper: NOTEBOOKS / f"{number:02}_{paper}.py" for number, paper in enumerate(PAPERS, 1)}
+COMPARED = [*OF_PAPERS.values(), NOTEBOOKS / "90_compare_classifiers.py"]
+
+
+def cells(path):
+    """Kind and text of each cell, the prose without its comment signs."""
+    for cell in re.split(r"^# %%", path.read_text(), flags=re.MULTILINE)[1:]:
+        first, _, text = cell.partition("\n")
+        yield ("markdown", re.sub(r"^# ?", "", text, flags=re.MULTILINE)) if "[markdown]" in first else ("code", text)
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
+def test_what_we_could_not_have_stands_before_the_first_comparison(path):
+    found = list(cells(path))
+    boxes = [i for i, (kind, text) in enumerate(found) if kind == "markdown" and "**What we could not have**" in text]
+    uses = r"\bpublished\.(load|wide)\(|\bcomparison\(|\brecorded\("
+    first = next(i for i, (kind, text) in enumerate(found) if kind == "code" and re.search(uses, text))
+    assert len(boxes) == 1
+    assert boxes[0] < first
+    lines = found[boxes[0]][1].strip().splitlines()
+    assert lines[:2] == ["**What we could not have**", ""]
+    assert all(line.startswith(("* ", "  ")) for line in lines[2:])
+    assert 3 <= sum(line.startswith("* ") for line in lines) <= 6
+    if "respirenet" in path.stem or "compare" in path.stem:
+        assert {"192", "644", "646", "AKGC417L", "ImageNet's"} <= set(re.findall(r"[\w']+", " ".join(lines)))
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_each_kind_of_finding_has_its_table_under_a_name(paper):
+    code = [text for kind, text in cells(OF_PAPERS[paper]) if kind == "code" and "disagreements(" in text]
+    calls = [re.search(r'disagreements\("(\w+)", "(\w+)"\)', text).groups() for text in code]
+    assert calls == [(paper, kind) for kind in KINDS]
+    names = [re.search(r'report\.table\("([\w-]+)"', text)[1] for text in code]
+    assert names == ["audit", "audit-code-or-data", "audit-notes"]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
+    blocks = [
+        b for kind, text in cells(path) if kind == "markdown" for b in re.findall(r"(?:^> .*\n?)+", text, re.MULTILINE)
+    ]
+    for block in blocks:
+        text = re.sub(r"\s+", " ", block.replace("> ", ""))
+        assert re.match(r"\*\*(Paper|LungLDM)\b|This penalizes", text), text
+        assert "..." not in text.replace("[...]", ""), text
+        assert not re.search(r"\(\.\.\.\)|…", text), text
