@@ -102,8 +102,8 @@ Markdown(
 #   experiments" to find the best for each model; what they found is not printed. Ours are readings, listed with what speaks for
 #   them in `docs/papers/convlstm.md`, section 8.
 # * *The split.* The 30 % for validation are not listed. Where ours are held out, they are whole children.
-# * *Size and epochs.* An LSTM over 304 steps takes its time on a CPU: in `smoke` it has 32 states, not 512, and no model is
-#   trained for more than 6 epochs. What is recorded says how long its models were trained.
+# * *Size and epochs.* An LSTM of 512 states over 304 steps takes its time on a CPU. So two of our three settings have 64 states, and not every
+#   row is recorded yet. Which are, and how long their networks were trained, is said where they are first shown.
 
 # %% [markdown]
 # ## 3.1 Dataset
