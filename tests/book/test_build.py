@@ -57,9 +57,72 @@ def test_a_failure_keeps_its_traceback_and_stops_nothing(built):
 
 def test_what_was_made_is_printed(toy, tmp_path, capsys):
     assert build([], parameters={"epochs": 2}, out=str(tmp_path)) == ["02_bad"]
-    good, bad = capsys.readouterr().out.splitlines()
+    good, bad = sorted(capsys.readouterr().out.splitlines())
     assert re.fullmatch(rf"01_good: 2 tables and figures; \d+\.\d minutes; {tmp_path}/smoke/01_good", good)
     assert bad.startswith("02_bad: failed, ValueError: first line second <line>; ")
+
+
+WAITS = """# %% [markdown]
+# # A notebook that meets another one
+
+# %%
+import os, pathlib, time
+
+pathlib.Path("{here}").write_text(os.environ["OMP_NUM_THREADS"])
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.05)
+"""
+DIES = """# %%
+import os, signal
+
+os.kill({pid}, signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """Writes notebooks into a repository of their own, on a machine with two free cores, and builds them."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "lungnb"\n')
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lungnb.book.build.cpu_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    parameters = '# %% tags=["parameters"]\nprofile: str = "smoke"\nout: str = ""\n\n'
+
+    def make(**sources):
+        for name, source in sources.items():
+            (tmp_path / "notebooks" / f"{name}.py").write_text(parameters + source)
+        return build([], out=str(tmp_path / "out"))
+
+    return make
+
+
+def test_two_are_built_at_a_time_and_share_the_cores(book, tmp_path):
+    """Each waits for what the other one writes: one after another they would never end."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    failed = book(_1_a=WAITS.format(here=here, other=there), _2_b=WAITS.format(here=there, other=here))
+    assert failed == []
+    assert (here.read_text(), there.read_text()) == ("1", "1")
+
+
+def test_a_notebook_waits_for_the_one_whose_trainings_it_takes(book, monkeypatch, tmp_path):
+    monkeypatch.setattr("lungnb.book.build.AFTER", {"_1_later": "_2_first"})
+    first = f"# %%\nimport pathlib, time\ntime.sleep(1)\npathlib.Path('{tmp_path}/made').touch()\n"
+    later = f"# %%\nimport os\nopen('{tmp_path}/made')\nopen('{tmp_path}/n', 'w').write(os.environ['OMP_NUM_THREADS'])"
+    assert book(_1_later=later, _2_first=first) == []
+    assert (tmp_path / "n").read_text() == "2"  # alone, it has both cores
+
+
+@pytest.mark.parametrize(("pid", "error"), [("os.getpid()", "Kernel died"), ("os.getppid()", "ended with status -9")])
+def test_a_process_that_dies_hides_nobody_elses_outcome(book, tmp_path, capsys, pid, error):
+    assert book(_1_dies=DIES.format(pid=pid), _2_lives="# %%\n1 + 1\n") == ["_1_dies"]
+    state = json.loads((tmp_path / "out/smoke/_1_dies/manifest.json").read_text())["build"]
+    assert state["state"] == "failed"
+    assert error in state["error"]
+    dies, lives = sorted(capsys.readouterr().out.splitlines())
+    assert error in dies
+    assert lives.startswith("_2_lives: 0 tables and figures; ")
+    assert json.loads((tmp_path / "out/smoke/_2_lives/manifest.json").read_text())["build"]["state"] == "built"
 
 
 def test_an_artefact_that_the_stored_notebook_shows_and_a_build_lacks_is_a_failure(toy, tmp_path):

@@ -120,6 +120,7 @@ def test_every_import_is_declared():
         "platformdirs",
         "filelock",
         "tqdm",
+        "joblib",
         "rich",
         "traitlets",
         "threadpoolctl",
