@@ -57,7 +57,7 @@ def build(
     waiting = sorted(sources, key=lambda source: source.stem not in AFTER.values())
     running: dict[Connection, _Job] = {}
     failed = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, TextColumn("{task.fields[training]}"))
     with _kernel(), Live(progress, transient=True):  # bars on a terminal only; what is printed stands above them
         try:
@@ -125,7 +125,7 @@ class _Job:
             with self.trainings.open("rb") as lines:
                 lines.seek(max(0, self.trainings.stat().st_size - 1000))
                 last = json.loads(lines.read().splitlines()[-1])
-            text = f"{last['task']}: {last['step']} of {last['steps']}, {last['seconds_left']:.0f} s left"
+            text = f"{last['task']}: {last['step']}/{last['steps']}, {last['seconds_left']:.0f} s"
             self.progress.update(self.bar, training=text if last["step"] < last["steps"] else "")
 
     def conclude(self) -> list[str]:
@@ -160,7 +160,7 @@ def _execute_and_tell(source: Path, output: Path, values: dict, environment: dic
     logger.addHandler(handler)
     logger.propagate, error = False, ""
     try:
-        count = {"on_cell_complete": lambda cell, cell_index: told.send(("cells", cell_index + 1))}
+        count = {"on_cell_executed": lambda cell_index, **_: told.send(("cells", cell_index + 1))}
         _execute(notebooks.load(source), output, values, source.parent, progress_bar=False, **count)
     except PapermillExecutionError as problem:
         error = " ".join(f"{problem.ename}: {problem.evalue}".split())
