@@ -1,6 +1,7 @@
 """The book: reports of the notebooks, recorded results, the builder, the site. It reads what the other rooms make."""
 
+from lungnb.book.parameters import check_parameters
 from lungnb.book.recorded import recorded, recorded_from
 from lungnb.book.report import Report, comparison
 
-__all__ = ["Report", "comparison", "recorded", "recorded_from"]
+__all__ = ["Report", "check_parameters", "comparison", "recorded", "recorded_from"]

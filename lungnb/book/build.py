@@ -6,7 +6,6 @@ does not stop the others: it is kept with its traceback. A table or figure that 
 did not make is a failure, too.
 """
 
-import ast
 import json
 import logging
 import multiprocessing
@@ -33,7 +32,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from traitlets.config import Config
 
 from lungnb.book import notebooks
-from lungnb.book.report import PROFILES, default_out, write_json
+from lungnb.book.parameters import did_you_mean, read_parameters, refuse
+from lungnb.book.report import default_out, write_json
 from lungnb.core import UserError, atomic_file
 
 #: Whose trainings a notebook takes from the cache: it is built after that one, so that nothing is trained twice.
@@ -48,10 +48,9 @@ def build(
     Two are built at a time where there are two cores, which they share. Of the full-size ones (`paper`) each has the machine
     to itself: two might not fit on its GPU.
     """
-    values = _values(profile, data, parameters or {}, out)
     sources = notebooks.find(names)
-    for source in sources:
-        _check_parameters(source, values)
+    values = _checked(sources, profile, data, parameters or {}, out)
+    profile = values[sources[0]]["profile"] if sources else profile
     at_once = 1 if profile == "paper" else min(2, cpu_count())
     # First those that others wait for.
     waiting = sorted(sources, key=lambda source: source.stem not in AFTER.values())
@@ -68,7 +67,7 @@ def build(
                     threads = max(1, cpu_count() // min(at_once, len(running) + len(ready)))
                     waiting.remove(source)
                     ready.remove(source)
-                    job = _Job(source, Path(values["out"]) / profile / source.stem, values, threads, progress)
+                    job = _Job(source, values[source], threads, progress)
                     running[job.told] = job
                 for told in wait(running, timeout=1):
                     if not running[told].listen():
@@ -84,8 +83,9 @@ def build(
 class _Job:
     """One notebook that is being built, seen from the builder's side: `told` is what its process says, until it ends."""
 
-    def __init__(self, source: Path, folder: Path, values: dict[str, Any], threads: int, progress: Progress):
-        self.source, self.folder, self.values, self.progress = source, folder, values, progress
+    def __init__(self, source: Path, values: dict[str, Any], threads: int, progress: Progress):
+        self.source, self.values, self.progress = source, values, progress
+        self.folder = folder = Path(values["out"]) / values["profile"] / source.stem
         self.started, self.error = time.monotonic(), None
         self.book, output = notebooks.load(source), folder / f"{source.stem}.ipynb"
         with atomic_file(output) as path:  # also makes the folder, or says in a sentence why it cannot
@@ -194,38 +194,23 @@ def store(names: list[str]) -> None:
             nbformat.write(stored, path)
 
 
-def parse_value(text: str) -> Any:
-    """The value of `-p key=value`: a number, true, false, none, a list, or else the words as they stand."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    try:
-        return words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        is_list = text.startswith("[") and text.endswith("]")
-        return [parse_value(part.strip()) for part in text[1:-1].split(",")] if is_list else text
-
-
-def _values(profile: str, data: str, parameters: dict[str, Any], out: str) -> dict[str, Any]:
-    """All parameters that the notebooks get, checked as far as that needs no notebook."""
-    if profile not in PROFILES:
-        raise UserError(f"There is no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
-    for key in ("profile", "data", "out"):
-        if key in parameters:
-            raise UserError(f"Give {key} as --{key}, not with -p.")
-    values = {"profile": profile, "out": str(Path(out).expanduser().resolve() if out else default_out())}
-    if data and data != "simulated":
-        folder = Path(data).expanduser().resolve()
-        if not folder.is_dir():
-            raise UserError(f"The data folder {data} does not exist; give the folder that holds icbhi/ and the like.")
-        data = str(folder)
-    return values | ({"data": data} if data else {}) | parameters
-
-
-def _check_parameters(source: Path, values: dict[str, Any]) -> None:
-    cells = [cell.source for cell in notebooks.load(source).cells if "parameters" in notebooks.tags(cell)]
-    names = [node for cell in cells for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)]
-    known = [node.id for node in names if isinstance(node.ctx, ast.Store)]
-    if unknown := [key for key in values if key not in known]:
-        raise UserError(f"{source.stem} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
+def _checked(
+    sources: list[Path], profile: str, data: str, parameters: dict[str, Any], out: str
+) -> dict[Path, dict[str, Any]]:
+    """The parameters of each notebook, typed. Raises UserError that lists all that is wrong with any of them."""
+    problems = [f"Give {key} as --{key}, not with -p." for key in ("profile", "data", "out") if key in parameters]
+    values = {"profile": profile, "out": out or str(default_out())} | ({"data": data} if data else {}) | parameters
+    checked = {}
+    for source in sources:
+        known = notebooks.parameters(notebooks.load(source))
+        types = {name: parameter["type"] for name, parameter in known.items()}
+        checked[source], wrong = read_parameters(source.stem, values, types)
+        problems += wrong
+        for key in (key for key in values if key not in known):
+            hint = f"{did_you_mean(key, list(known))}; it has {', '.join(known) or 'none'}"
+            problems.append(f"{source.stem} has no parameter {key!r}{hint}.")
+    refuse(problems)
+    return checked
 
 
 def _is_made(name: str, manifest: dict, folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """The builder on toy notebooks: one that works and one that fails, with everything they leave behind."""
 
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lungnb.book import notebooks
-from lungnb.book.build import build, parse_value, store
+from lungnb.book.build import build, store
 from lungnb.book.report import as_html
 from lungnb.core import UserError
 
@@ -23,7 +24,7 @@ def built(toy_repository, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(toy_repository)
-        failed = build([], parameters={"epochs": [1, 2]}, out=str(out))
+        failed = build([], parameters={"epochs": "2", "shares": "0.5, 1"}, out=str(out))
     return SimpleNamespace(folder=out / "smoke", failed=failed)
 
 
@@ -40,8 +41,8 @@ def test_all_files_are_there(built):
 
 
 def test_parameters_reach_the_notebook(built):
-    assert (built.folder / "01_good/tables/table-1.csv").read_text() == 'epochs\n"[1, 2]"\n'
-    assert manifest(built, "01_good")["build"]["parameters"]["epochs"] == [1, 2]
+    assert (built.folder / "01_good/tables/table-1.csv").read_text() == 'epochs,shares\n2,"[0.5, 1.0]"\n'
+    assert manifest(built, "01_good")["build"]["parameters"]["shares"] == [0.5, 1.0]
 
 
 def test_a_failure_keeps_its_traceback_and_stops_nothing(built):
@@ -143,7 +144,16 @@ def test_an_artefact_that_the_stored_notebook_shows_and_a_build_lacks_is_a_failu
     ("arguments", "message"),
     [
         ({"names": ["nope"]}, "no notebook 'nope'; the notebooks are 01_good, 02_bad"),
-        ({"parameters": {"epoch": 1}}, "01_good has no parameter 'epoch'; it has profile, data, epochs, out"),
+        ({"names": ["god"]}, r"no notebook 'god'; the notebooks are 01_good, 02_bad"),
+        ({"names": ["good.p"]}, r"no notebook 'good.p' \(did you mean 01_good\?\)"),
+        (
+            {"names": ["1"], "parameters": {"epoch": 1}},
+            r"01_good has no parameter 'epoch' \(did you mean epochs\?\); it has profile, data, epochs, shares, out",
+        ),
+        (
+            {"parameters": {"epochs": "three", "profile": "paper"}, "data": "no"},
+            r"(?s)^3 parameters.*-p.*no does.*three",
+        ),
         ({"parameters": {"profile": "paper"}}, "as --profile"),
         ({"profile": "huge"}, "no profile 'huge'"),
         ({"data": "no/such/folder"}, "data folder no/such/folder does not exist"),
@@ -156,24 +166,28 @@ def test_what_the_builder_refuses(toy, tmp_path, arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    "name",
     [
-        ("3", 3),
-        ("1e-3", 0.001),
-        ("true", True),
-        ("False", False),
-        ("none", None),
-        ("[0, 1]", [0, 1]),
-        ("[a, b]", ["a", "b"]),
-        ("cuda:0", "cuda:0"),
-        ("'3'", "3"),
-        ("", ""),
-        ("2*3", "2*3"),
+        "01_good",
+        "01",
+        "1",
+        "good",
+        "01_GOOD.ipynb",
+        "notebooks/01_good.py",
+        "01-good",
+        "{root}/notebooks/01_good.ipynb",
     ],
 )
-def test_parse_value(text, value):
-    assert parse_value(text) == value
-    assert type(parse_value(text)) is type(value)
+def test_notebooks_are_named_as_people_type_them(toy, name):
+    assert notebooks.find([name.format(root=toy), "01_good"]) == [toy / "notebooks/01_good.py"]
+
+
+def test_a_notebook_of_another_folder(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert notebooks.find([os.path.relpath(toy / "notebooks/02_bad.ipynb")]) == [toy / "notebooks/02_bad.py"]
+    assert "01_respirenet" in [
+        source.stem for source in notebooks.find([])
+    ]  # outside of a clone: those beside the package
 
 
 @pytest.mark.train
