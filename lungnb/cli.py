@@ -46,13 +46,13 @@ def report(
     out: Out = "",
 ) -> None:
     """Build notebooks into OUT/PROFILE/: executed, with tables, figures and a manifest; status 1 if any is missing."""
-    from lungnb.book.build import build, parse_value
+    from lungnb.book.build import build
 
     pairs = [text.partition("=") for text in parameter or []]
     for key, equals, _ in pairs:
         if not (key and equals):
             raise UserError(f"-p takes key=value, not {key!r}.")
-    if build(names or [], profile, data, {key: parse_value(value) for key, _, value in pairs}, out):
+    if build(names or [], profile, data, {key: value for key, _, value in pairs}, out):
         raise typer.Exit(1)
 
 

@@ -38,13 +38,13 @@
 # Everything else is ours. Each table puts the published number beside ours and says on what data ours was measured.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds icbhi/
-seeds = []  # one training for each seed; empty: the profile's own
-epochs = 0  # epochs of stage 1; 0: the profile's own
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with icbhi/
+seeds: list[int] = []  # one training for each seed; empty: the profile's own
+epochs: int = 0  # epochs of stage 1; 0: the profile's own
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -57,8 +57,7 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
-from lungnb.book import plots
-from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, check_parameters, comparison, plots, recorded, recorded_from
 from lungnb.classification import LEAKY_RULE, Classification
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth
@@ -69,6 +68,10 @@ from lungnb.papers.respirenet import CBA_RECIPES, MelImage, RespireNet, blank_ro
 from lungnb.papers.respirenet import concatenation, merge_stages, smart_padding
 from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
+
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "01", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 
 # %%
 size = configs.load("respirenet", profile)

@@ -38,15 +38,15 @@
 # Everything else is ours. Each table puts the published number beside ours and says on what data ours was measured.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (recorded results), laptop (trains them again, hours) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds sprsound/
-seeds = []  # laptop and paper: one training for each seed; empty: those that were recorded
-epochs = 0  # laptop and paper: epochs of every training; 0: as recorded
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (recorded results), laptop (trains them again, hours) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with sprsound/
+seeds: list[int] = []  # laptop and paper: one training for each seed; empty: those that were recorded
+epochs: int = 0  # laptop and paper: epochs of every training; 0: as recorded
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
-# %% tags=["nbval-check-output"]
+# %%
 import inspect
 
 import librosa
@@ -58,7 +58,7 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
-from lungnb.book import Report, comparison, difference, plots
+from lungnb.book import Report, check_parameters, comparison, difference, plots
 from lungnb.book.evidence import Source, by_seed, configurations, ensemble, live, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
@@ -79,12 +79,14 @@ from lungnb.papers.convlstm import (
 )
 from lungnb.published import disagreements
 
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "02", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 PROBABILITIES = [f"p{k}" for k in range(len(LABELS))]
 SETTINGS = ("paper", "fair", "best")
 TEST = {"combined": ("inter", "intra"), "inter": ("inter",), "intra": ("intra",)}
 
 # %%
-seeds = [seeds] if isinstance(seeds, int) else list(seeds)
 corpus = load_corpus("sprsound", data)
 report = Report("02_convlstm", profile=profile, out=out, corpus=corpus)
 events = corpus.events

@@ -37,13 +37,13 @@
 # everything in the paper can be done again, and *real* children, those of SPRSound, with four sites and another question. Each table says which.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (minutes, simulated), laptop (real view, about an hour) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds sprsound/ and, if a clinic has its own cohorts, multisite/
-seeds = []  # one training for each seed; empty: the profile's own
-epochs = 0  # most epochs of every model; 0: the profile's own
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (real view, about an hour) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with sprsound/ and, for cohorts of your own, multisite/
+seeds: list[int] = []  # one training for each seed; empty: the profile's own
+epochs: int = 0  # most epochs of every model; 0: the profile's own
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -59,12 +59,10 @@ from IPython.display import Audio, Code, Markdown, display
 from matplotlib.patches import Ellipse, FancyBboxPatch
 from sklearn.calibration import calibration_curve
 
-from lungnb import configs, published
-from lungnb.book import plots
-from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb import UserError, configs, published
+from lungnb.book import Report, check_parameters, comparison, plots, recorded, recorded_from
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
-from lungnb.core import UserError
 from lungnb.data import crop_starts, load_audio, load_corpus
 from lungnb.data.multisite import PLACES
 from lungnb.metrics.classification import confusion, patient_scores
@@ -74,6 +72,9 @@ from lungnb.papers.pediatric import samples_of, simple_mean
 from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
 
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "03", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 CROP_S, SAMPLE_RATE = 5.0, 22050
 
 # %%

@@ -40,17 +40,17 @@
 # clinician.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (minutes, simulated), laptop (real clips, hours) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds icbhi/, sprsound/, ... or any folder with a manifest.csv
-seeds = []  # one training for each seed; empty: the profile's own
-steps = 0  # most steps of every training; 0: the profile's own
-text = ""  # folder or hub name of a Flan-T5 encoder, frozen; "": what belongs to the profile
-audioldm = ""  # folder or hub name of the released AudioLDM, to stand beside ours; "": left out
-vggish = ""  # folder with VGGish's weights, for FAD as it is published; "": left out
-ratings = ""  # folder of what people saved on the listening page, with its key; "": simulated listeners
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (real clips, hours) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with icbhi/, sprsound/, ... or any with a manifest.csv
+seeds: list[int] = []  # one training for each seed; empty: the profile's own
+steps: int = 0  # most steps of every training; 0: the profile's own
+text: str = ""  # folder or hub name of a Flan-T5 encoder, frozen; "": what belongs to the profile
+audioldm: str = ""  # folder or hub name of the released AudioLDM, to stand beside ours; "": left out
+vggish: str = ""  # folder with VGGish's weights, for FAD as it is published; "": left out
+ratings: str = ""  # folder of what people saved on the listening page, with its key; "": simulated listeners
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -65,7 +65,22 @@ import pandas as pd
 import soundfile
 import torch
 from IPython.display import Audio, Code, Markdown, display
+from lungnb.book import check_parameters
 
+profile, data, seeds, steps, text, audioldm, vggish, ratings, device, cluster, out = check_parameters(
+    "04",
+    profile=profile,
+    data=data,
+    seeds=seeds,
+    steps=steps,
+    text=text,
+    audioldm=audioldm,
+    vggish=vggish,
+    ratings=ratings,
+    device=device,
+    cluster=cluster,
+    out=out,
+)
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 pd.set_option("display.max_colwidth", 120)
 

@@ -31,13 +31,13 @@
 # *boosting* (trees of scikit-learn on statistics of a log-mel spectrogram) and a *small CNN*.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds icbhi/, sprsound/ and, if a clinic has its own cohorts, multisite/
-seeds = []  # one training for each seed; empty: the profile's own
-epochs = 0  # epochs of every model; 0: the profile's own
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with icbhi/, sprsound/ and, for cohorts of your own, multisite/
+seeds: list[int] = []  # one training for each seed; empty: the profile's own
+epochs: int = 0  # epochs of every model; 0: the profile's own
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -48,7 +48,7 @@ import pandas as pd
 from IPython.display import Code, Markdown, display
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, check_parameters, comparison, recorded, recorded_from
 from lungnb.classification import LEAKY_RULE, Classification, networks
 from lungnb.classification.comparison import load_comparison
 from lungnb.classification.networks import CLASSIFIERS
@@ -58,6 +58,9 @@ from lungnb.metrics.classification import METRICS, class_scores, evaluate, paire
 from lungnb.metrics.intervals import holm
 from lungnb.training.experiment import run_all
 
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "90", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 TASKS = {name: task_of(name) for name in ("icbhi", "sprsound", "sprsound-common", "sprsound-patients", "cohorts")}
 
 # %%

@@ -32,13 +32,13 @@
 # model from sentences. Every table says which data it is of. *Nothing here is a diagnosis.*
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (a minute, simulated), laptop (real clips, a quarter of an hour) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds icbhi/, sprsound/, ... or any folder with a manifest.csv
-seeds = []  # one training of each mixture for each seed; empty: the profile's own
-epochs = 0  # of each classifier; 0: the profile's own
-device = "auto"  # auto, cpu or cuda
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (a minute, simulated), laptop (real clips, 15 minutes) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with icbhi/, sprsound/, ... or any with a manifest.csv
+seeds: list[int] = []  # one training of each mixture for each seed; empty: the profile's own
+epochs: int = 0  # of each classifier; 0: the profile's own
+device: str = "auto"  # auto, cpu or cuda
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -52,16 +52,19 @@ from IPython.display import Code, Markdown
 
 from lungnb import published
 
-from lungnb.book import plots
 from lungnb.data.prompts import SOUNDS
 from lungnb.metrics.classification import evaluate, paired, per_class_recall
 from lungnb.metrics.embedding import HELD_OUT, STANDS_OUT, cell_means, memorisation, memorised, nearest_training
 from lungnb.metrics.generation import Estimate, adherence, effect, summary
-from lungnb.book import Report, comparison, recorded, recorded_from
+from lungnb.book import Report, check_parameters, comparison, plots, recorded, recorded_from
 from lungnb.training.experiment import run_all
 from lungnb.classification.augmentation import ALL, MIXTURES, RECORDED, SHARES, changed
 from lungnb.classification.augmentation import classes_of, joined, load_augmentation
 from lungnb.papers.lungldm import in_batches, matched_references, predict, predict_names
+
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "91", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 
 # %%
 experiment, clips = load_augmentation(profile, data, seeds=seeds, epochs=epochs, device=device)

@@ -30,13 +30,13 @@
 # **How to read.** There is no paper here, so there is no column *published*. The classifiers are those of notebook 90, and so are the trainings: if you have built that one, none is repeated here.
 
 # %% tags=["parameters"]
-profile = "smoke"  # smoke (minutes, simulated), laptop (longer trainings) or paper (full size, GPU)
-data = "simulated"  # "simulated", or a folder that holds icbhi/ and sprsound/, for the examples of section 9
-seeds = []  # the first one is trained with; empty: the profile's own
-epochs = 0  # epochs of every model; 0: the profile's own
-device = "auto"  # auto, cpu or cuda, of the trainings
-cluster = ""  # "": train here; "local" or "slurm": as a job array
-out = ""  # folder of the reports; "": reports/ of the repository
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (longer trainings) or paper (full size, GPU)
+data: str = "simulated"  # "simulated", or a folder with icbhi/ and sprsound/, for the examples of section 9
+seeds: list[int] = []  # the first one is trained with; empty: the profile's own
+epochs: int = 0  # epochs of every model; 0: the profile's own
+device: str = "auto"  # auto, cpu or cuda, of the trainings
+cluster: str = ""  # "": train here; "local" or "slurm": as a job array
+out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
 import inspect
@@ -50,6 +50,11 @@ import pandas as pd
 import torch
 from IPython.display import Code, Markdown, display
 from scipy.stats import entropy
+from lungnb.book import check_parameters
+
+profile, data, seeds, epochs, device, cluster, out = check_parameters(
+    "92", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
+)
 
 # %%
 from lungnb import configs

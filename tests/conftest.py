@@ -35,10 +35,11 @@ def runs():
 
 
 PARAMETERS = """# %% tags=["parameters"]
-profile = "smoke"  # the size of the run
-data = "simulated"  # or a folder
-epochs = 3  # passes over the data
-out = ""  # where the report goes
+profile: str = "smoke"  # the size of the run
+data: str = "simulated"  # or a folder
+epochs: int = 3  # passes over the data
+shares: list[float] = []  # a parameter that no other notebook has
+out: str = ""  # where the report goes
 """
 
 GOOD = f"""# %% [markdown]
@@ -57,7 +58,7 @@ from lungnb.book.report import Report
 
 corpus = SimpleNamespace(name="toy", origin="simulated", origin_text="simulated", fingerprint="0123")
 report = Report("01_good", profile=profile, out=out, corpus=corpus)
-report.table("table-1", pd.DataFrame({{"epochs": [epochs]}}))
+report.table("table-1", pd.DataFrame({{"epochs": [epochs], "shares": [shares]}}))
 
 # %%
 figure, axes = plt.subplots()

@@ -1,7 +1,8 @@
 """The book: reports of the notebooks, recorded results, the builder, the site. It reads what the other rooms make."""
 
+from lungnb.book.parameters import check_parameters
 from lungnb.book.recorded import recorded, recorded_from
 from lungnb.book.report import Report, comparison
 from lungnb.book.sentences import difference
 
-__all__ = ["Report", "comparison", "difference", "recorded", "recorded_from"]
+__all__ = ["Report", "check_parameters", "comparison", "difference", "recorded", "recorded_from"]

@@ -8,7 +8,9 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+from papermill.inspection import inspect_notebook
 
+from lungnb.book.parameters import did_you_mean
 from lungnb.core import UserError, atomic_file, repository
 
 MAX_BYTES = 1_000_000
@@ -25,12 +27,27 @@ def folder() -> Path:
 
 
 def find(names: list[str]) -> list[Path]:
-    """The sources of the notebooks called `names`, or of all of them."""
+    """The sources of the notebooks called `names`, or of all of them.
+
+    01_respirenet may be called so, or 01, 1, respirenet, or by the path of either half of its pair. Raises UserError for a
+    name that is none of these.
+    """
     known = {path.stem: path for path in sorted(folder().glob("*.py"))}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UserError(f"There is no notebook {unknown[0]!r}; the notebooks are {', '.join(known) or 'yet to come'}.")
-    return [known[name] for name in names or known]
+    return list(dict.fromkeys(_find(name, known) for name in names)) if names else list(known.values())
+
+
+def _find(name: str, known: dict[str, Path]) -> Path:
+    path = Path(name).expanduser()
+    is_file = path.suffix in (".py", ".ipynb")
+    if is_file and path.with_suffix(".py").is_file():
+        return path.with_suffix(".py").resolve()
+    word = (path.stem if is_file else path.name).lower().replace("-", "_")
+    for stem, source in known.items():
+        number, _, title = stem.lower().partition("_")
+        if word in (stem.lower(), number, number.lstrip("0"), title):
+            return source
+    listed = ", ".join(known) or "yet to come"
+    raise UserError(f"There is no notebook {name!r}{did_you_mean(word, list(known))}; the notebooks are {listed}.")
 
 
 def load(source: Path) -> NotebookNode:
@@ -55,6 +72,15 @@ def heading(book: NotebookNode) -> str:
     """The first heading of a notebook."""
     found = (re.search(r"^#+ +(.+)$", cell.source, re.M) for cell in book.cells if cell.cell_type == "markdown")
     return next((match[1].strip() for match in found if match), "")
+
+
+def parameters(book: NotebookNode) -> dict[str, dict[str, str]]:
+    """The parameters of a notebook by name: type (empty if the cell says none), default and explanation, as texts."""
+    found = inspect_notebook(book)
+    return {
+        name: {"type": each["inferred_type_name"].replace("None", ""), "default": each["default"], "help": each["help"]}
+        for name, each in found.items()
+    }
 
 
 def artefact(output: NotebookNode) -> str:

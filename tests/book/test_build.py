@@ -1,6 +1,7 @@
 """The builder on toy notebooks: one that works and one that fails, with everything they leave behind."""
 
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lungnb.book import notebooks
-from lungnb.book.build import build, parse_value, store
+from lungnb.book.build import build, store
 from lungnb.book.report import as_html
 from lungnb.core import UserError
 
@@ -23,7 +24,7 @@ def built(toy_repository, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(toy_repository)
-        failed = build([], parameters={"epochs": [1, 2]}, out=str(out))
+        failed = build([], parameters={"epochs": "2", "shares": "0.5, 1"}, out=str(out))
     return SimpleNamespace(folder=out / "smoke", failed=failed)
 
 
@@ -40,8 +41,8 @@ def test_all_files_are_there(built):
 
 
 def test_parameters_reach_the_notebook(built):
-    assert (built.folder / "01_good/tables/table-1.csv").read_text() == 'epochs\n"[1, 2]"\n'
-    assert manifest(built, "01_good")["build"]["parameters"]["epochs"] == [1, 2]
+    assert (built.folder / "01_good/tables/table-1.csv").read_text() == 'epochs,shares\n2,"[0.5, 1.0]"\n'
+    assert manifest(built, "01_good")["build"]["parameters"]["shares"] == [0.5, 1.0]
 
 
 def test_a_failure_keeps_its_traceback_and_stops_nothing(built):
@@ -57,9 +58,72 @@ def test_a_failure_keeps_its_traceback_and_stops_nothing(built):
 
 def test_what_was_made_is_printed(toy, tmp_path, capsys):
     assert build([], parameters={"epochs": 2}, out=str(tmp_path)) == ["02_bad"]
-    good, bad = capsys.readouterr().out.splitlines()
+    good, bad = sorted(capsys.readouterr().out.splitlines())
     assert re.fullmatch(rf"01_good: 2 tables and figures; \d+\.\d minutes; {tmp_path}/smoke/01_good", good)
     assert bad.startswith("02_bad: failed, ValueError: first line second <line>; ")
+
+
+WAITS = """# %% [markdown]
+# # A notebook that meets another one
+
+# %%
+import os, pathlib, time
+
+pathlib.Path("{here}").write_text(os.environ["OMP_NUM_THREADS"])
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.05)
+"""
+DIES = """# %%
+import os, signal
+
+os.kill({pid}, signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """Writes notebooks into a repository of their own, on a machine with two free cores, and builds them."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "lungnb"\n')
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lungnb.book.build.cpu_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    parameters = '# %% tags=["parameters"]\nprofile: str = "smoke"\nout: str = ""\n\n'
+
+    def make(**sources):
+        for name, source in sources.items():
+            (tmp_path / "notebooks" / f"{name}.py").write_text(parameters + source)
+        return build([], out=str(tmp_path / "out"))
+
+    return make
+
+
+def test_two_are_built_at_a_time_and_share_the_cores(book, tmp_path):
+    """Each waits for what the other one writes: one after another they would never end."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    failed = book(_1_a=WAITS.format(here=here, other=there), _2_b=WAITS.format(here=there, other=here))
+    assert failed == []
+    assert (here.read_text(), there.read_text()) == ("1", "1")
+
+
+def test_a_notebook_waits_for_the_one_whose_trainings_it_takes(book, monkeypatch, tmp_path):
+    monkeypatch.setattr("lungnb.book.build.AFTER", {"_1_later": "_2_first"})
+    first = f"# %%\nimport pathlib, time\ntime.sleep(1)\npathlib.Path('{tmp_path}/made').touch()\n"
+    later = f"# %%\nimport os\nopen('{tmp_path}/made')\nopen('{tmp_path}/n', 'w').write(os.environ['OMP_NUM_THREADS'])"
+    assert book(_1_later=later, _2_first=first) == []
+    assert (tmp_path / "n").read_text() == "2"  # alone, it has both cores
+
+
+@pytest.mark.parametrize(("pid", "error"), [("os.getpid()", "Kernel died"), ("os.getppid()", "ended with status -9")])
+def test_a_process_that_dies_hides_nobody_elses_outcome(book, tmp_path, capsys, pid, error):
+    assert book(_1_dies=DIES.format(pid=pid), _2_lives="# %%\n1 + 1\n") == ["_1_dies"]
+    state = json.loads((tmp_path / "out/smoke/_1_dies/manifest.json").read_text())["build"]
+    assert state["state"] == "failed"
+    assert error in state["error"]
+    dies, lives = sorted(capsys.readouterr().out.splitlines())
+    assert error in dies
+    assert lives.startswith("_2_lives: 0 tables and figures; ")
+    assert json.loads((tmp_path / "out/smoke/_2_lives/manifest.json").read_text())["build"]["state"] == "built"
 
 
 def test_an_artefact_that_the_stored_notebook_shows_and_a_build_lacks_is_a_failure(toy, tmp_path):
@@ -80,7 +144,16 @@ def test_an_artefact_that_the_stored_notebook_shows_and_a_build_lacks_is_a_failu
     ("arguments", "message"),
     [
         ({"names": ["nope"]}, "no notebook 'nope'; the notebooks are 01_good, 02_bad"),
-        ({"parameters": {"epoch": 1}}, "01_good has no parameter 'epoch'; it has profile, data, epochs, out"),
+        ({"names": ["god"]}, r"no notebook 'god'; the notebooks are 01_good, 02_bad"),
+        ({"names": ["good.p"]}, r"no notebook 'good.p' \(did you mean 01_good\?\)"),
+        (
+            {"names": ["1"], "parameters": {"epoch": 1}},
+            r"01_good has no parameter 'epoch' \(did you mean epochs\?\); it has profile, data, epochs, shares, out",
+        ),
+        (
+            {"parameters": {"epochs": "three", "profile": "paper"}, "data": "no"},
+            r"(?s)^3 parameters.*-p.*no does.*three",
+        ),
         ({"parameters": {"profile": "paper"}}, "as --profile"),
         ({"profile": "huge"}, "no profile 'huge'"),
         ({"data": "no/such/folder"}, "data folder no/such/folder does not exist"),
@@ -93,24 +166,28 @@ def test_what_the_builder_refuses(toy, tmp_path, arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    "name",
     [
-        ("3", 3),
-        ("1e-3", 0.001),
-        ("true", True),
-        ("False", False),
-        ("none", None),
-        ("[0, 1]", [0, 1]),
-        ("[a, b]", ["a", "b"]),
-        ("cuda:0", "cuda:0"),
-        ("'3'", "3"),
-        ("", ""),
-        ("2*3", "2*3"),
+        "01_good",
+        "01",
+        "1",
+        "good",
+        "01_GOOD.ipynb",
+        "notebooks/01_good.py",
+        "01-good",
+        "{root}/notebooks/01_good.ipynb",
     ],
 )
-def test_parse_value(text, value):
-    assert parse_value(text) == value
-    assert type(parse_value(text)) is type(value)
+def test_notebooks_are_named_as_people_type_them(toy, name):
+    assert notebooks.find([name.format(root=toy), "01_good"]) == [toy / "notebooks/01_good.py"]
+
+
+def test_a_notebook_of_another_folder(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert notebooks.find([os.path.relpath(toy / "notebooks/02_bad.ipynb")]) == [toy / "notebooks/02_bad.py"]
+    assert "01_respirenet" in [
+        source.stem for source in notebooks.find([])
+    ]  # outside of a clone: those beside the package
 
 
 @pytest.mark.train

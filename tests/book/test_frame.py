@@ -99,8 +99,8 @@ def test_notebook_explains_its_parameters_and_solves_its_exercises(source):
     book = notebooks.load(source)
     assert notebooks.heading(book)
     (parameters,) = [cell for cell in book.cells if "parameters" in notebooks.tags(cell)]
-    lines = [line for line in parameters.source.splitlines() if re.match(r"\w+ *=", line)]
-    assert {"profile", "data", "seeds", "device", "cluster", "out"} <= {line.split("=")[0].strip() for line in lines}
+    lines = [line for line in parameters.source.splitlines() if re.match(r"\w+:.*=", line)]
+    assert {"profile", "data", "seeds", "device", "cluster", "out"} <= {line.split(":")[0] for line in lines}
     assert all("  # " in line for line in lines)
     assert sum("solution" in notebooks.tags(cell) for cell in book.cells) >= 4
 
@@ -120,6 +120,7 @@ def test_every_import_is_declared():
         "platformdirs",
         "filelock",
         "tqdm",
+        "joblib",
         "rich",
         "traitlets",
         "threadpoolctl",
