@@ -808,8 +808,7 @@ Code(inspect.getsource(StretchedMaps), language="python")
 length = min(len(sound(event)), 64000)
 waveform = torch.zeros(1, 64000)
 waveform[0, :length] = torch.from_numpy(sound(event)[:length])
-stretch = INPUTS["stretched"]
-front = StretchedMaps(stretch.frames, n_fft=stretch.n_fft, hop_length=stretch.hop_length, n_rows=stretch.n_rows)
+front = INPUTS["stretched"].front_end()
 stretched = front(waveform, torch.tensor([length]))[0].numpy()
 assert stretched.shape == maps.shape
 fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)

@@ -289,8 +289,7 @@ class Classification(Choices):
             )
         if (front == "stretched") != (self.size == "stretched") or (front == "stretched" and self.augment_waveforms):
             raise UserError(
-                "Stretched maps are a front end and a size of the Conv-LSTM's networks, both of that name, and are made once; "
-                "augment their features."
+                "Stretched maps need the size of that name, and features, not waveforms, to augment; set both."
             )
         if self.clipping != "none" and self.model != "RespireNet":
             raise UserError(

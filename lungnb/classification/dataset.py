@@ -16,7 +16,7 @@ from torch import nn
 from lungnb.core import UserError, cached_arrays
 from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
 from lungnb.data.corpus import Corpus
-from lungnb.papers.convlstm import INPUTS, Metadata, StackedMaps, StretchedMaps
+from lungnb.papers.convlstm import INPUTS, Metadata, StretchedMaps
 from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
 
@@ -58,15 +58,12 @@ class SpectrogramImage(MelImage):
 def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, int] = (1, 1)) -> nn.Module:
     """The module from waveforms (B, T) at `sample_rate` to features (B, C, rows, frames).
 
-    size: a row of the Conv-LSTM's INPUTS. pooling: rows and frames of which the mean is taken (small profiles); mel and MFCC
-    have so few rows that all stay.
+    size: a row of the Conv-LSTM's INPUTS. pooling: rows and frames that are averaged; mel and MFCC keep their few rows.
     """
     if name == "mel image":
         return SpectrogramImage()
     if name in ("stacked", "stretched"):
-        of = INPUTS[size]
-        shape = {"sample_rate": sample_rate, "n_fft": of.n_fft, "hop_length": of.hop_length, "n_rows": of.n_rows}
-        return StackedMaps(**shape) if name == "stacked" else StretchedMaps(of.frames, **shape)
+        return INPUTS[size].front_end(sample_rate)
     rows, frames = pooling
     resample = torchaudio.transforms.Resample(sample_rate, 22050) if sample_rate != 22050 else nn.Identity()
     pool = nn.AvgPool2d((rows if name == "stft" else 1, frames), ceil_mode=True)
@@ -108,8 +105,10 @@ def features_of(
 
     # Segments are places in the array of these recordings: another selection may have the same ones and mean other sounds.
     place = (corpus.fingerprint, list(audio.start.index), audio.sample_rate)
-    key = (*place, name, choices, clip_plan.n_samples, clip_plan.segments)
-    code = ["lungnb.data.audio", "lungnb.classification.dataset"]
+    key, code = (
+        (*place, name, choices, clip_plan.n_samples, clip_plan.segments),
+        ["lungnb.data.audio", "lungnb.classification.dataset"],
+    )
     return torch.from_numpy(cached_arrays(f"features/{corpus.name}", key, code, compute)["features"])
 
 
@@ -121,10 +120,8 @@ def compute_features(
     front, features, n = front.to(device), None, len(clip_plan)
     for start in range(0, n, batch):
         here = clip_plan.take(range(start, min(start + batch, n)))
-        clips = [torch.from_numpy(cut(samples, here)).to(device).float() / 32767]
-        if isinstance(front, StretchedMaps):
-            clips.append(torch.tensor([sum(length for _, length, _ in clip) for clip in here.segments]))
-        part = front(*clips).cpu()
+        clips = torch.from_numpy(cut(samples, here)).to(device).float() / 32767
+        part = (front(clips, torch.tensor(here.lengths)) if isinstance(front, StretchedMaps) else front(clips)).cpu()
         part = part if part.dtype == torch.uint8 else part.half()
         features = part.new_empty(n, *part.shape[1:]) if features is None else features
         features[start : start + len(part)] = part

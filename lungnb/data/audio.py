@@ -112,6 +112,11 @@ class ClipPlan:
         """(N,) row of the events table that the clip stands for."""
         return self.parents[:, 0]
 
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of sound in each clip; what follows is silence."""
+        return [sum(length for _, length, _ in segments) for segments in self.segments]
+
     def take(self, clips: Sequence[int]) -> "ClipPlan":
         """The plan of these clips alone."""
         return ClipPlan(self.n_samples, [self.segments[i] for i in clips], self.parents[clips], self.label[clips])

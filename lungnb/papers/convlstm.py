@@ -39,6 +39,11 @@ class Input:
     def frames(self) -> int:
         return self.n_frames or 1 + round(self.seconds * 8000) // self.hop_length
 
+    def front_end(self, sample_rate: int = 8000) -> "StackedMaps":
+        """Maps of clips, or of events that are stretched to `n_frames`."""
+        size = {"sample_rate": sample_rate, "n_fft": self.n_fft, "hop_length": self.hop_length, "n_rows": self.n_rows}
+        return StretchedMaps(self.n_frames, **size) if self.n_frames else StackedMaps(**size)
+
 
 INPUTS: dict[str, Input] = {
     "A": Input(3.0, 320, 512, 64, conv_padding=1, pooled=(1, 2, 3, 4)),  # 64 x 76, nothing is rounded anywhere
