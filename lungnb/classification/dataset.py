@@ -26,11 +26,8 @@ Windows = Literal["windows", "middle", "crops, paper", "crops, clean"]
 #: more costs more than the transform.
 AUDIO = {
     "mel image": (4000, 50.0, True, 32),
-    "stacked": (8000, None, False, 32),
-    "stretched": (8000, None, False, 32),
-    "stft": (8000, None, False, 2),
-    "mel": (8000, None, False, 2),
-    "mfcc": (8000, None, False, 2),
+    **dict.fromkeys(("stacked", "stretched"), (8000, None, False, 32)),
+    **dict.fromkeys(("stft", "mel", "mfcc"), (8000, None, False, 2)),
 }
 
 
@@ -105,10 +102,8 @@ def features_of(
 
     # Segments are places in the array of these recordings: another selection may have the same ones and mean other sounds.
     place = (corpus.fingerprint, list(audio.start.index), audio.sample_rate)
-    key, code = (
-        (*place, name, choices, clip_plan.n_samples, clip_plan.segments),
-        ["lungnb.data.audio", "lungnb.classification.dataset"],
-    )
+    key = (*place, name, choices, clip_plan.n_samples, clip_plan.segments)
+    code = ["lungnb.data.audio", "lungnb.classification.dataset"]
     return torch.from_numpy(cached_arrays(f"features/{corpus.name}", key, code, compute)["features"])
 
 
