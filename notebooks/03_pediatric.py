@@ -1123,7 +1123,8 @@ found, note = disagreements("pediatric", "contradiction")
 report.table("audit", found, title="the paper against itself", origin="published", note=note)
 
 # %% [markdown]
-# **The paper against its code or data.** The recordings are private; of the authors' code we could read how crops are cut and pictures made.
+# **The paper against its code or data.** The recordings are private; of
+# [the authors' code](https://github.com/CS-433/cs-433-project-2-deepnettonepanettone) we could read how crops are cut and pictures made.
 
 # %%
 found, note = disagreements("pediatric", "inconsistent")

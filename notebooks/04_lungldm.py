@@ -676,8 +676,10 @@ report.table(
 )
 
 # %% [markdown]
-# The public evaluation tool of AudioLDM has, since September 2024, a default backbone (MERT) whose 768 hidden activations go through that softmax as if they were logits. Others who used it got IS 1.0128 and KL
-# 0.0082. That the paper's numbers came about like this is an inference, not a proof; that they say nothing about lung sounds is certain if they did.
+# The public evaluation tool of AudioLDM has, since September 2024 ([pull request 14](https://github.com/haoheliu/audioldm_eval/pull/14)), a default backbone (MERT) whose 768
+# hidden activations go through that softmax as if they were logits. Others who used it for another model got IS 1.0128 and KL 0.0082
+# ([issue 9 of Frieren-V2A](https://github.com/cyanbx/Frieren-V2A/issues/9)). Whether the paper's numbers came about like this we do not know: the paper does not say how it measured.
+# If they did, they tell us nothing about lung sounds.
 #
 # ### Does the sound do what the sentence says?
 #
@@ -1057,7 +1059,8 @@ report.table("audit-notes", found, title="notes of ours", origin="published", no
 # ## What to take home
 #
 # * The recipe works in part: sentence, noise, U-Net, VAE. After minutes of training a classifier takes about three of four sounds for what was asked, and some types hardly ever. The trained vocoder was not good enough and was left out.
-# * Table 1 cannot be believed as it stands: IS 1.01 means that the classifier's outputs were almost the same for all clips, and a KL of 0.01 then says next to nothing.
+# * Table 1 leaves a question to its authors, how IS and KL were measured: at an IS of 1.01 the classifier's outputs were almost the same for all clips, and a KL of 0.01 then says next
+#   to nothing.
 # * Which of the three additions helps, nobody knows; short trainings do not tell, and the paper has no ablation.
 # * Say what a model makes in terms of what it is *for*: adherence with its ceiling and floor, diversity beside it, distance to the training clips, and best of all whether a classifier of real
 #   sound gets better with it.

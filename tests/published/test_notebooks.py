@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lungnb import configs
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -33,6 +34,28 @@ def test_what_we_could_not_have_stands_before_the_first_comparison(path):
     assert 3 <= sum(line.startswith("* ") for line in lines) <= 6
     if "respirenet" in path.stem or "compare" in path.stem:
         assert {"192", "644", "646", "AKGC417L", "ImageNet's"} <= set(re.findall(r"[\w']+", " ".join(lines)))
+
+
+def test_what_we_could_not_have_is_what_the_configurations_have():
+    """Sizes that the lists name; whoever changes one of them has a list to change."""
+    load = configs.load
+    for profile in ("smoke", "laptop"):
+        size = load("respirenet", profile)
+        assert size["run"]["epochs"] <= 12
+        assert size["fine_tuning"]["epochs"] == 3
+        assert (size["run"]["backbone"], size["run"]["pretrained"]) == ("resnet10-narrow", "scratch")
+        cohorts = load("pediatric", profile)["cohorts"]
+        assert (cohorts["n_patients"], cohorts["epochs"], cohorts["pooling"]) == (96, 40, [3, 4])
+        assert len(load("pediatric", profile)["seeds"]) < 10
+        size = load("compare", profile)
+        assert size["run"]["draws"] in (480, 1600)
+        assert size["run"]["hidden"] in (16, 32)
+        assert max(model.get("epochs", size["run"]["epochs"]) for model in size["models"].values()) <= 20
+    size = load("convlstm", "smoke")
+    assert (size["run"]["hidden"], size["run"]["n_patients"]) == (32, 40)
+    assert max(fields["epochs"] for models in size["models"].values() for fields in models.values()) <= 6
+    assert load("pediatric", "paper")["cohorts"]["n_patients"] == 318
+    assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
 
 
 @pytest.mark.parametrize("paper", PAPERS)
