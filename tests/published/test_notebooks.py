@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lungnb import configs
+from lungnb.book.evidence import configurations
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -51,9 +52,9 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
         assert size["run"]["draws"] in (480, 1600)
         assert size["run"]["hidden"] in (16, 32)
         assert max(model.get("epochs", size["run"]["epochs"]) for model in size["models"].values()) <= 20
-    size = load("convlstm", "smoke")
-    assert (size["run"]["hidden"], size["run"]["n_patients"]) == (32, 40)
-    assert max(fields["epochs"] for models in size["models"].values() for fields in models.values()) <= 6
+    rows = configurations("convlstm/sprsound-event")
+    widths = {rows[f"{setting} full"].get("hidden", 512) for setting in ("paper", "fair", "best")}
+    assert [rows["paper full"].get("hidden", 512), *sorted(widths)] == [512, 64, 512]
     assert load("pediatric", "paper")["cohorts"]["n_patients"] == 318
     assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
 
