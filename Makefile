@@ -54,8 +54,13 @@ lock:  ## write requirements.lock, hashes for Python 3.11 to 3.13, from the pins
 	@awk '/^ *- [A-Za-z0-9._-]+==/ { print $$2 }' environment.yml | uv pip compile -q --universal --python-version 3.11.5 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock -
 
-clean:  ## remove built reports and caches; .venv, reports/recorded and reports/student stay
-	@[ ! -d reports ] || find reports -mindepth 1 -maxdepth 1 ! -name recorded ! -name student -exec rm -rf {} +
+# What was built on the smoke profile and not touched since comes again in minutes. The rest may be somebody's work or have
+# taken hours: longer builds, students' copies, a built notebook that was saved again, files that nobody built.
+clean:  ## remove reports/smoke, reports/site and caches; other builds and what you changed or wrote yourself stay
+	@for folder in reports/smoke/*/; do \
+		if [ -f "$$folder/manifest.json" ] && [ -z "$$(find "$$folder" -type f -newer "$$folder/manifest.json")" ]; then \
+			rm -rf "$$folder"; fi; done
+	@rm -rf reports/site; rmdir reports/smoke reports 2>/dev/null || true
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
 	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from lungnb import __version__
 from lungnb.core import UserError
 
 
@@ -25,7 +26,10 @@ app = typer.Typer(cls=_OneSentence, add_completion=False, pretty_exceptions_enab
 data_app = typer.Typer(**plain)
 app.add_typer(data_app, name="data", help="Write, count or download a data set.")
 
-Names = Annotated[list[str] | None, typer.Argument(help="Notebooks, as 01_respirenet; all if none is named.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Notebooks, as 01_respirenet, 01, respirenet, or their paths; all if none is named."),
+]
 DataSet = Annotated[
     str, typer.Argument(metavar="NAME", help="The data set; an unknown name lists those that are known.")
 ]
@@ -33,6 +37,47 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that hol
 Out = Annotated[
     str, typer.Option(metavar="DIR", help="Where reports lie: reports/ of the repository, or of this folder.")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lungnb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Four papers on lung sounds, each as a notebook."""
+
+
+@app.command(name="list")
+def list_notebooks(names: Names = None) -> None:
+    """Say what each notebook is about, how long it takes, and which parameters it has; their meaning if it is named."""
+    from lungnb.book.notebooks import describe, find
+
+    typer.echo("\n\n".join(describe(source, in_full=bool(names)) for source in find(names or [])))
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A folder in which to look for data sets.")
+    ] = None,
+) -> None:
+    """Show versions, GPU, cache, disk and what data sets are in DIR; status 1 if anything must be mended."""
+    from lungnb.book.doctor import examine
+
+    mends = []
+    for finding in examine(data):
+        typer.echo(f"{'!' if finding.mend else ' '} {finding.what + ':':13}{finding.says}")
+        mends += [f"{finding.what}: {finding.mend}"] if finding.mend else []
+    if mends:
+        typer.echo("\n".join(["", "To mend:", *mends]))
+        raise typer.Exit(1)
 
 
 @app.command()

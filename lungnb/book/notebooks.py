@@ -1,5 +1,6 @@
 """The notebooks as files: the source half of each pair, the stored half, the student's copy."""
 
+import json
 import re
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from nbformat import NotebookNode
 from papermill.inspection import inspect_notebook
 
 from lungnb.book.parameters import did_you_mean
+from lungnb.book.report import default_out
 from lungnb.core import UserError, atomic_file, repository
 
 MAX_BYTES = 1_000_000
@@ -81,6 +83,23 @@ def parameters(book: NotebookNode) -> dict[str, dict[str, str]]:
         name: {"type": each["inferred_type_name"].replace("None", ""), "default": each["default"], "help": each["help"]}
         for name, each in found.items()
     }
+
+
+def describe(source: Path, in_full: bool = False) -> str:
+    """Name, title, minutes and parameters of a notebook as lines of text; in_full: with types, defaults and what they mean."""
+    book, known = load(source), parameters(load(source))
+    stated = re.search(r"\b(about \w+|half a) minutes?\b", book.cells[0].source) if book.cells else None
+    minutes = [f"{stated[0]} on the smoke profile"] if stated else []
+    for manifest in sorted(default_out().glob(f"*/{source.stem}/manifest.json")):
+        built = json.loads(manifest.read_text()).get("build", {})
+        minutes += (
+            [f"{manifest.parents[1].name} last {built['state']} here in {built['seconds'] / 60:.1f}"] if built else []
+        )
+    lines = [f"{source.stem}: {heading(book)}", "; ".join(minutes), "parameters: " + (", ".join(known) or "none")]
+    if in_full:
+        full = [f"  {name}: {each['type']} = {each['default']}  {each['help']}" for name, each in known.items()]
+        lines[-1:] = ["parameters:", *full]
+    return "\n  ".join(filter(None, lines))
 
 
 def artefact(output: NotebookNode) -> str:
