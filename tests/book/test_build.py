@@ -90,10 +90,10 @@ def book(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     parameters = '# %% tags=["parameters"]\nprofile: str = "smoke"\nout: str = ""\n\n'
 
-    def make(**sources):
+    def make(profile="smoke", **sources):
         for name, source in sources.items():
             (tmp_path / "notebooks" / f"{name}.py").write_text(parameters + source)
-        return build([], out=str(tmp_path / "out"))
+        return build([], profile, out=str(tmp_path / "out"))
 
     return make
 
@@ -104,6 +104,13 @@ def test_two_are_built_at_a_time_and_share_the_cores(book, tmp_path):
     failed = book(_1_a=WAITS.format(here=here, other=there), _2_b=WAITS.format(here=there, other=here))
     assert failed == []
     assert (here.read_text(), there.read_text()) == ("1", "1")
+
+
+def test_notebooks_of_full_size_do_not_share_the_machine(book, tmp_path):
+    cell = f"# %%\nimport os, time\nlog = open('{tmp_path}/log', 'a')\nprint('begins', file=log, flush=True)\n"
+    cell += "time.sleep(1)\nprint('ends', os.environ['OMP_NUM_THREADS'], file=log, flush=True)\n"
+    assert book("paper", _1_a=cell, _2_b=cell) == []
+    assert (tmp_path / "log").read_text().splitlines() == ["begins", "ends 2"] * 2
 
 
 def test_a_notebook_waits_for_the_one_whose_trainings_it_takes(book, monkeypatch, tmp_path):

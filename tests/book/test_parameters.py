@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 
 from lungnb.book import check_parameters, notebooks
@@ -120,6 +122,34 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     with pytest.raises(UserError, match="torch sees no GPU"):
         check_parameters("own", device="cuda")
     assert check_parameters("own", device="cuda", cluster="slurm") == ("cuda", "slurm")  # the jobs run elsewhere
+
+
+CELLS = """# %% tags=["parameters"]
+seeds: list[int] = []
+epochs: int = 0
+device: str = "auto"
+
+# %%
+from lungnb.book import check_parameters
+
+seeds, epochs, device = check_parameters("05", seeds=seeds, epochs=epochs, device=device)
+print(seeds, epochs, device)
+"""
+
+
+@pytest.mark.train
+def test_plain_papermill_is_given_typed_values_or_all_that_is_wrong(tmp_path):
+    source = tmp_path / "05_own.py"
+    source.write_text(CELLS)
+    nbformat.write(notebooks.load(source), tmp_path / "in.ipynb")
+
+    def run(**given):
+        return papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", given, progress_bar=False)
+
+    done = run(seeds="[0,1]", epochs="3", device="CPU")  # as `papermill -p seeds '[0,1]'` gives them
+    assert done.cells[-1].outputs[0].text == "[0, 1] 3 cpu\n"
+    with pytest.raises(papermill.PapermillExecutionError, match=r"(?s)2 parameters cannot be used.*three.*'gpu'"):
+        run(epochs="three", device="gpu")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
