@@ -83,7 +83,7 @@ def ledger() -> pd.DataFrame:
     note         one or two sentences
 
     epoch_on_test: the epoch was chosen on the part that is tested. shared_patients: 156 and 218 stand on both sides.
-    random_split: recordings or cycles of one patient do. other_se: any abnormal class counts as found. What a flag rests on stands
+    random_split: recordings or cycles of one patient do. other_se: any abnormal class counts as found. What a flag rests on is
     in its column *_source: OWNER/REPOSITORY@COMMIT:FILE, with a line where it was counted, and words found there in quotes.
     """
     return pd.read_csv(_FOLDER / "ledger.csv", dtype="string", keep_default_na=False)

@@ -77,8 +77,8 @@ def test_score_is_the_mean_or_said_not_to_be(entries):
     whole = entries[(entries["Se"] != "") & (entries["Sp"] != "")]
     assert len(whole) > 25
     off = whole[whole.apply(off_by, axis=1) > 1e-9]
-    assert set(off["entry"]) == {"ma-2019", "moummad-2023-hybrid"}
-    assert off["note"].str.contains("Score is not the mean of the printed Se and Sp").all()
+    said = whole[whole["note"].str.contains("Score is not the mean of the printed Se and Sp")]
+    assert list(off["entry"]) == list(said["entry"]) != []
 
 
 def test_numbers_are_those_of_the_table_that_respirenet_prints(entries):
