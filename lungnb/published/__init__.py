@@ -32,6 +32,8 @@ of the paper's tables (`table_1`, `text`, `data`, each as `wide` reads it), of t
     kind         "contradiction" if none is given
 
 and `checks` in place of these is a group of checks, to which `each`, `let`, `finding`, `answer` and `kind` apply alike.
+
+`ledger` is apart from the four papers: four-class scores on ICBHI by many authors, each with what its protocol is known to be.
 """
 
 import string
@@ -48,6 +50,7 @@ from lungnb.published.formulas import near, reachable
 
 PAPERS = ["respirenet", "convlstm", "pediatric", "lungldm"]
 KINDS = ["contradiction", "inconsistent", "note"]
+FLAGS = ["epoch_on_test", "shared_patients", "random_split", "other_se"]
 ANSWER = "what the authors could answer"
 _FOLDER = Path(__file__).parent
 _COLUMNS = ["paper", "artefact", "row", "metric", "value", "source", "note"]
@@ -66,7 +69,24 @@ _INHERITED = ("kind", "finding", "answer")
 
 def papers() -> list[str]:
     """The papers whose numbers are here."""
-    return sorted(path.stem for path in _FOLDER.glob("*.csv"))
+    return sorted(path.stem for path in _FOLDER.glob("*.csv") if path.stem != "ledger")
+
+
+def ledger() -> pd.DataFrame:
+    """Four-class scores on ICBHI 2017 as their authors or later tables print them, one a row, by year; all as text, "" for a gap.
+
+    entry        name of the row; authors, year, venue and method say what it is
+    split        `official 60-40`, `80-20`, `patient-wise`, `random by recording`, `random by cycle`, or `not read`
+    Se, Sp, Score   percent, with all printed digits; `score_source` says where they are printed
+    FLAGS        each `yes`, `no`, `not said` or `not read`; `other split` where patients 156 and 218 have no official sides
+    pretrained, seeds, best_seed   on what, averaged over how many, and whether the best one is given
+    note         one or two sentences
+
+    epoch_on_test: the epoch was chosen on the part that is tested. shared_patients: 156 and 218 stand on both sides.
+    random_split: recordings or cycles of one patient do. other_se: any abnormal class counts as found. What a flag rests on is
+    in its column *_source: OWNER/REPOSITORY@COMMIT:FILE, with a line where it was counted, and words found there in quotes.
+    """
+    return pd.read_csv(_FOLDER / "ledger.csv", dtype="string", keep_default_na=False)
 
 
 def load(paper: str, artefact: str | None = None) -> pd.DataFrame:

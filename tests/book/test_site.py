@@ -10,6 +10,7 @@ from site_book import toy_book
 from lungnb.book.site import build, write_pages
 from lungnb.book.site.chapter import label, write_chapter
 from lungnb.core import UserError
+from lungnb.published import ledger
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,17 @@ def test_guides_know_the_notebooks(written, tmp_path):
     assert "| [2.1 Data](#toy-cell-3) | 3 to 5 | {numref}`toy-table-1` Scores<br>" in page["reading"]
     assert "\n   ~lungnb.core.atomic_file\n" in page["library"]
     assert "_Fit" not in page["library"]
+
+
+def test_the_ledger_links_its_sources(written, tmp_path):
+    chapter, folder, _ = written
+    write_pages(folder, [chapter], tmp_path / "reports")
+    page, table = ((folder / f"ledger.{suffix}").read_text() for suffix in ("md", "html"))
+    assert f"# The ICBHI ledger\n\n{len(ledger())} published scores" in page
+    assert "[the ICBHI ledger](ledger.md)" in (folder / "index.md").read_text()
+    commit = "fece8a2f873ae10722f8e52d47043ba19bae3d14"
+    assert f"https://github.com/raymin0223/patch-mix_contrastive_learning/blob/{commit}/main.py#L459" in table
+    assert f"@{commit}" not in table
 
 
 @pytest.mark.train

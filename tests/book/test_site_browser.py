@@ -205,6 +205,17 @@ def test_the_audits_show_first_what_does_not_add_up(look):
     assert all("does not add up" in text for text in rows.all_inner_texts())
 
 
+def test_the_ledger_shows_the_highest_score_first_and_unfolds_its_sources(look):
+    page = look("ledger.html")
+    rows = page.locator("#ledger-table tbody tr")
+    rows.first.wait_for()
+    assert "68.10" in rows.first.inner_text()
+    link = rows.first.locator("a[href*='/blob/']").first
+    assert not link.is_visible()
+    rows.first.locator("td:has(a[href*='/blob/']) summary").first.click()
+    assert link.is_visible()
+
+
 CONTRAST = """() => {
     const parse = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
     const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)

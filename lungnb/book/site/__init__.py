@@ -31,9 +31,10 @@ from lungnb.book.report import PROFILES, default_out, number
 from lungnb.book.report import label as title
 from lungnb.book.site.chapter import Chapter, label, write_chapter
 from lungnb.core import UserError, disk_errors
-from lungnb.published import ANSWER, PAPERS, audit
+from lungnb.published import ANSWER, FLAGS, PAPERS, audit, ledger
 
-GUIDES = ("index.md", "reading.md", "teaching.md", "audits.md", "leaderboard.md", "library.rst")
+GUIDES = ("index.md", "reading.md", "teaching.md", "audits.md", "ledger.md", "leaderboard.md", "library.rst")
+_SOURCE = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}):([^\s;:]+)(?::(\d+))?")  # as `ledger` names a line of code
 _MATHJAX = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0]) / "static" / "mathjax"
 
 SETTINGS: dict[str, Any] = {
@@ -92,9 +93,11 @@ def build(target: Path | None = None, books: list[Path] | None = None, reports: 
 def write_pages(folder: Path, chapters: list[Chapter], reports: Path) -> None:
     """Write all pages but the notebooks' into `folder`, and `leaderboard.csv`."""
     numbers, checks = leaderboard(reports), pd.concat([audit(paper) for paper in PAPERS], ignore_index=True)
+    entries = ledger()
     numbers.to_csv(folder / "leaderboard.csv", index=False)
     (folder / "leaderboard.html").write_text(_interactive(_leaderboard(side_by_side(numbers), chapters), "leaderboard"))
     (folder / "audits.html").write_text(_interactive(_audits(checks), "audits"))
+    (folder / "ledger.html").write_text(_interactive(_ledger(entries), "ledger"))
     environment = Environment(
         loader=PackageLoader("lungnb.book.site"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -106,6 +109,7 @@ def write_pages(folder: Path, chapters: list[Chapter], reports: Path) -> None:
         "times": _times(reports, chapters),
         "gaps": [f"`{name}`" for name in gaps(reports, [chapter.name for chapter in chapters])],
         "checks": checks,
+        "entries": entries,
         "counts": numbers["source"].value_counts().reindex(SOURCES, fill_value=0),
         "modules": _modules(),
     }
@@ -164,6 +168,35 @@ def _audits(checks: pd.DataFrame) -> pd.DataFrame:
     shown = shown.assign(verdict=words).rename(columns={"answer": ANSWER})
     shown.insert(1, "held against", against)
     return shown.map(lambda value: html.escape(number(value))).iloc[(words != "does not add up").argsort(kind="stable")]
+
+
+def _ledger(entries: pd.DataFrame) -> pd.DataFrame:
+    """The highest Score first; what a number or a flag rests on is folded under it."""
+    paper = [_cell(f"{who} {year}", venue) for who, year, venue in entries[["authors", "year", "venue"]].to_numpy()]
+    shown = entries[["method", "split", "Se", "Sp"]].map(html.escape)
+    shown.insert(0, "paper", paper)
+    for column in ("Score", *FLAGS, "pretrained", "seeds"):
+        source = entries["seeds_source" if column == "seeds" else f"{column.lower()}_source"]
+        shown[column.replace("_", " ")] = [_folded(*both) for both in zip(entries[column], source, strict=True)]
+    shown["best seed"], shown["note"] = entries["best_seed"], entries["note"].map(_sources)
+    return shown.iloc[pd.to_numeric(entries["Score"]).argsort(kind="stable")[::-1]]
+
+
+def _folded(text: str, source: str) -> str:
+    return (
+        f"<details><summary>{html.escape(text)}</summary>{_sources(source)}</details>" if source else html.escape(text)
+    )
+
+
+def _sources(text: str) -> str:
+    """Text of the ledger as HTML, its addresses and lines of code as links."""
+
+    def code(found: re.Match) -> str:
+        line = f"#L{found[4]}" if found[4] else ""
+        said = f"{found[1]}, {found[3]}{line.replace('#L', ', line ')} at {found[2][:7]}"
+        return f'<a href="https://github.com/{found[1]}/blob/{found[2]}/{found[3]}{line}">{said}</a>'
+
+    return _SOURCE.sub(code, re.sub(r"https://[^\s;]+", r'<a href="\g<0>">\g<0></a>', html.escape(text)))
 
 
 def _interactive(frame: pd.DataFrame, name: str) -> str:
