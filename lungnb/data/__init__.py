@@ -10,6 +10,8 @@ A data set joins with a module that reads it and one entry in DATASETS.
 
 import importlib
 import os
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,8 @@ import pandas as pd
 from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
+from lungnb.data.folders import contents, left_by_system, walk
+from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import label_maps, task_of
 
@@ -73,9 +77,10 @@ class DataSet:
 
     reader: folder -> Corpus. simulator: (folder, n_patients=, seed=) writes that folder. counts: folder -> the counts that
     `check` compares with those of `published` (paper, artefact `data`). sounds: whether its events have a sound type, so that
-    prompts can be made for them. folder: where it lies below the data folder, if not under its name. sources: what
-    `lungnb.data.download.fetch` downloads, small files first, so that what fails early fails cheaply. hint: what to do where the
-    data set is not there and cannot be downloaded.
+    prompts can be made for them. folder: where it lies below the data folder, if not under its name. called: other names of
+    that folder, as clones and archives have them, in lower case and without signs. known_by: how a file of it is called (a
+    regular expression). sources: what `lungnb.data.download.fetch` downloads, small files first, so that what fails early
+    fails cheaply. hint: what to do where the data set is not there and cannot be downloaded.
     """
 
     reader: str
@@ -84,6 +89,8 @@ class DataSet:
     published: str = ""
     sounds: bool = False
     folder: str = ""
+    called: tuple[str, ...] = ()
+    known_by: str = ""
     sources: tuple[Source, ...] = ()
     hint: str = "copy it there from where lungnb/data/corpora.csv says"
 
@@ -98,6 +105,8 @@ DATASETS = {
         "lungnb.data.icbhi:counts",
         "respirenet",
         sounds=True,
+        called=("icbhi2017", "icbhidataset", "icbhifinaldatabase", "respiratorysounddatabase"),
+        known_by=r"[^_]+_[^_]+_[^_]+_[sm]c_.+\.txt",
         # The addresses are those of the database's own page, https://bhichallenge.med.auth.gr, as many public scripts quote
         # them; the names that files get here are those of the copies in circulation, which the reader knows.
         sources=(
@@ -127,6 +136,8 @@ DATASETS = {
         "lungnb.data.sprsound:counts",
         "convlstm",
         sounds=True,
+        called=("sprsoundmain", "sprsoundmaster", "sprsounddataset"),
+        known_by=r"[^_]*_[\d.]+_\w+_[^_]+_[^_]+\.json",
         # The commit that public studies pin. GitHub packs this archive when it is asked for, so a broken download starts over
         # and the bytes may change: there is no checksum to publish.
         sources=(
@@ -146,8 +157,14 @@ DATASETS = {
     ),
     "prompted": DataSet("lungnb.data:read_prompted", "lungnb.simulate.prompted:simulate_prompted", folder="."),
     **{
-        name: DataSet(f"lungnb.data.phone:read_{name}", sounds=True)
-        for name in ("coughvid", "coswara", "ukcovid", "kauh", "covid19_cough")
+        name: DataSet(f"lungnb.data.phone:read_{name}", sounds=True, called=called, known_by=known_by)
+        for name, called, known_by in (
+            ("coughvid", ("coughvid20211012", "publicdataset", "coughvidv3"), r"metadata_compiled\.csv"),
+            ("coswara", ("coswaradata", "coswaradatamaster"), r"combined_data\.csv"),
+            ("ukcovid", ("ukcovid19", "ukcovid19vad"), r"participant_metadata\.csv"),
+            ("kauh", ("audiofiles", "kauhdataset"), r"[BDE]P\d+_[^,]+,.*\.(wav|flac)"),
+            ("covid19_cough", ("dataset", "covid19coughdataset"), r"metadata\.json"),
+        )
     },
 }
 _LOADED: dict[tuple[str, Path], tuple[str, Corpus]] = {}
@@ -187,37 +204,84 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
     """
     root = Path(data).expanduser()
     known = [name for name, dataset in DATASETS.items() if dataset.sounds]
+    passed = {}
     if names is None:
-        folders = sorted(root.glob("*/"))
-        names = [folder.name for folder in folders if folder.name in known or (folder / "manifest.csv").exists()]
+        below = sorted(path for path in root.glob("*/") if not left_by_system(path))
+        clips = {folder for folder in below if find_manifest(folder)}
+        found = {name: _folders_of(root, name) for name in known}
+        of = {folders[0]: name for name, folders in found.items() if folders}
+        names = [of.get(folder, folder.name) for folder in below if folder in of or folder in clips]
         if not names:
             raise UserError(
-                f"{root} holds no corpus of clips; known are {', '.join(known)}, and any with a manifest.csv."
+                f"{root} holds no corpus of clips (found: {contents(root)}); known are {', '.join(known)}, and any with a "
+                "manifest.csv."
             )
+        if others := [folder.name for folder in below if folder not in of and folder not in clips]:
+            passed = {f"folders of no corpus that is read ({', '.join(others)})": len(others)}
     corpora = []
     for name in names:
         folder, reader = data_folder(root, name), DATASETS[name].reader if name in known else ""
-        if (folder / "manifest.csv").exists():
+        if find_manifest(folder):
             reader = "lungnb.data.multisite:read_manifest"
         elif not reader:
-            raise UserError(f"{folder} holds no manifest.csv, and no reader is called {name!r}; write the manifest.")
+            raise UserError(
+                f"{folder} holds no manifest.csv, and no reader is called {name!r} (known are {', '.join(known)}); write the "
+                "manifest."
+            )
         corpus = imported(reader)(folder)
         of_other = corpus.events["sound"].isna()
         counted = {OTHER_SOUND: int(of_other.sum())} if of_other.any() else {}
         corpora.append(replace(corpus.select(~of_other), skipped=corpus.skipped | counted))
-    return join(corpora)
+    joined = join(corpora)
+    return replace(joined, skipped=joined.skipped | passed)
 
 
 def data_folder(data: str | Path, name: str) -> Path:
-    """`data`/`name`, checked. Raises UserError if either folder does not exist."""
+    """The folder of the data set `name` for `data`: `data`/`name`, under another of its names, `data` itself or around it.
+
+    Raises UserError if there is none, saying what is there, and if there are several.
+    """
     root, dataset = Path(data).expanduser(), DATASETS.get(name, DataSet(""))
     if not root.is_dir():
         raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
-    if not (root / (dataset.folder or name)).is_dir():
-        found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "nothing"
-        hint = f"get it with `lungnb data fetch {name} {root}`" if dataset.sources else dataset.hint
-        raise UserError(f"{root} holds no {name}/ (found: {found}); {hint}.")
-    return root / (dataset.folder or name)
+    if dataset.folder:
+        return root / dataset.folder
+    if found := _folders_of(root, name):
+        return found[0]
+    if _is_called(root.resolve().parent, name) and _holds_file_of(root, name):
+        return root.resolve().parent
+    if _is_called(root, name) or _holds_file_of(root, name):
+        return root
+    beside = _folders_of(root.resolve().parent, name)
+    up = f"; {beside[0]} is beside it, so give {beside[0].parent}" if beside else ""
+    own = any(walk(root, 0)) or not all(any(_is_called(p, other) for other in DATASETS) for p in root.glob("*/"))
+    fetch = f"get it with `lungnb data fetch {name} {shlex.quote(str(root))}`"
+    hint = fetch if dataset.sources and not (own or up) else f"lay it out there as {dataset.reader.split(':')[0]} says"
+    hint = hint if dataset.sources else dataset.hint
+    raise UserError(f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint}.")
+
+
+def _folders_of(root: Path, name: str) -> list[Path]:
+    """The folder in `root` of the data set's name, else of another of its names with a file of it. Raises UserError for two."""
+    if (root / name).is_dir():
+        return [root / name]
+    found = [path for path in sorted(root.glob("*/")) if _is_called(path, name)]
+    if DATASETS.get(name, DataSet("")).known_by:
+        found = [path for path in found if _holds_file_of(path, name)]
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1]} both hold {name}; rename the one that is meant to {root / name}.")
+    return found
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    plain = re.sub(r"[\W_]", "", folder.name.lower())
+    return plain == re.sub(r"[\W_]", "", name.lower()) or plain in DATASETS.get(name, DataSet("")).called
+
+
+def _holds_file_of(folder: Path, name: str) -> bool:
+    """Whether a file in `folder`, or up to three folders down, is called as those of the data set are."""
+    known = re.compile(DATASETS.get(name, DataSet("")).known_by or r"(?!)", re.IGNORECASE)
+    return any(known.fullmatch(path.name) and not left_by_system(path) for path in walk(folder, 3))
 
 
 def simulator(name: str) -> Callable[..., None]:
