@@ -10,7 +10,6 @@ A data set joins with a module that reads it and one entry in DATASETS.
 
 import importlib
 import os
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ import pandas as pd
 from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
-from lungnb.data.folders import contents, left_by_system, walk
+from lungnb.data.folders import contents, folders_called, holds_file, is_called, left_by_system, walk
+from lungnb.data.inspection import check_folder
 from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import label_maps, task_of
@@ -208,8 +208,8 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
     if names is None:
         below = sorted(path for path in root.glob("*/") if not left_by_system(path))
         clips = {folder for folder in below if find_manifest(folder)}
-        found = {name: _folders_of(root, name) for name in known}
-        of = {folders[0]: name for name, folders in found.items() if folders}
+        sets = {name: DATASETS[name] for name in known}
+        of = {path: name for name, d in sets.items() for path in folders_called(root, name, d.called, d.known_by)}
         names = [of.get(folder, folder.name) for folder in below if folder in of or folder in clips]
         if not names:
             raise UserError(
@@ -224,10 +224,7 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
         if find_manifest(folder):
             reader = "lungnb.data.multisite:read_manifest"
         elif not reader:
-            raise UserError(
-                f"{folder} holds no manifest.csv, and no reader is called {name!r} (known are {', '.join(known)}); write the "
-                "manifest."
-            )
+            raise UserError(f"{folder} holds no manifest.csv, and no reader is called {name!r}; write the manifest.")
         corpus = imported(reader)(folder)
         of_other = corpus.events["sound"].isna()
         counted = {OTHER_SOUND: int(of_other.sum())} if of_other.any() else {}
@@ -246,42 +243,24 @@ def data_folder(data: str | Path, name: str) -> Path:
         raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
     if dataset.folder:
         return root / dataset.folder
-    if found := _folders_of(root, name):
+    if found := folders_called(root, name, dataset.called, dataset.known_by):
         return found[0]
-    if _is_called(root.resolve().parent, name) and _holds_file_of(root, name):
-        return root.resolve().parent
-    if _is_called(root, name) or _holds_file_of(root, name):
+    around, names = root.resolve().parent, (name, *dataset.called)
+    for above in root.resolve().parents[:3]:
+        if is_called(above, names) and holds_file(above, dataset.known_by):
+            return above
+    if is_called(root, names) or holds_file(root, dataset.known_by):
         return root
-    beside = _folders_of(root.resolve().parent, name)
+    beside = folders_called(around, name, dataset.called, dataset.known_by)
     up = f"; {beside[0]} is beside it, so give {beside[0].parent}" if beside else ""
-    own = any(walk(root, 0)) or not all(any(_is_called(p, other) for other in DATASETS) for p in root.glob("*/"))
-    fetch = f"get it with `lungnb data fetch {name} {shlex.quote(str(root))}`"
-    hint = fetch if dataset.sources and not (own or up) else f"lay it out there as {dataset.reader.split(':')[0]} says"
-    hint = hint if dataset.sources else dataset.hint
-    raise UserError(f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint}.")
-
-
-def _folders_of(root: Path, name: str) -> list[Path]:
-    """The folder in `root` of the data set's name, else of another of its names with a file of it. Raises UserError for two."""
-    if (root / name).is_dir():
-        return [root / name]
-    found = [path for path in sorted(root.glob("*/")) if _is_called(path, name)]
-    if DATASETS.get(name, DataSet("")).known_by:
-        found = [path for path in found if _holds_file_of(path, name)]
-    if len(found) > 1:
-        raise UserError(f"{found[0]} and {found[1]} both hold {name}; rename the one that is meant to {root / name}.")
-    return found
-
-
-def _is_called(folder: Path, name: str) -> bool:
-    plain = re.sub(r"[\W_]", "", folder.name.lower())
-    return plain == re.sub(r"[\W_]", "", name.lower()) or plain in DATASETS.get(name, DataSet("")).called
-
-
-def _holds_file_of(folder: Path, name: str) -> bool:
-    """Whether a file in `folder`, or up to three folders down, is called as those of the data set are."""
-    known = re.compile(DATASETS.get(name, DataSet("")).known_by or r"(?!)", re.IGNORECASE)
-    return any(known.fullmatch(path.name) and not left_by_system(path) for path in walk(folder, 3))
+    own = up or any(walk(root, 0)) or not all(is_called(path, DATASETS) for path in root.glob("*/"))
+    fetch = (
+        f"get it with `lungnb data fetch {name} {shlex.quote(str(root))}`"  # proposed where nothing of the user's lies
+    )
+    hint = f"lay it out there as {dataset.reader.partition(':')[0]} says" if own else fetch
+    raise UserError(
+        f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint if dataset.sources else dataset.hint}."
+    )
 
 
 def simulator(name: str) -> Callable[..., None]:
@@ -305,32 +284,17 @@ def check(name: str, data: Path | str) -> pd.DataFrame:
     """The counts of data set `name` in `data`/`name` beside the published ones: columns what, published, here, agrees.
 
     Annotations are counted whether or not their audio is here. A rounded published number agrees with one that rounds to it.
-    Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations or lists; audio
-    that cannot be read is a row of the answer.
+    Everything that a run opens is opened: what would stop it is a row, and `attrs["report"]` are lines on what is read, passed
+    over, lost and odd. Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations
+    or lists where there are published counts.
     """
-    known = [each for each, dataset in DATASETS.items() if dataset.counts]
-    if name not in known:
-        raise UserError(f"No published counts of a data set {name!r}; known are {', '.join(known)}.")
-    printed = imported("lungnb.published:load")(DATASETS[name].published, "data").set_index(["row", "metric"])
-    rows = []
-    for what, published, here in imported(DATASETS[name].counts)(data_folder(data, name)):
-        if not isinstance(published, tuple):
-            rows.append((what, published, _plain(here), published == here))
-        elif published in printed.index:
-            value, digits = printed.loc[published, ["value", "printed"]]
-            half = 0.5 * 10.0 ** -len(digits.partition(".")[2])  # of the last digit: what rounds to it agrees
-            rows.append((what, _plain(value), _plain(here), bool(abs(here - value) <= half + 1e-9)))
-    frame = pd.DataFrame(rows, columns=["what", "published", "here", "agrees"], dtype=object)  # counts stay whole
-    return frame.astype({"what": "string", "agrees": bool})
-
-
-def _plain(number: Any) -> Any:
-    """A whole number as int, for the eye; others to three decimals; text as it is."""
-    if isinstance(number, str):
-        return number
-    if pd.isna(number):
-        return "-"
-    return int(number) if float(number).is_integer() else round(float(number), 3)
+    if name not in DATASETS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
+    dataset, printed, counts = DATASETS[name], pd.DataFrame(), None
+    if dataset.counts:
+        printed = imported("lungnb.published:load")(dataset.published, "data").set_index(["row", "metric"])
+        counts = imported(dataset.counts)
+    return check_folder(data_folder(data, name), imported(dataset.reader), counts, printed)
 
 
 def imported(address: str) -> Any:

@@ -153,7 +153,7 @@ def make_corpus(
     frame: pd.DataFrame,
     side_files: Iterable[Path],
     *,
-    hint: str = "correct that line or remove it",
+    hint: str = "correct that line",
     folder: Path | None = None,
     n_missing: int = 0,
     skipped: Mapping[str, int] | None = None,

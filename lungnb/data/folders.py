@@ -173,6 +173,32 @@ def find_root(folder: Path, holds: Callable[[Path], bool], what: str, hint: str 
     raise UserError(f"{folder} is no folder of {what}; it holds {contents(folder)}{hint}.")
 
 
+def folders_called(root: Path, name: str, others: Iterable[str], known_by: str) -> list[Path]:
+    """`root`/`name`, else the one folder of another of its names that has a file `known_by`. Raises UserError for two."""
+    if (root / name).is_dir():
+        return [root / name]
+    found = [path for path in sorted(root.glob("*/")) if is_called(path, (name, *others))]
+    found = [path for path in found if not known_by or holds_file(path, known_by)]
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1]} both hold {name}; rename the one that is meant to {root / name}.")
+    return found
+
+
+def is_called(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a folder has one of `names`, but for case and signs: Coswara-Data is coswaradata."""
+    return _letters(folder.name) in map(_letters, names)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", key_of(name))
+
+
+def holds_file(folder: Path, known_by: str) -> bool:
+    """Whether a file in `folder`, or up to three folders down, is called as `known_by` (a regular expression, or "") says."""
+    known = re.compile(known_by or r"(?!)", re.IGNORECASE)
+    return any(known.fullmatch(path.name) and not left_by_system(path) for path in walk(folder, 3))
+
+
 def contents(folder: Path, most: int = 8) -> str:
     """What lies in `folder`, in words: folders first, each with the first thing in it."""
     if not folder.is_dir():

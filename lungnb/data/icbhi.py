@@ -35,7 +35,8 @@ from lungnb.data.icbhi_lists import (
     read_split,
     side_file,
 )
-from lungnb.data.tables import Count, audio_headers, check_audio, count, each, read_lines
+from lungnb.data.inspection import Count, audio_headers, check_audio, count, each
+from lungnb.data.tables import read_lines
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
@@ -85,7 +86,7 @@ def read_icbhi(folder: Path) -> Corpus:
         hint="correct that line",
         n_missing=missing["recording"].nunique(),
         skipped=lost,
-        known=_below(folder, missing["annotation"]),
+        known=files(folder / _WITHOUT_AUDIO, (".txt",)),
     )
 
 

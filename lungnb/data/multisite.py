@@ -30,11 +30,11 @@ import pandas as pd
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, make_corpus
 from lungnb.data.folders import LOSSLESS, contents, files, find_root, key_of
+from lungnb.data.inspection import duration_s
 from lungnb.data.prompts import CONDITIONS, SOUNDS
 from lungnb.data.tables import (
     SEX_WORDS,
     check_paths,
-    duration_s,
     fields,
     numbers,
     read_csv,
@@ -105,7 +105,9 @@ def read_sites(folder: Path) -> list[str]:
     if not sites or len(set(sites)) < len(sites):
         twice = next((s for s in sites if sites.count(s) > 1), None)
         what = "names no site" if twice is None else f"names the site {twice!r} twice"
-        raise UserError(f"{path} {what}; write each site on one line, or remove the file for the sites 1 to 8.")
+        raise UserError(
+            f"{path} {what}; write each site once, on a line of its own (without the file the sites are 1 to 8)."
+        )
     return sites
 
 
@@ -113,11 +115,9 @@ def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
     """Its lines as rows of events, with `where`."""
     cohort = manifest.parent
     table = read_csv(manifest, ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"])
-    refuse(table, table["patient"].isna(), "no patient is named; name one or remove the line")
+    refuse(table, table["patient"].isna(), "no patient is named; name one")
     known = f"name one of {', '.join(sites)}"
-    refuse(
-        table, table["site"].isna(), f"patient {{patient!r}} stands there without a site; {known}, or remove the line"
-    )
+    refuse(table, table["site"].isna(), f"patient {{patient!r}} stands there without a site; {known}")
     listed = cohort.parent / "sites.txt"
     unknown = ~table["site"].isin(sites)
     refuse(table, unknown, f"unknown site {{site!r}}; {known}, or list the sites of all cohorts in {listed}")
@@ -131,7 +131,11 @@ def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
     table["sex"] = translate(table, "sex", SEX_WORDS)
 
     for keys, what, hint in (
-        (["patient", "site"], "site {site} of patient {patient!r}", "remove one line, or join the two into one file"),
+        (
+            ["patient", "site"],
+            "site {site} of patient {patient!r}",
+            "correct one of the lines, or join the two into one file",
+        ),
         (["path"], "{path!r}", "correct one of the lines"),
     ):
         again = table.assign(first=table.groupby(keys)["where"].transform("first"))
@@ -180,7 +184,7 @@ def read_manifest(folder: Path) -> Corpus:
     optional = ["patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
     table = read_csv(path, ["path", "sound"], optional)
     table["path"] = check_paths(table, folder)
-    refuse(table, table["sound"].isna(), "no sound is given; add it or remove the line")
+    refuse(table, table["sound"].isna(), "no sound is given; add it")
     start, end = (numbers(table, column, 1e6, "seconds from 0 on") for column in ("start_s", "end_s"))
     words = {"sound": SOUNDS, "condition": CONDITIONS}
     columns = {name: (name, {word.lower(): word for word in known}) for name, known in words.items()}

@@ -27,6 +27,7 @@ import pandas as pd
 from lungnb.core import UserError
 from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, make_corpus, validate_events
 from lungnb.data.folders import contents, key_of
+from lungnb.data.inspection import Count, audio_headers, check_audio, count, duration_s, each
 from lungnb.data.multisite import too_short
 from lungnb.data.sprsound_files import (
     LABELS,
@@ -41,7 +42,6 @@ from lungnb.data.sprsound_files import (
     release_folder,
     repeated_audio,
 )
-from lungnb.data.tables import Count, audio_headers, check_audio, count, duration_s, each
 
 #: The letters of the paper's Table 1, in the order of LABELS.
 SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]

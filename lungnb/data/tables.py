@@ -1,4 +1,4 @@
-"""What the readers share: tables of text read with their lines, values translated, headers of audio looked into.
+"""What the readers share: tables of text read with their lines, values translated.
 
 Every complaint names the file and the line (`where`), what is wrong there and what to do about it.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, make_corpus
@@ -21,10 +20,6 @@ from lungnb.data.folders import READABLE, contents, find_file
 UNREADABLE_TEXT = "in a format that cannot be decoded here (convert with ffmpeg -i clip.webm clip.wav)"
 #: Words for the sex, in lower case -> ours.
 SEX_WORDS = {"female": "female", "male": "male", "f": "female", "m": "male", "woman": "female", "man": "male"}
-#: No event that can be heard is shorter; what is, was given in another unit.
-SHORTEST_S = 0.01
-#: An event may end this much past its audio (rounding of annotation times); more means truncated audio.
-TOLERANCE_S = 0.05
 
 
 def read_text(path: Path) -> str:
@@ -144,7 +139,7 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None
     wrong = [name for name in columns if optional is not None and name not in known]
     if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
         raise UserError(
-            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
+            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename it."
         )
     if mark != ",":
         body = [[re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", cell) for cell in cells] for cells in body]
@@ -192,12 +187,12 @@ def fields(table: pd.DataFrame, age: str = "", **columns: tuple[str, Mapping[str
 def check_paths(table: pd.DataFrame, folder: Path) -> pd.Series:
     """`table.path` as the files are called on disk. Raises UserError where it is blank, outside `folder`, or not there."""
     blank = table["path"].isna()
-    refuse(table, blank, "no file is named; name one, or remove the line")
+    refuse(table, blank, "no file is named; name one")
     steps = [path.replace("\\", "/") for path in table["path"]]
     outside = [step[:1] == "/" or step[1:3] == ":/" or ".." in step.split("/") for step in steps]
     refuse(table, outside, f"{{path!r}} lies outside {folder}; move the file there and name it from there")
     there = existing(folder, table["path"])
-    refuse(table, there.isna(), f"there is no file {{path!r}} in {folder}; add it, correct the path or remove the line")
+    refuse(table, there.isna(), f"there is no file {{path!r}} in {folder}; add it or correct the path")
     return there
 
 
@@ -206,42 +201,6 @@ def existing(root: Path, paths: pd.Series) -> pd.Series:
     listed: dict[Path, dict[str, list[str]]] = {}
     found = [find_file(root, path, listed) if pd.notna(path) else None for path in paths]
     return pd.Series(found, paths.index, dtype="string")
-
-
-def duration_s(file: Path, where: str = "") -> float:
-    """Seconds of audio in `file`. Raises UserError, after `where`, for what is no audio and for no samples at all."""
-    named = f"{where}: {file}" if where else file
-    try:
-        info = soundfile.info(file)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{named} is no readable audio file; export the recording again from where it came.") from error
-    if not info.frames:
-        unfinished = file.stat().st_size > 1000
-        why = " by its header, though more follows (a recorder that was stopped leaves that)" if unfinished else ""
-        raise UserError(f"{named} holds no samples{why}; export the recording again from where it came.")
-    return info.frames / info.samplerate
-
-
-def check_audio(root: Path, events: pd.DataFrame) -> None:
-    """Raise UserError where a file of `events.path` is no audio, ends before an event, or an event is too short to be heard."""
-    for path, group in events.groupby("path", sort=False):
-        last, duration = group.loc[group["end_s"].idxmax()], duration_s(root / path)
-        if last["end_s"] > duration + TOLERANCE_S:
-            raise UserError(
-                f"{last['where']}: the event ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
-                "audio; it is truncated, or the annotation is another recording's: compare the two."
-            )
-        if (late := group[group["start_s"] > duration - SHORTEST_S]).size:
-            raise UserError(
-                f"{late['where'].iloc[0]}: the event starts at {late['start_s'].iloc[0]:g} s, where the {duration:.2f} s of "
-                f"{Path(path).name} are over; correct the event."
-            )
-        seconds = group["end_s"] - group["start_s"]
-        if (tiny := seconds.between(0, SHORTEST_S, inclusive="neither")).any():
-            raise UserError(
-                f"{group.loc[tiny, 'where'].iloc[0]}: the event lasts {1000 * seconds[tiny].iloc[0]:.3g} milliseconds, too short "
-                "to be heard; give the times in the unit of the data set (ICBHI: seconds, SPRSound: milliseconds)."
-            )
 
 
 def sound_corpus(
@@ -273,37 +232,3 @@ def sound_corpus(
     skipped = {**(skipped or {}), UNREADABLE_TEXT: unreadable.sum()}
     known = [*known, *(root / path for path in rows.loc[unreadable, "path"])]
     return make_corpus(name, root, here, listed, folder=folder, n_missing=(~there).sum(), skipped=skipped, known=known)
-
-
-#: Name of a count, the published one (row and metric of `lungnb.published`, or what it has to be), and the one here.
-Count = tuple[str, tuple[str, str] | Any, Any]
-
-
-def count(row: str, here: Mapping[str, Any] | pd.Series, name: str = "") -> list[Count]:
-    """The counts of one published row: metric -> the count here. `name` is what the row is called, where it is another."""
-    return [(f"{name or row}: {metric}", (row, metric), value) for metric, value in here.items()]
-
-
-def each(column: pd.Series, values: Iterable[str]) -> pd.Series:
-    """How often each of `values` stands in `column`."""
-    return column.value_counts().reindex(list(values), fill_value=0)
-
-
-def audio_headers(root: Path, paths: pd.Series, last_end: pd.Series) -> tuple[list[Count], pd.DataFrame]:
-    """A count for each audio file that is unreadable or ends before its last event, and the headers of all that can be read.
-
-    `paths` (relative to `root`) and `last_end` (seconds) are indexed by recording; recordings without events have none.
-    """
-    odd, headers = [], []
-    for recording, path in paths.items():
-        try:
-            info = soundfile.info(root / path)
-        except soundfile.SoundFileError:
-            odd.append((f"audio of {path}", "readable", "unreadable"))
-            continue
-        seconds = info.frames / info.samplerate
-        if (end := last_end.get(recording, 0)) > seconds + TOLERANCE_S:
-            odd.append((f"audio of {path} (s)", f"at least {end:g}", round(seconds, 3)))
-        headers.append((info.samplerate, seconds, info.channels, info.subtype))
-    kinds = {"rate": float, "seconds": float, "channels": float, "subtype": "string"}
-    return odd, pd.DataFrame(headers, columns=list(kinds)).astype(kinds)

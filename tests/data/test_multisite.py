@@ -158,8 +158,8 @@ def folder_for_file(folder):
 
 LINE3 = "GVA/manifest.csv, line 3"
 BAD = {
-    "a patient without any site": (add("11,,,control,,,"), ["line 5", "'11'", "without a site", "remove"]),
-    "a line without patient": (edit(MANIFEST, "8,2,", ",2,"), ["line 4", "no patient", "remove"]),
+    "a patient without any site": (add("11,,,control,,,"), ["line 5", "'11'", "without a site", "name one"]),
+    "a line without patient": (edit(MANIFEST, "8,2,", ",2,"), ["line 4", "no patient", "name one"]),
     "an unknown site": (edit(MANIFEST, "7,5,", "7,P5,"), [LINE3, "'P5'", "1, 2, 3", "sites.txt", "name one"]),
     "a site listed twice": (edit(MANIFEST, "7,5,", "7,1,"), [LINE3, "site 1", "'7'", "line 2", "join"]),
     "an unknown diagnosis": (edit(MANIFEST, "control", "cold"), ["line 4", "'cold'", "bronchiolitis", "correct"]),
@@ -173,7 +173,7 @@ BAD = {
     "an unknown sex": (edit(MANIFEST, "female", "x"), [LINE3, "sex 'x'", "female", "correct"]),
     "a missing file": (edit(MANIFEST, "7_5", "7_6"), [LINE3, "no file", "audio/7_6.flac", "correct"]),
     "a name past all lengths": (edit(MANIFEST, "7_5", "7" * 5000), [LINE3, "no file", "correct"]),
-    "no file named": (edit(MANIFEST, "8.WAV", ""), ["line 4", "no file is named", "remove"]),
+    "no file named": (edit(MANIFEST, "8.WAV", ""), ["line 4", "no file is named", "name one"]),
     "a folder for a file": (folder_for_file, ["line 4", "no file", "'8.WAV'"]),
     "a file named twice": (edit(MANIFEST, "8.WAV", "./audio/7_1.wav"), ["line 4", "7_1.wav", "line 2", "correct"]),
     "a file of another cohort": (edit(MANIFEST, "8.WAV", "../POA/a.wav"), ["line 4", "outside", "move"]),
@@ -183,7 +183,7 @@ BAD = {
     "empty audio": (lambda f: soundfile.write(f / "POA/b.wav", [], 8000), ["POA/manifest.csv, line 3", "no samples"]),
     "a column too few": (edit(MANIFEST, "site", "place"), ["line 1", "no column 'site'", "name"]),
     "an unknown column": (edit(MANIFEST, "age_years", "age"), ["line 1", "'age'", "age_years", "rename"]),
-    "a column twice": (edit(MANIFEST, "device", "sex"), ["line 1", "'sex'", "twice", "remove"]),
+    "a column twice": (edit(MANIFEST, "device", "sex"), ["line 1", "'sex'", "twice", "rename"]),
     "a cell too few": (edit(MANIFEST, "female,", "female"), [LINE3, "6 cells", "7", "correct"]),
     "an open quote": (edit(MANIFEST, "8.WAV", '"8.WAV'), [MANIFEST, "line 4", "CSV", "save"]),
     "no lines": (put(MANIFEST, HEADER.encode()), [MANIFEST, "no recording", "add"]),
