@@ -10,7 +10,6 @@ A data set joins with a module that reads it and one entry in DATASETS.
 
 import importlib
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ import pandas as pd
 from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
-from lungnb.data.folders import contents, folders_called, holds_file, is_called, left_by_system, walk
+from lungnb.data.finding import corpora_in, find_data_set
 from lungnb.data.inspection import check_folder
 from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
@@ -202,22 +201,11 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
     UserError for a name that is neither a known corpus nor a folder with a manifest, for a folder with no corpus at all, and
     as the readers and `join` do.
     """
-    root = Path(data).expanduser()
+    root, passed = Path(data).expanduser(), {}
     known = [name for name, dataset in DATASETS.items() if dataset.sounds]
-    passed = {}
     if names is None:
-        below = sorted(path for path in root.glob("*/") if not left_by_system(path))
-        clips = {folder for folder in below if find_manifest(folder)}
-        sets = {name: DATASETS[name] for name in known}
-        of = {path: name for name, d in sets.items() for path in folders_called(root, name, d.called, d.known_by)}
-        names = [of.get(folder, folder.name) for folder in below if folder in of or folder in clips]
-        if not names:
-            raise UserError(
-                f"{root} holds no corpus of clips (found: {contents(root)}); known are {', '.join(known)}, and any with a "
-                "manifest.csv."
-            )
-        if others := [folder.name for folder in below if folder not in of and folder not in clips]:
-            passed = {f"folders of no corpus that is read ({', '.join(others)})": len(others)}
+        names, others = corpora_in(root, {name: DATASETS[name] for name in known})
+        passed = {f"folders of no corpus that is read ({', '.join(others)})": len(others)} if others else {}
     corpora = []
     for name in names:
         folder, reader = data_folder(root, name), DATASETS[name].reader if name in known else ""
@@ -234,33 +222,8 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
 
 
 def data_folder(data: str | Path, name: str) -> Path:
-    """The folder of the data set `name` for `data`: `data`/`name`, under another of its names, `data` itself or around it.
-
-    Raises UserError if there is none, saying what is there, and if there are several.
-    """
-    root, dataset = Path(data).expanduser(), DATASETS.get(name, DataSet(""))
-    if not root.is_dir():
-        raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
-    if dataset.folder:
-        return root / dataset.folder
-    if found := folders_called(root, name, dataset.called, dataset.known_by):
-        return found[0]
-    around, names = root.resolve().parent, (name, *dataset.called)
-    for above in root.resolve().parents[:3]:
-        if is_called(above, names) and holds_file(above, dataset.known_by):
-            return above
-    if is_called(root, names) or holds_file(root, dataset.known_by):
-        return root
-    beside = folders_called(around, name, dataset.called, dataset.known_by)
-    up = f"; {beside[0]} is beside it, so give {beside[0].parent}" if beside else ""
-    own = up or any(walk(root, 0)) or not all(is_called(path, DATASETS) for path in root.glob("*/"))
-    fetch = (
-        f"get it with `lungnb data fetch {name} {shlex.quote(str(root))}`"  # proposed where nothing of the user's lies
-    )
-    hint = f"lay it out there as {dataset.reader.partition(':')[0]} says" if own else fetch
-    raise UserError(
-        f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint if dataset.sources else dataset.hint}."
-    )
+    """The folder of the data set `name` for `data` (`lungnb.data.finding.find_data_set`)."""
+    return find_data_set(Path(data).expanduser(), name, DATASETS.get(name, DataSet("")), DATASETS)
 
 
 def simulator(name: str) -> Callable[..., None]:

@@ -106,10 +106,10 @@ def one_of(paths: list[Path]) -> Path:
 
 def without_derived(paths: list[Path]) -> list[Path]:
     """`paths` without those called as another of them and more: NAME_filtered.wav or NAME-0.wav beside NAME.wav."""
-    stems = {key_of(path.stem) for path in paths}
+    stems = {key_of(original_stem(path)) for path in paths}
 
     def derived(path: Path) -> bool:
-        stem = key_of(path.stem)
+        stem = key_of(original_stem(path))
         return any(stem[: cut.start()] in stems for cut in re.finditer(r"[_\-. ]", stem))
 
     return [path for path in paths if not derived(path)]
@@ -146,9 +146,10 @@ def find_side_file(folder: Path, names: Iterable[str], levels: int = 3) -> Path 
 
     Raises UserError for two that lie equally high and differ.
     """
-    there = [path for path in walk(folder, levels) if not left_by_system(path)]
+    there = [path for path in walk(folder, levels) if not (left_by_system(path) or is_copy(path))]
+    called = [(key_of(original_stem(path) + path.suffix), path) for path in there]  # a copy that is left alone is meant
     for name in names:
-        found = sorted((p for p in there if key_of(p.name) == key_of(name)), key=lambda p: len(p.parts))
+        found = sorted((path for key, path in called if key == key_of(name)), key=lambda path: len(path.parts))
         if found:
             for other in found[1:]:
                 same_height = len(other.parts) == len(found[0].parts)
@@ -200,16 +201,15 @@ def holds_file(folder: Path, known_by: str) -> bool:
 
 
 def contents(folder: Path, most: int = 8) -> str:
-    """What lies in `folder`, in words: folders first, each with the first thing in it."""
+    """What lies in `folder`, in words: folders first, each with the first things in it."""
     if not folder.is_dir():
         return "nothing, for it is not there"
     paths = [path for path in sorted(folder.iterdir()) if not left_by_system(path)]
-    folders = [path for path in paths if path.is_dir()]
-    said = []
-    for path in folders:
-        inside = next((p.name + "/" for p in sorted(path.iterdir()) if p.is_dir()), "")
-        said.append(f"{path.name}/{inside}")
-    said += [path.name for path in paths if not path.is_dir()]
+    said = [path.name for path in paths if not path.is_dir()]
+    for path in (path for path in reversed(paths) if path.is_dir()):
+        inside = contents(path, 3) if most > 3 else ""
+        deeper = inside if inside.endswith("/") and "," not in inside else f" ({inside})"
+        said.insert(0, f"{path.name}/{'' if inside in ('', 'nothing') else deeper}")
     more = f" and {len(said) - most} more" if len(said) > most else ""
     return (", ".join(said[:most]) or "nothing") + more
 

@@ -68,7 +68,7 @@ def read_icbhi(folder: Path) -> Corpus:
     fold_list = side_file(folder, "folds")
     folds = read_folds(folder).set_index("patient")["fold"] if fold_list else {}
     people, diagnoses = read_people(folder), read_diagnoses(folder)
-    frame = here.join(people, on="patient").assign(diagnosis=here["patient"].map(diagnoses))
+    frame = here.join(people, on="patient").assign(diagnosis=here["patient"].map(diagnoses).astype("string"))
     frame = frame.assign(split=frame["recording"].map(split), fold=frame["patient"].map(folds))
     frame["sound"], frame["condition"] = frame["label"].map(LUNG_SOUNDS), frame["diagnosis"].str.lower().map(CONDITIONS)
     patients = here["patient"].drop_duplicates()

@@ -29,7 +29,7 @@ import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, make_corpus
-from lungnb.data.folders import LOSSLESS, contents, files, find_root, key_of
+from lungnb.data.folders import LOSSLESS, contents, files, find_root, key_of, original_stem
 from lungnb.data.inspection import duration_s
 from lungnb.data.prompts import CONDITIONS, SOUNDS
 from lungnb.data.tables import (
@@ -92,7 +92,7 @@ def read_multisite(folder: Path) -> Corpus:
 
 def _manifests(folder: Path, levels: int) -> list[Path]:
     """The manifest.csv of each folder `levels` below, in any case."""
-    found = [path for path in files(folder, (".csv",), levels) if key_of(path.name) == "manifest.csv"]
+    found = [path for path in files(folder, (".csv",), levels) if key_of(original_stem(path)) == "manifest"]
     return [path for path in found if len(path.relative_to(folder).parts) == levels + 1]
 
 
@@ -122,7 +122,7 @@ def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
     unknown = ~table["site"].isin(sites)
     refuse(table, unknown, f"unknown site {{site!r}}; {known}, or list the sites of all cohorts in {listed}")
     lossy = ~table["path"].str.lower().str.endswith(LOSSLESS)
-    refuse(table, lossy, "{path!r} is neither .wav nor .flac; convert the recording")
+    refuse(table, lossy, "{path!r} names neither a .wav nor a .flac; write the whole name, or convert the recording")
     table["path"] = [Path(path).as_posix() for path in check_paths(table, cohort)]
     refuse(table, table["diagnosis"].isna(), f"no diagnosis is given; name one of {', '.join(DIAGNOSES)}")
     table["label"] = translate(table, "diagnosis", DIAGNOSES)

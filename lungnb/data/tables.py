@@ -78,7 +78,10 @@ def read_columns(path: Path, columns: Mapping[str, Iterable[str]], expected: str
     rows = []
     for n, line in lines:
         cells = line.split() if mark is None else next(csv.reader([line], delimiter=mark, skipinitialspace=True))
-        rows.append((n, line, [cell.strip(' "\t\xa0') for cell in cells]))
+        cells = [cell.strip(' "\t\xa0') for cell in cells]
+        rows.append(
+            (n, line, [re.sub(r"^(\d+)\.0$", r"\1", cells[0]), *cells[1:]])
+        )  # a number of a patient, from pandas
     aliases = {name: {_plain(name), *others} for name, others in columns.items()}
     header = [_plain(cell) for cell in rows[0][2]] if rows else []
     place = {name: [n for n, cell in enumerate(header) if cell in known] for name, known in aliases.items()}
@@ -134,7 +137,11 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None
     if not lines[1:]:
         raise UserError(f"{path} lists no recording; add one line for each.")
     body = [cells[: len(columns)] for _, cells in lines[1:]]
-    kept = [n for n, name in enumerate(columns) if name not in ("", "Unnamed: 0") or not _says_nothing(body, n)]
+    kept = [
+        n
+        for n, name in enumerate(columns)
+        if name.lower() not in ("", "unnamed: 0", "index") or not _says_nothing(body, n)
+    ]
     columns, body = [columns[n] for n in kept], [[cells[n] for n in kept] for cells in body]
     wrong = [name for name in columns if optional is not None and name not in known]
     if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
