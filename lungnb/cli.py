@@ -196,13 +196,17 @@ def simulate(
 
 @data_app.command()
 def check(name: DataSet, folder: Folder) -> None:
-    """Count the data set in DIR/NAME against the published counts; status 1 if anything differs."""
+    """Open all that a run would in DIR/NAME, count it against the published counts, list what was passed over; status 1 if
+    anything differs or is refused."""
     from lungnb.data import check
 
     counts = check(name, folder)
     differences = counts[~counts["agrees"].astype(bool)]
+    for line in counts.attrs.get("report", []):
+        typer.echo(line)
     if differences.empty:
-        typer.echo(f"All {len(counts)} counts agree with the published ones.")
+        agree = f"All {len(counts)} counts agree with the published ones."
+        typer.echo(agree if len(counts) else "No counts of it are published; nothing here stops a run.")
         return
     typer.echo(f"{len(differences)} of {len(counts)} counts differ:")
     typer.echo(differences[["what", "published", "here"]].to_string(index=False))

@@ -21,6 +21,9 @@ import pandas as pd
 from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
+from lungnb.data.finding import corpora_in, find_data_set
+from lungnb.data.inspection import check_folder
+from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import label_maps, task_of
 
@@ -73,9 +76,10 @@ class DataSet:
 
     reader: folder -> Corpus. simulator: (folder, n_patients=, seed=) writes that folder. counts: folder -> the counts that
     `check` compares with those of `published` (paper, artefact `data`). sounds: whether its events have a sound type, so that
-    prompts can be made for them. folder: where it lies below the data folder, if not under its name. sources: what
-    `lungnb.data.download.fetch` downloads, small files first, so that what fails early fails cheaply. hint: what to do where the
-    data set is not there and cannot be downloaded.
+    prompts can be made for them. folder: where it lies below the data folder, if not under its name. called: other names of
+    that folder, as clones and archives have them, in lower case and without signs. known_by: how a file of it is called (a
+    regular expression). sources: what `lungnb.data.download.fetch` downloads, small files first, so that what fails early
+    fails cheaply. hint: what to do where the data set is not there and cannot be downloaded.
     """
 
     reader: str
@@ -84,6 +88,8 @@ class DataSet:
     published: str = ""
     sounds: bool = False
     folder: str = ""
+    called: tuple[str, ...] = ()
+    known_by: str = ""
     sources: tuple[Source, ...] = ()
     hint: str = "copy it there from where lungnb/data/corpora.csv says"
 
@@ -98,6 +104,8 @@ DATASETS = {
         "lungnb.data.icbhi:counts",
         "respirenet",
         sounds=True,
+        called=("icbhi2017", "icbhidataset", "icbhifinaldatabase", "respiratorysounddatabase"),
+        known_by=r"[^_]+_[^_]+_[^_]+_[sm]c_.+\.txt",
         # The addresses are those of the database's own page, https://bhichallenge.med.auth.gr, as many public scripts quote
         # them; the names that files get here are those of the copies in circulation, which the reader knows.
         sources=(
@@ -127,6 +135,8 @@ DATASETS = {
         "lungnb.data.sprsound:counts",
         "convlstm",
         sounds=True,
+        called=("sprsoundmain", "sprsoundmaster", "sprsounddataset"),
+        known_by=r"[^_]*_[\d.]+_\w+_[^_]+_[^_]+\.json",
         # The commit that public studies pin. GitHub packs this archive when it is asked for, so a broken download starts over
         # and the bytes may change: there is no checksum to publish.
         sources=(
@@ -146,8 +156,14 @@ DATASETS = {
     ),
     "prompted": DataSet("lungnb.data:read_prompted", "lungnb.simulate.prompted:simulate_prompted", folder="."),
     **{
-        name: DataSet(f"lungnb.data.phone:read_{name}", sounds=True)
-        for name in ("coughvid", "coswara", "ukcovid", "kauh", "covid19_cough")
+        name: DataSet(f"lungnb.data.phone:read_{name}", sounds=True, called=called, known_by=known_by)
+        for name, called, known_by in (
+            ("coughvid", ("coughvid20211012", "publicdataset", "coughvidv3"), r"metadata_compiled\.csv"),
+            ("coswara", ("coswaradata", "coswaradatamaster"), r"combined_data\.csv"),
+            ("ukcovid", ("ukcovid19", "ukcovid19vad"), r"participant_metadata\.csv"),
+            ("kauh", ("audiofiles", "kauhdataset"), r"[BDE]P\d+_[^,]+,.*\.(wav|flac)"),
+            ("covid19_cough", ("dataset", "covid19coughdataset"), r"metadata\.json"),
+        )
     },
 }
 _LOADED: dict[tuple[str, Path], tuple[str, Corpus]] = {}
@@ -185,19 +201,15 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
     UserError for a name that is neither a known corpus nor a folder with a manifest, for a folder with no corpus at all, and
     as the readers and `join` do.
     """
-    root = Path(data).expanduser()
+    root, passed = Path(data).expanduser(), {}
     known = [name for name, dataset in DATASETS.items() if dataset.sounds]
     if names is None:
-        folders = sorted(root.glob("*/"))
-        names = [folder.name for folder in folders if folder.name in known or (folder / "manifest.csv").exists()]
-        if not names:
-            raise UserError(
-                f"{root} holds no corpus of clips; known are {', '.join(known)}, and any with a manifest.csv."
-            )
+        names, others = corpora_in(root, {name: DATASETS[name] for name in known})
+        passed = {f"folders of no corpus that is read ({', '.join(others)})": len(others)} if others else {}
     corpora = []
     for name in names:
         folder, reader = data_folder(root, name), DATASETS[name].reader if name in known else ""
-        if (folder / "manifest.csv").exists():
+        if find_manifest(folder):
             reader = "lungnb.data.multisite:read_manifest"
         elif not reader:
             raise UserError(f"{folder} holds no manifest.csv, and no reader is called {name!r}; write the manifest.")
@@ -205,19 +217,13 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
         of_other = corpus.events["sound"].isna()
         counted = {OTHER_SOUND: int(of_other.sum())} if of_other.any() else {}
         corpora.append(replace(corpus.select(~of_other), skipped=corpus.skipped | counted))
-    return join(corpora)
+    joined = join(corpora)
+    return replace(joined, skipped=joined.skipped | passed)
 
 
 def data_folder(data: str | Path, name: str) -> Path:
-    """`data`/`name`, checked. Raises UserError if either folder does not exist."""
-    root, dataset = Path(data).expanduser(), DATASETS.get(name, DataSet(""))
-    if not root.is_dir():
-        raise UserError(f"The data folder {root} does not exist; give one that holds {name}/, or data='simulated'.")
-    if not (root / (dataset.folder or name)).is_dir():
-        found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "nothing"
-        hint = f"get it with `lungnb data fetch {name} {root}`" if dataset.sources else dataset.hint
-        raise UserError(f"{root} holds no {name}/ (found: {found}); {hint}.")
-    return root / (dataset.folder or name)
+    """The folder of the data set `name` for `data` (`lungnb.data.finding.find_data_set`)."""
+    return find_data_set(Path(data).expanduser(), name, DATASETS.get(name, DataSet("")), DATASETS)
 
 
 def simulator(name: str) -> Callable[..., None]:
@@ -241,32 +247,17 @@ def check(name: str, data: Path | str) -> pd.DataFrame:
     """The counts of data set `name` in `data`/`name` beside the published ones: columns what, published, here, agrees.
 
     Annotations are counted whether or not their audio is here. A rounded published number agrees with one that rounds to it.
-    Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations or lists; audio
-    that cannot be read is a row of the answer.
+    Everything that a run opens is opened: what would stop it is a row, and `attrs["report"]` are lines on what is read, passed
+    over, lost and odd. Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations
+    or lists where there are published counts.
     """
-    known = [each for each, dataset in DATASETS.items() if dataset.counts]
-    if name not in known:
-        raise UserError(f"No published counts of a data set {name!r}; known are {', '.join(known)}.")
-    printed = imported("lungnb.published:load")(DATASETS[name].published, "data").set_index(["row", "metric"])
-    rows = []
-    for what, published, here in imported(DATASETS[name].counts)(data_folder(data, name)):
-        if not isinstance(published, tuple):
-            rows.append((what, published, _plain(here), published == here))
-        elif published in printed.index:
-            value, digits = printed.loc[published, ["value", "printed"]]
-            half = 0.5 * 10.0 ** -len(digits.partition(".")[2])  # of the last digit: what rounds to it agrees
-            rows.append((what, _plain(value), _plain(here), bool(abs(here - value) <= half + 1e-9)))
-    frame = pd.DataFrame(rows, columns=["what", "published", "here", "agrees"], dtype=object)  # counts stay whole
-    return frame.astype({"what": "string", "agrees": bool})
-
-
-def _plain(number: Any) -> Any:
-    """A whole number as int, for the eye; others to three decimals; text as it is."""
-    if isinstance(number, str):
-        return number
-    if pd.isna(number):
-        return "-"
-    return int(number) if float(number).is_integer() else round(float(number), 3)
+    if name not in DATASETS:
+        raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
+    dataset, printed, counts = DATASETS[name], pd.DataFrame(), None
+    if dataset.counts:
+        printed = imported("lungnb.published:load")(dataset.published, "data").set_index(["row", "metric"])
+        counts = imported(dataset.counts)
+    return check_folder(data_folder(data, name), imported(dataset.reader), counts, printed)
 
 
 def imported(address: str) -> Any:

@@ -22,6 +22,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from lungnb.core import UserError, cached_arrays
 from lungnb.data.corpus import Corpus
+from lungnb.data.inspection import cancel
 
 Segment = tuple[int, int, int]  # first sample, number of samples, step
 
@@ -58,7 +59,12 @@ def load_audio(
     def one(path: str) -> np.ndarray:
         audio = decode(corpus.audio_root / path, sample_rate)
         if highpass_hz:
-            audio = sosfiltfilt(butter(5, highpass_hz, "highpass", fs=sample_rate, output="sos"), audio)
+            try:
+                audio = sosfiltfilt(butter(5, highpass_hz, "highpass", fs=sample_rate, output="sos"), audio)
+            except ValueError as error:
+                raise UserError(
+                    f"{path} holds {len(audio)} samples at {sample_rate} Hz, too few for the filter."
+                ) from error
         peak = np.abs(audio).max()
         if peak_normalise or peak > 1:  # without normalisation only what would clip is scaled
             audio = audio / max(peak, 1e-9)
@@ -77,17 +83,24 @@ def load_audio(
 
 
 def decode(path: Path, sample_rate: int) -> np.ndarray:
-    """Mono float32 samples of the file at `path`, resampled to `sample_rate` (Hz) with soxr's very high quality."""
+    """Mono float32 samples of the file at `path`, resampled to `sample_rate` (Hz) with soxr's very high quality.
+
+    Mono is the mean of the channels, or the first of channels that cancel each other (one sound with opposite signs).
+    """
     try:
         audio, native = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise UserError(f"{path} cannot be decoded ({error}); fetch the recording again.") from error
+        raise UserError(
+            f"{path} cannot be decoded ({error}); export the recording again from where it came."
+        ) from error
     if not len(audio):
-        raise UserError(f"{path} holds no samples; fetch the recording again or remove it with its annotation.")
-    audio = audio.mean(axis=1)
-    if not np.isfinite(audio).all():
-        at = np.flatnonzero(~np.isfinite(audio))[0] / native
-        raise UserError(f"{path} holds samples that are not numbers (NaN), first at {at:.2f} s; repair or remove it.")
+        raise UserError(f"{path} holds no samples; export the recording again from where it came.")
+    if not (finite := np.isfinite(audio).all(axis=1)).all():
+        at = np.flatnonzero(~finite)[0] / native
+        raise UserError(f"{path} holds samples that are not numbers (NaN), first at {at:.2f} s; export it again.")
+    audio = audio[:, 0] if cancel(audio) else audio.mean(axis=1)
+    if len(audio) * sample_rate < native:
+        raise UserError(f"{path} holds {len(audio)} samples at {native} Hz, less than one at {sample_rate} Hz.")
     return soxr.resample(audio, native, sample_rate, quality="VHQ")
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from lungnb.core import UserError, atomic_file, cache_dir
+from lungnb.data.folders import OTHER, unread
 
 #: A file of this name in a data set's folder, or in the one around it, says that the simulator wrote it.
 SIMULATED_MARKER = "SIMULATED.json"
@@ -86,7 +87,8 @@ class Corpus:
 
     fingerprint: hash of the audio, the annotations, the side files (split and fold lists, demographics, diagnoses) and the
     selection of events. audio_root: the folder that `events.path` is relative to. n_missing: recordings that are annotated
-    but have no audio here. skipped: how many events or recordings a reader left out or found odd, by reason.
+    but have no audio here. skipped: how many events, recordings or files a reader left out or found odd, by reason. unread:
+    every file of the data set's folder that was not read, by reason.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Corpus:
     audio_root: Path
     n_missing: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def n_recordings(self) -> int:
@@ -150,25 +153,31 @@ def make_corpus(
     frame: pd.DataFrame,
     side_files: Iterable[Path],
     *,
-    hint: str = "correct that line or remove it",
+    hint: str = "correct that line",
     folder: Path | None = None,
     n_missing: int = 0,
     skipped: Mapping[str, int] | None = None,
+    known: Iterable[Path] = (),
 ) -> Corpus:
     """The corpus of the events in `frame`: columns of EVENTS, and `where` ("file, line n") for what is said of a bad row.
 
     side_files: all files besides the audio that the events were read from. folder: the data set's, where `root` lies deeper.
-    `skipped` may hold zeros. Raises UserError as `validate_events` does.
+    `skipped` may hold zeros. known: further files that were read or are counted there; the others of the folder are
+    `unread`, and those of them that a user may have meant are counted. Raises UserError as `validate_events` does.
     """
     events = validate_events(frame, frame["where"], hint, name)
+    read = [*side_files, *(root / path for path in events["path"].unique())]
+    passed = unread(folder or root, [*read, *known])
+    counted = {**(skipped or {}), **{reason: len(paths) for reason, paths in passed.items() if reason != OTHER}}
     return Corpus(
         name=name,
         events=events,
         origin=origin_of(folder or root),
-        fingerprint=fingerprint_files([*side_files, *(root / path for path in events["path"].unique())], root),
+        fingerprint=fingerprint_files(read, root),
         audio_root=root,
         n_missing=int(n_missing),
-        skipped={reason: int(n) for reason, n in (skipped or {}).items() if n},
+        skipped={reason: int(n) for reason, n in counted.items() if n},
+        unread=passed,
     )
 
 
@@ -204,6 +213,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         audio_root=root,
         n_missing=sum(corpus.n_missing for corpus in corpora),
         skipped={f"{corpus.name}: {reason}": n for corpus in corpora for reason, n in corpus.skipped.items()},
+        unread={f"{corpus.name}: {reason}": paths for corpus in corpora for reason, paths in corpus.unread.items()},
     )
 
 

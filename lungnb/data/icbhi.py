@@ -7,6 +7,11 @@
       patient_list_foldwise.txt         patient fold                    (RespireNet's five folds; only for that split)
       all_annotation_txt/               optional: annotations of recordings whose audio is not here
 
+Copies in circulation are read as they are: the recordings in audio_text_data, audio_test_data, ICBHI_final_database or any
+folders below, the side files under the names of the database's page, of patch-mix or of Kaggle (SIDE_FILES), the whole one or
+two folders deeper. Side files may have a header, and commas, semicolons, tabs or blanks between their cells. Patients,
+positions and devices may be one's own: only the five parts of a name and the mode (sc or mc) are asked for.
+
 Of 920 recordings 91 carry an older device name in the archive; the split list has the corrected one, so a file is matched to
 the list by its full name, else by its first four parts, and the device is read from the list
 (docs/papers/respirenet.md, section 1.1).
@@ -20,7 +25,18 @@ import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import LUNG_SOUNDS, Corpus, make_corpus
-from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, count, each, read_lines, read_text
+from lungnb.data.folders import LOSSLESS, by_stem, contents, files, key_of, one_of, walk, without_derived
+from lungnb.data.icbhi_lists import (
+    FOLD_LIST,
+    four_parts,
+    read_diagnoses,
+    read_folds,
+    read_people,
+    read_split,
+    side_file,
+)
+from lungnb.data.inspection import Count, audio_headers, check_audio, count, each
+from lungnb.data.tables import read_lines
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
@@ -28,37 +44,54 @@ DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
 CONDITIONS = {name: name for name in ("healthy", "asthma", "bronchiectasis", "bronchiolitis", "pneumonia")}
 CONDITIONS |= {"copd": "COPD", "urti": "upper respiratory infection", "lrti": "lower respiratory infection"}
 POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
-#: The fold list of the RespireNet repository.
-FOLD_LIST = "patient_list_foldwise.txt"
 
-_NAME = re.compile(r"(?P<patient>\d+)_(?P<index>[a-zA-Z0-9]+)_(?P<position>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
-_AUDIO_FOLDERS = ["audio_and_txt_files", "ICBHI_final_database", "."]
-_PEOPLE, _DIAGNOSES = "demographic_info.txt", "patient_diagnosis.csv"
-_SPLIT_FILES = ["ICBHI_challenge_train_test.txt", "official_split.txt"]
+_NAME = re.compile(
+    r"(?P<patient>[^_]+)_(?P<index>[^_]+)_(?P<position>[^_]+)_(?P<mode>sc|mc)_(?P<device>.+)", re.IGNORECASE
+)
+_AUDIO_FOLDERS = ["audio_and_txt_files", "audio_text_data", "audio_test_data", "ICBHI_final_database"]
+_WITHOUT_AUDIO = "all_annotation_txt"
 
 
 def read_icbhi(folder: Path) -> Corpus:
     """Events of all recordings that have audio; recordings annotated without audio are counted in `n_missing`.
 
-    Raises UserError naming the file (and line) for a missing side file, an unknown device or position, a line that is no
+    Raises UserError naming the file (and line) for a missing side file, two files of one recording, a line that is no
     annotation, a cycle that ends before it starts or past its audio, and audio that cannot be opened.
     """
     folder = Path(folder)
     cycles = read_annotations(folder)
     here = cycles[cycles["has_audio"]].reset_index(drop=True)
     if here.empty:
-        raise UserError(f"{folder} holds no annotated recording with audio; get it with `lungnb data fetch icbhi`.")
+        raise UserError(f"{folder} holds no annotated recording with audio; it holds {contents(folder)}.")
     check_audio(folder, here)
     split = read_split(folder).set_index("recording")["split"]
-    folds = read_folds(folder).set_index("patient")["fold"] if (folder / FOLD_LIST).exists() else {}
-    frame = here.join(_read_people(folder), on="patient")
+    fold_list = side_file(folder, "folds")
+    folds = read_folds(folder).set_index("patient")["fold"] if fold_list else {}
+    people, diagnoses = read_people(folder), read_diagnoses(folder)
+    frame = here.join(people, on="patient").assign(diagnosis=here["patient"].map(diagnoses).astype("string"))
     frame = frame.assign(split=frame["recording"].map(split), fold=frame["patient"].map(folds))
     frame["sound"], frame["condition"] = frame["label"].map(LUNG_SOUNDS), frame["diagnosis"].str.lower().map(CONDITIONS)
-    side_files = [folder / name for name in (_PEOPLE, _DIAGNOSES, FOLD_LIST) if (folder / name).exists()]
-    side_files += [_split_file(folder), *(folder / name for name in pd.unique(here["annotation"]))]
-    missing = cycles.loc[~cycles["has_audio"], "recording"].nunique()
-    hint = "correct that line or remove the recording's two files"
-    return make_corpus("icbhi", folder, frame, side_files, hint=hint, n_missing=missing)
+    patients = here["patient"].drop_duplicates()
+    lists = {kind: side_file(folder, kind) for kind in ("people", "diagnoses")}
+    lost = {
+        f"patients of whom {lists[kind].name} says nothing (kept)": (~patients.isin(list(known))).sum()
+        for kind, known in (("people", people.index), ("diagnoses", diagnoses))
+    }
+    missing = cycles.loc[~cycles["has_audio"]]
+    return make_corpus(
+        "icbhi",
+        folder,
+        frame,
+        [*filter(None, (*lists.values(), fold_list, side_file(folder, "split"))), *_below(folder, here["annotation"])],
+        hint="correct that line",
+        n_missing=missing["recording"].nunique(),
+        skipped=lost,
+        known=files(folder / _WITHOUT_AUDIO, (".txt",)),
+    )
+
+
+def _below(folder: Path, names: pd.Series) -> list[Path]:
+    return [folder / name for name in pd.unique(names)]
 
 
 def read_annotations(folder: Path) -> pd.DataFrame:
@@ -67,62 +100,84 @@ def read_annotations(folder: Path) -> pd.DataFrame:
     Columns: recording (corrected name), start_s, end_s, label, patient, position, mode, device, has_audio, path and
     annotation (relative to `folder`), where ("file, line n").
     """
-    audio_folder = next((folder / f for f in _AUDIO_FOLDERS if any((folder / f).glob("*_*_*_?c_*.txt"))), None)
-    if audio_folder is None:
+    top = _audio_folder(folder)
+    if top is None:
+        fetch = "" if any(walk(folder, 1)) else "; `lungnb data fetch icbhi DIR` downloads the database into DIR/icbhi"
         raise UserError(
-            f"{folder} is no ICBHI folder: it holds no audio_and_txt_files/*.txt; see `lungnb data fetch icbhi`."
+            f"{folder} is no ICBHI folder: neither there nor below is an annotation called as "
+            f"audio_and_txt_files/101_1b1_Al_sc_Meditron.txt; it holds {contents(folder)}{fetch}."
         )
-    files = {**_annotation_files(folder / "all_annotation_txt"), **_annotation_files(audio_folder)}
-    sounds = {_four_parts(stem): path for stem, path in audio_files(audio_folder).items()}
-    if silent := sorted(sounds.keys() - files.keys()):
+    listed = read_split(folder)
+    texts, sounds = files(top, (".txt",), None), files(top, LOSSLESS, None)
+    if top == folder:  # the other annotations lie below as well
+        texts = [path for path in texts if _WITHOUT_AUDIO not in path.parts]
+    recorded = by_stem(without_derived(sounds))
+    for path in texts:
+        if not _NAME.fullmatch(path.stem) and key_of(path.stem) in recorded:
+            raise UserError(
+                f"{path}: {path.stem!r} is not patient_recording_position_mode_device, as 101_1b1_Al_sc_Meditron; "
+                "give both files of the recording such a name."
+            )
+    annotated = _by_recording(texts)
+    found = {**_by_recording(files(folder / _WITHOUT_AUDIO, (".txt",))), **annotated}
+    # Of a recording that is annotated, only a file that adds nothing to the annotation's name.
+    named = [path for path in sounds if not _extends(path, annotated)]
+    audio = _by_recording(named)
+    if silent := sorted(audio.keys() - found.keys()):
         raise UserError(
-            f"{sounds[silent[0]]} has no .txt of the same name ({len(silent)} in all); fetch it or remove the audio."
+            f"{audio[silent[0]]} has no annotation, a .txt of the same name ({len(silent)} in all); write it, or keep "
+            f"recordings without one outside {top}."
         )
-    listed = read_split(folder)["recording"]
-    exact, by_parts = set(listed), dict(zip(listed.map(_four_parts), listed, strict=True))
-    if unlisted := [path for key, path in files.items() if path.stem not in exact and key not in by_parts]:
-        raise UserError(
-            f"{_split_file(folder)} does not list {unlisted[0].stem} (of {len(unlisted)}); add it or remove its files."
-        )
+    exact = {key_of(name): name for name in listed["recording"]}
+    by_parts = {four_parts(name): name for name in listed["recording"]}
     rows = []
-    for key, path in sorted(files.items()):
-        name, audio = path.stem if path.stem in exact else by_parts[key], sounds.get(key)
+    for key, path in sorted(found.items()):
+        name, file = exact.get(key_of(path.stem)) or by_parts.get(key), audio.get(key)
+        if name is None:
+            missing = [path.stem for key, path in found.items() if key not in by_parts]
+            raise UserError(
+                f"{side_file(folder, 'split')} does not list {missing[0]} (of {len(missing)}); add a line: {missing[0]}, a tab, "
+                "train or test."
+            )
         metadata = {
             "recording": name,
-            **_parse_name(name, path),
-            "has_audio": audio is not None,
-            "path": audio.relative_to(folder).as_posix() if audio else pd.NA,
+            **_parse_name(name),
+            "has_audio": file is not None,
+            "path": file.relative_to(folder).as_posix() if file else pd.NA,
             "annotation": path.relative_to(folder).as_posix(),
         }
         rows += [metadata | cycle for cycle in _parse_cycles(path)]
     return pd.DataFrame(rows).sort_values(["recording", "start_s"], ignore_index=True)
 
 
-def read_split(folder: Path) -> pd.DataFrame:
-    """The official 60-40 split: columns recording, split (train or test). Splits recordings, not patients."""
+def _audio_folder(folder: Path) -> Path | None:
+    """The known folder of recordings and annotations up to three levels down, else `folder` if they lie there or below."""
+    there = [path for path in files(folder, (".txt",), None) if _NAME.fullmatch(path.stem)]
+    there = [path.relative_to(folder).parts[:-1] for path in there]
+    for name in map(key_of, _AUDIO_FOLDERS):
+        tops = sorted({parts[: at + 1] for parts in there for at, part in enumerate(parts) if key_of(part) == name})
+        if len(tops) > 1:
+            first, second = (folder.joinpath(*top) for top in tops[:2])
+            raise UserError(f"{first} and {second} both hold ICBHI's recordings; move one of them out of {folder}.")
+        if tops:
+            return folder.joinpath(*tops[0])
+    return folder if any(_WITHOUT_AUDIO not in parts for parts in there) else None
 
-    def parse(words: list[str]) -> tuple[str, str]:
-        recording, part = words
-        return recording, _one_of(part, ["train", "test"])
 
-    rows = [row for _, row in read_lines(_split_file(folder), parse, "a recording and train or test")]
-    split = pd.DataFrame(rows, columns=["recording", "split"], dtype="string")
-    # One circulating copy lists 226_1b1_Pl_sc under two devices; they are one recording.
-    return split[~split["recording"].map(_four_parts).duplicated(keep="last")].reset_index(drop=True)
+def _by_recording(paths: list[Path]) -> dict[str, Path]:
+    """By the four parts that tell a recording whatever its device is called. Raises UserError for two files of one."""
+    found: dict[str, Path] = {}
+    for path in by_stem(without_derived([path for path in paths if _NAME.fullmatch(path.stem)])).values():
+        one_of(
+            [found.setdefault(four_parts(path.stem), path), *([path] if path != found[four_parts(path.stem)] else [])]
+        )
+    return found
 
 
-def read_folds(folder: Path) -> pd.DataFrame:
-    """RespireNet's 80-20 split as its code ships it: columns patient, fold (0 to 4; fold 4 is the test fold)."""
-    path, folds = Path(folder) / FOLD_LIST, {}
-
-    def parse(words: list[str]) -> None:
-        patient, fold = words
-        if not patient.isdigit() or patient in folds:
-            raise ValueError(patient)
-        folds[patient] = int(_one_of(fold, list("01234")))
-
-    read_lines(path, parse, "a patient of whom no line came before and a fold from 0 to 4")
-    return pd.DataFrame(folds.items(), columns=["patient", "fold"]).astype({"patient": "string"})
+def _extends(path: Path, annotated: dict[str, Path]) -> bool:
+    """Whether a recording is called as its annotation and more, as NAME_filtered.wav is."""
+    own = annotated.get(four_parts(path.stem))
+    return own is not None and len(without_derived([own.with_name(path.name), own])) == 1
 
 
 def counts(folder: Path) -> list[Count]:
@@ -147,7 +202,7 @@ def counts(folder: Path) -> list[Count]:
         *count("train and test", {"shared patients": len(shared)}),
         *count("train and test", {f"patient {name}": shared.get(name, 0) for name in ("156", "218")}),
     ]
-    if (folder / FOLD_LIST).exists():
+    if side_file(folder, "folds"):
         fold_of = recordings["patient"].map(read_folds(folder).set_index("patient")["fold"])
         found.append(("RespireNet's folds: recordings in none", 0, fold_of.isna().sum()))
         for fold in range(5):
@@ -177,25 +232,6 @@ def _count(row: str, recordings: pd.DataFrame, cycles: pd.DataFrame | None = Non
     return count(row, number, name)
 
 
-def _read_people(folder: Path) -> pd.DataFrame:
-    """Age, sex and diagnosis, indexed by patient."""
-    people = {}
-
-    def parse(words: list[str]) -> None:
-        patient, age, sex = words[:3]
-        years = pd.NA if age == "NA" else float(age)
-        if patient in people or not (years is pd.NA or 0 <= years <= 120):
-            raise ValueError(patient)
-        people[patient] = (years, {"F": "female", "M": "male"}.get(sex, pd.NA))
-
-    expected = "a patient of whom no line came before, age in years (or NA), F or M (or NA)"
-    read_lines(folder / _PEOPLE, parse, expected)
-    frame = pd.DataFrame.from_dict(people, orient="index", columns=["age_years", "sex"])
-    lines = read_text(folder / _DIAGNOSES).splitlines()
-    rows = [line.replace(",", " ").split(None, 1) for line in lines if line[:1].isdigit()]
-    return frame.assign(diagnosis=frame.index.map({row[0]: row[-1].strip() for row in rows if len(row) == 2}))
-
-
 def _parse_cycles(path: Path) -> list[dict]:
     def parse(words: list[str]) -> dict:
         start, end, *flags = words
@@ -207,7 +243,7 @@ def _parse_cycles(path: Path) -> list[dict]:
 
     cycles = read_lines(path, parse, "start, end, crackle 0/1, wheeze 0/1")
     if not cycles:
-        raise UserError(f"{path} holds no cycle; fetch the file again or remove it with its audio.")
+        raise UserError(f"{path} holds no cycle; add a line for each: start, end (seconds), crackle 0/1, wheeze 0/1.")
     return [{**cycle, "where": where} for where, cycle in cycles]
 
 
@@ -217,31 +253,13 @@ def _one_of(text: str, known: list[str]) -> str:
     return text
 
 
-def _parse_name(name: str, path: Path) -> dict[str, str]:
+def _parse_name(name: str) -> dict[str, str]:
+    """Patient, position, mode and device; those that ICBHI knows are spelled as it does."""
     match = _NAME.fullmatch(name)
     if match is None:
-        raise UserError(f"{path}: {name!r} is not patient_recording_position_mode_device; rename or remove the file.")
-    for part, known in {"device": DEVICES, "position": POSITIONS}.items():
-        if match[part] not in known:
-            raise UserError(
-                f"{path}: unknown {part} {match[part]!r}; known are {', '.join(known)}: rename or remove it."
-            )
-    return {key: match[key] for key in ("patient", "position", "mode", "device")}
-
-
-def _annotation_files(folder: Path) -> dict[str, Path]:
-    """By the four parts that tell a recording whatever its device is called."""
-    files: dict[str, Path] = {}
-    for path in sorted(p for p in folder.glob("*.txt") if _NAME.fullmatch(p.stem)):
-        other = files.setdefault(_four_parts(path.stem), path)
-        if other != path:
-            raise UserError(f"{other} and {path.name} are one recording under two devices; remove one, with its audio.")
-    return files
-
-
-def _four_parts(name: str) -> str:
-    return "_".join(name.split("_")[:4])
-
-
-def _split_file(folder: Path) -> Path:
-    return next((folder / name for name in _SPLIT_FILES if (folder / name).exists()), folder / _SPLIT_FILES[0])
+        raise UserError(
+            f"The split list names {name!r}, which is not patient_recording_position_mode_device; correct it."
+        )
+    known = {key_of(word): word for word in (*DEVICES, *POSITIONS, "sc", "mc")}
+    parts = {key: match[key] for key in ("patient", "position", "mode", "device")}
+    return {key: text if key == "patient" else known.get(key_of(text), text) for key, text in parts.items()}

@@ -11,12 +11,13 @@
     7,1,audio/7_1.wav,bronchiolitis,0.8,female,
     7,5,audio/7_5.wav,bronchiolitis,0.8,female,
 
-The manifest is CSV in UTF-8, separated by commas. patient, site, path (from the manifest's folder) and diagnosis (a key of
-DIAGNOSES, in any case) stand on every line; age_years, sex (female or male) and device are as known, an age or a sex given
-once holds for all lines of the patient, and the device is else the cohort. Lengths are read from the files. Patients are
-numbered within their cohort: GVA/7 and POA/7 are two children. A site that was not recorded has no line, and one that was
-recorded twice is joined into one file, since the models have one layer a site (paper, section III). Other columns and sites
-are refused rather than left out: a mistyped site would else be a ninth one, which every other patient lacks.
+The manifest is CSV in UTF-8, separated by commas, semicolons or tabs. patient, site, path (from the manifest's folder) and
+diagnosis (a key of DIAGNOSES, in any case) stand on every line; age_years, sex (female, male, F or M) and device are as
+known, an age or a sex given once holds for all lines of the patient, and the device is else the cohort. Lengths are read from
+the files. Patients are numbered within their cohort: GVA/7 and POA/7 are two children. A site that was not recorded has no
+line, and one that was recorded twice is joined into one file, since the models have one layer a site (paper, section III).
+Other columns and sites are refused rather than left out: a mistyped site would else be a ninth one, which every other patient
+lacks.
 
 The paper's own cohorts are not public (docs/papers/pediatric.md, section 1). `lungnb.data.sprsound.sprsound_view` makes
 such a corpus of SPRSound, with four sites.
@@ -28,11 +29,12 @@ import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, make_corpus
-from lungnb.data.prompts import CONDITIONS, SEXES, SOUNDS
+from lungnb.data.folders import LOSSLESS, contents, files, find_root, key_of, original_stem
+from lungnb.data.inspection import duration_s
+from lungnb.data.prompts import CONDITIONS, SOUNDS
 from lungnb.data.tables import (
-    LOSSLESS,
+    SEX_WORDS,
     check_paths,
-    duration_s,
     fields,
     numbers,
     read_csv,
@@ -69,24 +71,29 @@ CROP_S = 5.0
 def read_multisite(folder: Path) -> Corpus:
     """One row a recording, from 0 s to its end: `label` is the patient's diagnosis, `position` the site, `split` the cohort.
 
-    Nothing is left out: `skipped` counts what gives no crop (recordings under CROP_S, and patients with no other) and the
-    audio files that no manifest names. Raises UserError naming manifest and line for a patient without a site, a site
-    listed twice, an unknown site or diagnosis, a patient of two diagnoses, ages or sexes, a file that is missing, named
-    twice, outside its cohort, empty or no audio, and a manifest that is no such table.
+    Nothing is left out: `skipped` counts what gives no crop (recordings under CROP_S, and patients with no other) and the audio
+    files that no manifest names. Cohorts may lie up to two folders deeper. Raises UserError naming manifest and line for a
+    patient without a site, a site listed twice, an unknown site or diagnosis, a patient of two diagnoses, ages or sexes, a
+    file that is missing, named twice, outside its cohort, empty or no audio, and a manifest that is no such table.
     """
-    folder = Path(folder)
-    manifests = sorted(folder.glob("*/manifest.csv"))
-    if not manifests:
+    given = Path(folder)
+    if _manifests(given, 0):
         raise UserError(
-            f"{folder} holds no <cohort>/manifest.csv; write one, or move the one there into its cohort's folder."
+            f"{given} holds no <cohort>/manifest.csv, but one of its own; move it into its cohort's folder."
         )
+    hint = "; write one <cohort>/manifest.csv for each cohort"
+    folder = find_root(given, lambda folder: bool(_manifests(folder, 1)), "cohorts (multisite)", hint)
+    manifests = _manifests(folder, 1)
     sites = read_sites(folder)
     frame = pd.concat([_read_cohort(manifest, sites) for manifest in manifests], ignore_index=True)
-    audio = {path for path in folder.rglob("*") if path.suffix.lower() in LOSSLESS}
-    unnamed = audio - {folder / path for path in frame["path"]}
     listed = [folder / "sites.txt"] if (folder / "sites.txt").exists() else []
-    skipped = {"audio files that no manifest names": len(unnamed)} | too_short(frame)
-    return make_corpus("multisite", folder, frame, [*manifests, *listed], skipped=skipped)
+    return make_corpus("multisite", folder, frame, [*manifests, *listed], folder=given, skipped=too_short(frame))
+
+
+def _manifests(folder: Path, levels: int) -> list[Path]:
+    """The manifest.csv of each folder `levels` below, in any case."""
+    found = [path for path in files(folder, (".csv",), levels) if key_of(original_stem(path)) == "manifest"]
+    return [path for path in found if len(path.relative_to(folder).parts) == levels + 1]
 
 
 def read_sites(folder: Path) -> list[str]:
@@ -98,7 +105,9 @@ def read_sites(folder: Path) -> list[str]:
     if not sites or len(set(sites)) < len(sites):
         twice = next((s for s in sites if sites.count(s) > 1), None)
         what = "names no site" if twice is None else f"names the site {twice!r} twice"
-        raise UserError(f"{path} {what}; write each site on one line, or remove the file for the sites 1 to 8.")
+        raise UserError(
+            f"{path} {what}; write each site once, on a line of its own (without the file the sites are 1 to 8)."
+        )
     return sites
 
 
@@ -106,26 +115,27 @@ def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
     """Its lines as rows of events, with `where`."""
     cohort = manifest.parent
     table = read_csv(manifest, ["patient", "site", "path", "diagnosis"], ["age_years", "sex", "device"])
-    refuse(table, table["patient"].isna(), "no patient is named; name one or remove the line")
+    refuse(table, table["patient"].isna(), "no patient is named; name one")
     known = f"name one of {', '.join(sites)}"
-    refuse(
-        table, table["site"].isna(), f"patient {{patient!r}} stands there without a site; {known}, or remove the line"
-    )
+    refuse(table, table["site"].isna(), f"patient {{patient!r}} stands there without a site; {known}")
     listed = cohort.parent / "sites.txt"
     unknown = ~table["site"].isin(sites)
     refuse(table, unknown, f"unknown site {{site!r}}; {known}, or list the sites of all cohorts in {listed}")
     lossy = ~table["path"].str.lower().str.endswith(LOSSLESS)
-    refuse(table, lossy, "{path!r} is neither .wav nor .flac; convert the recording")
-    check_paths(table, cohort)
-    table["path"] = [Path(path).as_posix() for path in table["path"]]
+    refuse(table, lossy, "{path!r} names neither a .wav nor a .flac; write the whole name, or convert the recording")
+    table["path"] = [Path(path).as_posix() for path in check_paths(table, cohort)]
     refuse(table, table["diagnosis"].isna(), f"no diagnosis is given; name one of {', '.join(DIAGNOSES)}")
     table["label"] = translate(table, "diagnosis", DIAGNOSES)
     table["diagnosis"] = table["diagnosis"].str.lower()
     table["age_years"] = numbers(table, "age_years", 119.99, "years from 0 to 119, as 0.8")
-    table["sex"] = translate(table, "sex", {sex: sex for sex in SEXES})
+    table["sex"] = translate(table, "sex", SEX_WORDS)
 
     for keys, what, hint in (
-        (["patient", "site"], "site {site} of patient {patient!r}", "remove one line, or join the two into one file"),
+        (
+            ["patient", "site"],
+            "site {site} of patient {patient!r}",
+            "correct one of the lines, or join the two into one file",
+        ),
         (["path"], "{path!r}", "correct one of the lines"),
     ):
         again = table.assign(first=table.groupby(keys)["where"].transform("first"))
@@ -162,19 +172,23 @@ def read_manifest(folder: Path) -> Corpus:
         audio/1.wav,cough,7,female,43,no,asthma,,,
         audio/2.wav,wheeze,8,,,,,1.5,3.25,left posterior
 
-    The manifest is CSV in UTF-8. path and sound (one of SOUNDS) stand on every line; the other columns may be left out, or left
-    blank where they are not known: sex (female, male), age_years, smoker (yes, no), condition (one of CONDITIONS), start_s and
-    end_s (a blank start is 0, a blank end the end of the file). A file may be on several lines. Other columns are refused
-    rather than passed over: a mistyped one would else be lost. Raises UserError naming manifest and line.
+    The manifest is CSV in UTF-8, separated by commas, semicolons or tabs. path and sound (one of SOUNDS) stand on every line; the
+    other columns may be left out, or left blank where they are not known: sex (female, male), age_years, smoker (yes, no),
+    condition (one of CONDITIONS), start_s and end_s (a blank start is 0, a blank end the end of the file). A file may be on
+    several lines. Other columns are refused rather than passed over: a mistyped one would else be lost. Raises UserError
+    naming manifest and line.
     """
-    name, path = folder.resolve().name, folder / "manifest.csv"
+    name, path = folder.resolve().name, find_manifest(folder)
+    if path is None:
+        raise UserError(f"{folder} holds no manifest.csv; write it, one line an event; it holds {contents(folder)}.")
     optional = ["patient", "sex", "age_years", "smoker", "condition", "start_s", "end_s", "position"]
     table = read_csv(path, ["path", "sound"], optional)
-    check_paths(table, folder)
-    refuse(table, table["sound"].isna(), "no sound is given; add it or remove the line")
+    table["path"] = check_paths(table, folder)
+    refuse(table, table["sound"].isna(), "no sound is given; add it")
     start, end = (numbers(table, column, 1e6, "seconds from 0 on") for column in ("start_s", "end_s"))
-    words = {"sound": SOUNDS, "sex": SEXES, "condition": CONDITIONS}
+    words = {"sound": SOUNDS, "condition": CONDITIONS}
     columns = {name: (name, {word.lower(): word for word in known}) for name, known in words.items()}
+    columns["sex"] = ("sex", SEX_WORDS)
     rows = fields(table, age="age_years", smoker=("smoker", {"yes": True, "no": False}), **columns)
     part = "@" + start.fillna(0).astype("string") + "-" + end.astype("string").fillna("end")
     rows = rows.assign(
@@ -184,6 +198,11 @@ def read_manifest(folder: Path) -> Corpus:
         end_s=end,
     )
     return sound_corpus(name, folder, rows, [path])
+
+
+def find_manifest(folder: Path) -> Path | None:
+    """The manifest.csv in `folder`, in any case."""
+    return next(iter(_manifests(folder, 0)), None)
 
 
 def too_short(events: pd.DataFrame) -> dict[str, int]:

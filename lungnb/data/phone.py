@@ -5,16 +5,28 @@ map does not have stops the reader, by file and line. Sources and licences are i
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import OTHER_SOUND, Corpus
-from lungnb.data.tables import (
+from lungnb.data.folders import (
+    LOSSLESS,
     READABLE,
     UNREADABLE,
-    audio_files,
+    by_stem,
+    files,
+    find_root,
+    find_side_file,
+    key_of,
+    original_stem,
+    walk,
+    without_derived,
+)
+from lungnb.data.tables import (
+    SEX_WORDS,
     existing,
     fields,
     numbers,
@@ -25,14 +37,13 @@ from lungnb.data.tables import (
     translate,
 )
 
-_SEX = {"female": "female", "male": "male"}
-_SEX_OR_OTHER = _SEX | {"other": pd.NA}
+_SEX_OR_OTHER = SEX_WORDS | {"other": pd.NA}
 
 
 def read_coughvid(folder: Path) -> Corpus:
     """COUGHVID (Zenodo 4048312): one event a recording in which a cough was detected; others are counted in `skipped`.
 
-        coughvid/                          or coughvid/public_dataset/
+        coughvid/                          or coughvid/public_dataset/, coughvid/coughvid_20211012/
           metadata_compiled.csv            uuid, cough_detected, age, gender, status and more; one line a recording
           <uuid>.webm, <uuid>.ogg          Opus; a .wav or .flac of the same name is taken first
           <uuid>.json                      the same fields, read only where there is no compiled table
@@ -40,13 +51,25 @@ def read_coughvid(folder: Path) -> Corpus:
     `status` is what people said of themselves; smoking was not asked. Raises UserError naming file and line for an age, a
     gender or a status that is none, and for a missing column.
     """
-    root = folder / "public_dataset" if (folder / "public_dataset").is_dir() else folder
+    table = find_side_file(folder, ["metadata_compiled.csv"])
+    hint = "; neither there nor below is metadata_compiled.csv or a <uuid>.json"
+    root = table.parent if table else find_root(folder, _holds(r"[^.].*\.json"), "COUGHVID", hint)
     rows, listed = read_coughvid_metadata(root)
     detected = rows["cough_detected"] >= DETECTED
-    rows = rows[detected].reset_index(drop=True).assign(sound="cough")
-    audio = audio_files(root, reversed(READABLE + UNREADABLE))  # a converted file goes before its original
-    rows["path"] = rows["uuid"].map({stem: path.name for stem, path in audio.items()})
-    return sound_corpus("coughvid", root, rows, listed, {f"with cough_detected below {DETECTED}": (~detected).sum()})
+    sounds = files(root, READABLE + UNREADABLE, None)
+    audio = by_stem(without_derived(sounds), LOSSLESS, READABLE)  # a converted file goes before its original
+    of = {key: path.relative_to(root).as_posix() for key, path in audio.items()}
+    keys = rows["uuid"].map(key_of, na_action="ignore")
+    known = [path for path in sounds if key_of(path.stem) in set(keys)]
+    rows = rows.assign(sound="cough", path=keys.map(of))[detected].reset_index(drop=True)
+    skipped = {f"with cough_detected below {DETECTED}": (~detected).sum()}
+    return sound_corpus("coughvid", root, rows, listed, skipped, folder=folder, known=known)
+
+
+def _holds(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder itself holds a file of one of these names (regular expressions), in any case."""
+    known = re.compile("|".join(names), re.IGNORECASE)
+    return lambda folder: any(known.fullmatch(path.name) for path in walk(folder, 0))
 
 
 #: Recordings whose cough detector says less are left out: the threshold that the authors of COUGHVID advise.
@@ -57,11 +80,11 @@ _COUGHVID_STATUS = {"healthy": "healthy", "symptomatic": "respiratory symptoms",
 
 def read_coughvid_metadata(root: Path) -> tuple[pd.DataFrame, list[Path]]:
     """uuid, cough_detected, sex, age_years, condition and where of every recording, and the files they were read from."""
-    path = root / "metadata_compiled.csv"
-    listed = [path] if path.exists() else sorted(root.glob("*.json"))
-    if not listed:
-        raise UserError(f"{root} is no COUGHVID folder: it holds neither metadata_compiled.csv nor a <uuid>.json.")
-    table = read_csv(path, _COUGHVID) if path.exists() else pd.DataFrame(map(_coughvid_json, listed), dtype="string")
+    if path := find_side_file(root, ["metadata_compiled.csv"], 0):
+        listed, table = [path], read_csv(path, _COUGHVID)
+    else:
+        listed = files(root, (".json",))
+        table = pd.DataFrame(map(_coughvid_json, listed), dtype="string")
     refuse(table, table["cough_detected"].isna(), "cough_detected is not given; correct it")
     detected = numbers(table, "cough_detected", 1, "0 to 1")
     known = fields(table, age="age", sex=("gender", _SEX_OR_OTHER), condition=("status", _COUGHVID_STATUS))
@@ -71,7 +94,7 @@ def read_coughvid_metadata(root: Path) -> tuple[pd.DataFrame, list[Path]]:
 def _coughvid_json(path: Path) -> dict:
     content = read_json(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no JSON object; fetch the file again.")
+        raise UserError(f"{path} is no JSON object; correct the file, or copy it anew from where it came.")
     return {"uuid": path.stem, "where": str(path)} | {name: content.get(name) for name in _COUGHVID[1:]}
 
 
@@ -98,7 +121,9 @@ def read_coswara(folder: Path) -> Corpus:
     pneumonia, where ticked, stand for a status that is not COVID-19. Raises UserError naming file and line for a gender, status
     or smoker that is none, a missing column, and a folder without dated folders.
     """
-    path = folder / "combined_data.csv"
+    given, hint = folder, "; neither there nor below is combined_data.csv"
+    folder = find_root(given, _holds(r"combined_data\.csv"), "Coswara", hint)
+    path = find_side_file(folder, ["combined_data.csv"], 0)
     table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"])
     columns = {"sex": ("g", _SEX_OR_OTHER), "smoker": ("smoker", _YES), "condition": ("covid_status", _COSWARA_STATUS)}
     people = fields(table, age="a", **columns)
@@ -107,16 +132,18 @@ def read_coswara(folder: Path) -> Corpus:
             ticked = translate(table, illness, _YES).astype("boolean").fillna(False)
             covid = people["condition"].eq("COVID-19").fillna(False)
             people["condition"] = people["condition"].mask(ticked & ~covid, illness)
-    extracted = folder / "Extracted_data"
-    dated = sorted((extracted if extracted.is_dir() else folder).glob("20[0-9]*/*/"))
+    extracted = next((path for path in folder.iterdir() if key_of(path.name) == "extracted_data"), folder)
+    dated = sorted(extracted.glob("20[0-9]*/*/"))
     if not dated:
         raise UserError(f"{folder} holds no Extracted_data/<date>/<id>/; run Coswara's extract_data.py there.")
+    again = len(dated) - len({path.name for path in dated})
     people["patient"] = table["id"]
     people["folder"] = table["id"].map({p.name: p.relative_to(folder).as_posix() for p in dated}).astype("string")
     files = pd.DataFrame({"file": list(_COSWARA_FILES), "sound": list(_COSWARA_FILES.values())}, dtype="string")
     rows = people.merge(files, how="cross")
     rows["path"] = existing(folder, rows["folder"] + "/" + rows["file"] + ".wav")
-    return sound_corpus("coswara", folder, rows, [path])
+    skipped = {"participants' folders of an earlier date (the last is read)": again}
+    return sound_corpus("coswara", folder, rows, [path], skipped, folder=given)
 
 
 _UKCOVID_FILES = {"exhalation_file_name": "exhalation", "cough_file_name": "cough", "three_cough_file_name": "cough"}
@@ -145,25 +172,29 @@ def read_ukcovid(folder: Path) -> Corpus:
     submission of an unknown participant.
     """
     key, asthma = "participant_identifier", "respiratory_condition_asthma"
-    listed = [folder / "participant_metadata.csv", folder / "audio_metadata.csv"]
+    given, hint = folder, "; neither there nor below is participant_metadata.csv"
+    folder = find_root(given, _holds(r"participant_metadata\.csv"), "UK COVID-19", hint)
+    names = ("participant_metadata.csv", "audio_metadata.csv")
+    listed = [find_side_file(folder, [name], 0) or folder / name for name in names]
     table = read_csv(listed[0], [*_UKCOVID_PEOPLE, asthma]).drop_duplicates(key, ignore_index=True)
     audio = read_csv(listed[1], [key, *_UKCOVID_FILES])
-    columns = {"sex": ("gender", _SEX | {"unknown": pd.NA}), "smoker": ("smoker_status", _UKCOVID_SMOKER)}
+    columns = {"sex": ("gender", SEX_WORDS | {"unknown": pd.NA}), "smoker": ("smoker_status", _UKCOVID_SMOKER)}
     positive = table["covid_test_result"].str.lower().eq("positive").fillna(False)
     ticked = pd.to_numeric(table[asthma].str.lower().replace({"true": "1", "false": "0"}), errors="coerce").eq(1)
     condition = pd.Series(pd.NA, table.index, dtype="string").mask(ticked.fillna(False), "asthma")
     people = fields(table, **columns).assign(patient=table[key], condition=condition.mask(positive, "COVID-19"))
     stranger = ~audio[key].isin(people["patient"])
-    refuse(audio, stranger, f"{{{key}!r}} is not in {listed[0].name}; fetch both files again")
+    refuse(audio, stranger, f"{{{key}!r}} is not in {listed[0].name}; take both files of one release")
     files = audio.melt([key, "where"], list(_UKCOVID_FILES), var_name="sound", value_name="file")
     files = files.dropna(subset=["file"])
     rows = files.merge(people.drop(columns="where"), left_on=key, right_on="patient")
     rows = rows.assign(sound=rows["sound"].map(_UKCOVID_FILES), path=existing(folder, "audio/" + rows["file"]))
-    return sound_corpus("ukcovid", folder, rows, listed)
+    return sound_corpus("ukcovid", folder, rows, listed, folder=given)
 
 
 _KAUH_NAME = re.compile(
-    r"[BDE]P(?P<patient>\d+)_(?P<diagnosis>[^,]+),(?P<sound>[^,]+),(?P<position>[^,]+),\s*(?P<age>[^,]+?)\s*,\s*(?P<sex>[^,]+?)\s*"
+    r"[BDE]P(?P<patient>\d+)_(?P<diagnosis>[^,]+),(?P<sound>[^,]+),(?P<position>[^,]+),\s*(?P<age>[^,]+?)\s*,\s*(?P<sex>female|male|f|m)\s*",
+    re.IGNORECASE,
 )
 _KAUH_SOUND = {"n": "normal lung sound", "w": "wheeze", "c": "crackle", "crep": "crackle"}
 _KAUH_CONDITION = {name: name for name in ("asthma", "pneumonia", "heart failure", "lung fibrosis", "pleural effusion")}
@@ -178,7 +209,7 @@ _KAUH_CONDITION |= {
 def read_kauh(folder: Path) -> Corpus:
     """Lung sounds of King Abdullah University Hospital (Mendeley jwyy9np4gv): one event a file.
 
-        kauh/                              or kauh/Audio Files/
+        kauh/                              or any folder below, as kauh/Audio Files/
           BP1_Asthma,I E W,P L L,70,M.wav  filter and patient, diagnosis, sound, site, age, sex
 
     The name of a file says all that the workbook beside it says, so that is not read. B, D and E are one recording through three
@@ -186,26 +217,31 @@ def read_kauh(folder: Path) -> Corpus:
     Bronchial and mixtures are none of the types, and counted in `skipped`. Raises UserError naming the file for a name that is
     not of this form, and for a diagnosis, age or sex that is none.
     """
-    root = folder / "Audio Files" if (folder / "Audio Files").is_dir() else folder
-    paths = sorted(path for suffix in ("*.wav", "*.flac") for path in root.glob(suffix))
-    if not paths:
-        raise UserError(f"{folder} is no KAUH folder: it holds no BP1_...wav; unpack Audio Files.zip there.")
-    table = pd.DataFrame([_kauh_name(path) for path in paths]).astype("string")
-    columns = {"sex": ("sex", {"f": "female", "m": "male"}), "condition": ("diagnosis", _KAUH_CONDITION)}
+    hint = "; neither there nor below is a recording called as BP1_Asthma,I E W,P L L,70,M.wav (Audio Files.zip)"
+    root = find_root(folder, _holds(r"[BDE]P\d+_.*\.(wav|flac)"), "KAUH", hint)
+    paths = by_stem(
+        path for path in without_derived(files(root, LOSSLESS, None)) if re.match(r"[BDE]P\d+", path.name, re.I)
+    )
+    table = pd.DataFrame([_kauh_name(path, root) for path in sorted(paths.values())]).astype("string")
+    columns = {"sex": ("sex", SEX_WORDS), "condition": ("diagnosis", _KAUH_CONDITION)}
     rows = fields(table, age="age", **columns).assign(**{n: table[n] for n in ("path", "patient", "position")})
     # `I E W` -> wheeze; a mixture or another sound is none.
     kinds = [set(sound.lower().split()) - {"i", "e"} for sound in table["sound"]]
     rows["sound"] = [_KAUH_SOUND.get(kind.pop()) if len(kind) == 1 else None for kind in kinds]
     other = rows["sound"].isna()
-    return sound_corpus("kauh", root, rows[~other], [], {OTHER_SOUND: other.sum()})
+    known = [root / path for path in rows.loc[other, "path"]]
+    return sound_corpus("kauh", root, rows[~other], [], {OTHER_SOUND: other.sum()}, folder=folder, known=known)
 
 
-def _kauh_name(path: Path) -> dict[str, str]:
-    match = _KAUH_NAME.fullmatch(path.stem)
+def _kauh_name(path: Path, root: Path) -> dict[str, str]:
+    match = _KAUH_NAME.fullmatch(original_stem(path))
     if match is None:
-        raise UserError(f"{path}: the name is not as BP1_Asthma,I E W,P L L,70,M; rename or remove the file.")
+        raise UserError(
+            f"{path}: the name is not as BP1_Asthma,I E W,P L L,70,M (filter and patient, diagnosis, sound, site, age, F or M); "
+            "rename the file."
+        )
     found = {name: " ".join(text.split()) for name, text in match.groupdict().items()}
-    return found | {"path": path.name, "where": str(path)}
+    return found | {"path": path.relative_to(root).as_posix(), "where": str(path)}
 
 
 def read_covid19_cough(folder: Path) -> Corpus:
@@ -220,7 +256,9 @@ def read_covid19_cough(folder: Path) -> Corpus:
     telephone's two channels one is nearly empty; their mean, which is what is decoded, is the cough at half its level. Raises
     UserError for a metadata.json that is missing or no list of filename and covid19.
     """
-    path = folder / "metadata.json"
+    given, hint = folder, "; neither there nor below is metadata.json"
+    folder = find_root(given, _holds(r"metadata\.json"), "covid19-cough", hint)
+    path = find_side_file(folder, ["metadata.json"], 0)
     content = read_json(path)
     rows = []
     for n, entry in enumerate(content if isinstance(content, list) else [content], start=1):
@@ -229,4 +267,5 @@ def read_covid19_cough(folder: Path) -> Corpus:
             raise UserError(f"{where}: expected filename and covid19 (true or false), found {entry!r}; correct it.")
         rows.append((f"raw/{entry['filename']}", "COVID-19" if entry["covid19"] else "healthy", where, "cough"))
     frame = pd.DataFrame(rows, columns=["path", "condition", "where", "sound"])
-    return sound_corpus("covid19_cough", folder, frame.assign(path=existing(folder, frame["path"])), [path])
+    frame = frame.assign(path=existing(folder, frame["path"]))
+    return sound_corpus("covid19_cough", folder, frame, [path], folder=given)

@@ -158,7 +158,11 @@ def make_split(
     """
     if name not in SPLITS:
         raise UserError(f"There is no split {name!r}; known are {', '.join(SPLITS)}.")
-    part = SPLITS[name](events, fold, n_folds).astype("string").rename("part")
+    if (unnumbered := _unnumbered(events)).any():  # whoever they are may stand on the other side
+        part = SPLITS[name](events[~unnumbered], fold, n_folds).reindex(events.index)
+    else:
+        part = SPLITS[name](events, fold, n_folds)
+    part = part.astype("string").rename("part")
     if not (part == "train").any() or not part.isin(TESTED).any():
         empty = "train" if not (part == "train").any() else "test"
         raise UserError(
@@ -178,7 +182,15 @@ def make_split(
             f"The split {name!r} has {len(shared)} patients in train and in test ({', '.join(shared[:4])}); "
             f"ask for it by name with leaky={name!r}, or use a patient-grouped split."
         )
-    return Split(name, part, shared, _leaks(known))
+    left = int(unnumbered.sum())
+    notes = [f"{left} events of children without a number are in no part"] if left else []
+    return Split(name, part, shared, _leaks(known) + notes)
+
+
+def _unnumbered(events: pd.DataFrame) -> pd.Series:
+    """Whether an event is of a child of SPRSound whom no number tells from others (`lungnb.data.sprsound_files.anonymous`)."""
+    of_sprsound = events["corpus"].eq("sprsound") if "corpus" in events else pd.Series(False, events.index)
+    return of_sprsound & events["patient"].str.contains("_", regex=False).fillna(False).astype(bool)
 
 
 def _leaks(known: dict[str, set[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reader of SPRSound, the paediatric respiratory sounds of the BioCAS 2022 release, in its official layout.
+"""Reader of SPRSound, the paediatric respiratory sounds of the BioCAS 2022 release and later ones, in their official layouts.
 
     sprsound/BioCAS2022/
       train2022_wav/                    40512331_8.1_1_p1_3544.wav (or .flac): patient, age in years, sex, position, number
@@ -7,43 +7,53 @@
       test2022_json/inter_test_json/    patients who are not in train
       test2022_json/intra_test_json/    patients who are
 
-The files are not all alike: start and end are strings in some releases and numbers in others, the recording's label stands
-under `record_annotation` or `recording_annotation`, and one class is `Wheeze+Crackle` or `Wheeze & Crackle`
+Recordings are found by their names, wherever they lie: the folders of the later releases (BioCAS2023 to 2025) beside or alone,
+those of other commits (train_json/ on top, Classification/, releases/BioCAS2022/), or a clone. A folder says the part: train,
+inter, intra or test, with the year where that is not 2022 (test2023), so that the challenge of 2022 stays what it is.
+
+The files are not all alike. The later releases have no label of the recording, and children without a number
+(_5.3_0_p8_34877): each such recording counts as a patient, and is in no split of patients. Start and end are strings in some
+releases and numbers in others, the recording's label stands under `record_annotation` or `recording_annotation`, and one class is
+`Wheeze+Crackle` or `Wheeze & Crackle`
 (docs/papers/convlstm.md, section 1).
 """
 
-import math
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, make_corpus, validate_events
+from lungnb.data.folders import contents, key_of
+from lungnb.data.inspection import Count, audio_headers, check_audio, count, duration_s, each
 from lungnb.data.multisite import too_short
-from lungnb.data.tables import Count, audio_files, audio_headers, check_audio, count, duration_s, each, read_json
+from lungnb.data.sprsound_files import (
+    LABELS,
+    RECORD_LABELS,
+    annotation_files,
+    anonymous,
+    audio_files,
+    in_order,
+    parse_json,
+    parse_name,
+    part_of,
+    release_folder,
+    repeated_audio,
+)
 
-LABELS = ["normal", "rhonchi", "wheeze", "stridor", "coarse crackle", "fine crackle", "wheeze+crackle"]
 #: The letters of the paper's Table 1, in the order of LABELS.
 SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]
-RECORD_LABELS = ["Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality"]
-#: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not given.
+#: Left posterior, left lateral, right posterior, right lateral; later releases add p5 to p8, whose meaning is not given, and a
+#: clinic may have its own.
 POSITIONS = ["p1", "p2", "p3", "p4"]
 #: In the training part of the 2022 release, and sample for sample 41279835_14.1_0_p1_2050 of its intra test.
 REPEATED = ("41279835_14.1_0_p1_2945",)
 #: Labels of a patient in `sprsound_view`.
 VIEW_LABELS = ["normal", "adventitious"]
-#: Folders of audio and of annotations, by part.
-PARTS = {
-    "train": ("train2022_wav", "train2022_json"),
-    "inter": ("test2022_wav", "test2022_json/inter_test_json"),
-    "intra": ("test2022_wav", "test2022_json/intra_test_json"),
-}
-
-_NAME = re.compile(r"(?P<patient>[A-Za-z0-9]+)_(?P<age>[^_]+)_(?P<sex>[^_]+)_(?P<position>[^_]+)_(?P<number>[^_]+)")
+#: The parts of the 2022 release.
+PARTS = ("train", "inter", "intra")
 
 
 def read_sprsound(folder: Path) -> Corpus:
@@ -57,18 +67,26 @@ def read_sprsound(folder: Path) -> Corpus:
     recordings, events = read_annotations(root)
     kept = events[events["path"].notna()].reset_index(drop=True)
     if kept.empty:
-        raise UserError(f"{root} holds no event of a recording with audio; get it with `lungnb data fetch sprsound`.")
+        raise UserError(f"{root} holds no event of a recording with audio; it holds {contents(root)}.")
     check_audio(root, kept)
     here = recordings[recordings["path"].notna()]
+    found = [path for _, path in annotation_files(root)]
+    again = len(found) - len(recordings)
     return make_corpus(
         "sprsound",
         root,
         kept.assign(sound=kept["label"].map(LUNG_SOUNDS)),
         [root / path for path in (*here["annotation"], *here["path"])],  # those without events, too
-        hint="correct that event or remove the recording's two files",
+        hint="correct that event",
         folder=Path(folder),
         n_missing=len(recordings) - len(here),
-        skipped={"recordings without events (poor quality)": (here["n_events"] == 0).sum()},
+        skipped={
+            "recordings without events (poor quality)": (here["n_events"] == 0).sum(),
+            "recordings that an earlier release holds as well (passed over)": again,
+            "recordings in no part, for no folder says train or test (kept)": here["split"].isna().sum(),
+            "recordings of children without a number (kept; in no split of patients)": anonymous(here).sum(),
+        },
+        known=[*found, *(repeated_audio(root, recordings) if again else ())],
     )
 
 
@@ -87,10 +105,13 @@ def sprsound_view(corpus: Corpus) -> Corpus:
     """
     if corpus.name != "sprsound":
         raise UserError(f"sprsound_view takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
-    here = corpus.events["position"].isin(POSITIONS)
+    unnumbered = anonymous(corpus.events)
+    here = corpus.events["position"].isin(POSITIONS) & ~unnumbered
     events = corpus.events[here]
     if events.empty:
-        raise UserError(f"{corpus.audio_root} holds no recording at p1 to p4; fetch the 2022 release of SPRSound.")
+        raise UserError(
+            f"{corpus.audio_root} holds no recording of a numbered child at p1 to p4, as the 2022 release does."
+        )
     ill = (events["label"] != "normal").groupby(events["patient"]).any()
     rows = events.drop_duplicates("recording").reset_index(drop=True)
     rows = rows.assign(
@@ -99,59 +120,58 @@ def sprsound_view(corpus: Corpus) -> Corpus:
         sound=pd.NA,
         label=np.where(rows["patient"].map(ill), VIEW_LABELS[1], VIEW_LABELS[0]),
     )
-    elsewhere = corpus.events.loc[~here, "recording"].nunique()
+    elsewhere = corpus.events.loc[~here & ~unnumbered, "recording"].nunique()
     found = {"recordings at positions other than p1 to p4": elsewhere} | too_short(rows)
     return replace(
         corpus,
         name="sprsound-sites",
         fingerprint=digest(corpus.fingerprint, "sites"),
-        events=validate_events(rows, rows["path"], "fetch the recording again"),
+        events=validate_events(rows, rows["path"], "compare it with its recording"),
         skipped=corpus.skipped | {reason: n for reason, n in found.items() if n},
     )
 
 
-def release_folder(folder: Path) -> Path:
-    """The folder that holds train2022_json and its like: `folder`/BioCAS2022, or `folder` itself."""
-    for root in (folder / "BioCAS2022", folder):
-        if any((root / annotations).is_dir() for _, annotations in PARTS.values()):
-            return root
-    raise UserError(
-        f"{folder} is no SPRSound folder: it holds no BioCAS2022/train2022_json; see `lungnb data fetch sprsound`."
-    )
-
-
 def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All recordings and all events of the release in `root`, with audio or without.
+    """All recordings and all events of the release, or releases, in `root`, with audio or without.
 
-    Recordings: recording, split, record_label, patient, age_years, sex, position, path (NA without audio) and annotation
-    (relative to `root`), n_events. Events: those columns, start_s, end_s, label, where ("file, event n").
+    Recordings: recording, split, record_label (NA where it is not stated), patient, age_years, sex, position, path (NA without
+    audio) and annotation (relative to `root`), n_events. Events: those columns, start_s, end_s, label, where ("file, event n").
     """
-    sounds = {side: audio_files(root / side) for side in {audio for audio, _ in PARTS.values()}}
-    recordings, events, part_of = [], [], {}
-    for part, (side, annotations) in PARTS.items():
-        for path in sorted((root / annotations).glob("*.json")):
-            if path.stem in part_of:
-                raise UserError(f"{path}: the recording is annotated in {part_of[path.stem]} as well; remove one.")
-            part_of[path.stem] = annotations
-            label, found = _parse_json(path)
-            audio = sounds[side].get(path.stem)
-            metadata = {
-                "recording": path.stem,
-                "split": part,
-                "record_label": label,
-                **_parse_name(path),
-                "path": audio.relative_to(root).as_posix() if audio else pd.NA,
-                "annotation": path.relative_to(root).as_posix(),
-                "n_events": len(found),
-            }
-            recordings.append(metadata)
-            events += [metadata | event for event in found]
-    if silent := sorted(p for files in sounds.values() for name, p in files.items() if name not in part_of):
+    annotations = in_order(annotation_files(root), root)
+    sounds = audio_files(root, [path for _, path in annotations])
+    recordings, events, seen = [], [], {}
+    for release, path in annotations:
+        key = key_of(path.stem)
+        label, found = parse_json(path)
+        if key in seen:
+            (first, first_release), same = seen[key], [event | {"where": ""} for event in found]
+            before = [
+                {name: e[name] for name in ("start_s", "end_s", "label")} | {"where": ""} for e in first["events"]
+            ]
+            if first_release == release or same != before:
+                raise UserError(
+                    f"{path}: the recording is annotated in {first['path'].relative_to(root)} as well; move the one that is "
+                    "not meant out of the data folder."
+                )
+            continue
+        seen[key] = ({"path": path, "events": found}, release)
+        audio = sounds.get((release, key))
+        metadata = {
+            "recording": path.stem,
+            "split": part_of(path, root),
+            "record_label": label,
+            **parse_name(path),
+            "path": audio.relative_to(root).as_posix() if audio else pd.NA,
+            "annotation": path.relative_to(root).as_posix(),
+            "n_events": len(found),
+        }
+        recordings.append(metadata)
+        events += [metadata | event for event in found]
+    if silent := sorted(path for (_, key), path in sounds.items() if key not in seen):
         raise UserError(
-            f"{silent[0]} has no .json of the same name ({len(silent)} in all); fetch it or remove the audio."
+            f"{silent[0]} has no annotation, a .json of the same name ({len(silent)} in all); write it, or keep recordings "
+            f"without one outside {root}."
         )
-    if not recordings:
-        raise UserError(f"{root} holds no annotation (.json); get them with `lungnb data fetch sprsound`.")
     columns = [*recordings[0], "start_s", "end_s", "label", "where"]
     times = {"start_s": float, "end_s": float}  # of no event as well
     return pd.DataFrame(recordings), pd.DataFrame(events, columns=columns).astype(times)
@@ -160,7 +180,7 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def counts(folder: Path) -> list[Count]:
     """Parts (test is inter and intra, as the paper has it), people, lengths of events, rare classes, and audio."""
     root = release_folder(folder)
-    recordings, events = read_annotations(root)
+    recordings, events = (table[table["split"].isin(PARTS)] for table in read_annotations(root))  # what was published
     seconds = (events["end_s"] - events["start_s"]).round(6)  # so that 2,000 ms are 2 s
     audible = recordings[recordings["path"].notna()].set_index("recording")
     odd, headers = audio_headers(root, audible["path"], events.groupby("recording")["end_s"].max())
@@ -215,47 +235,3 @@ def _count(part: str, recordings: pd.DataFrame, events: pd.DataFrame) -> list[Co
     number = {"recordings": len(recordings), "patients": recordings["patient"].nunique(), "events": len(events)}
     number |= dict(zip(SHORT, each(events["label"], LABELS), strict=True))
     return count(part, number | {"abnormal": (events["label"] != "normal").sum()})
-
-
-def _parse_name(path: Path) -> dict[str, Any]:
-    match, hint = _NAME.fullmatch(path.stem), "rename the recording's two files or remove them"
-    if match is None:
-        raise UserError(f"{path}: {path.stem!r} is not patient_age_sex_position_number; {hint}.")
-    for part, form, expected in (
-        ("age", r"(\d{1,2}|1[01]\d)(\.\d*)?", "years as in 8.1"),
-        ("sex", "[01]", "0 (male) or 1 (female)"),
-        ("position", "p[1-8]", "p1 to p8"),
-    ):
-        if not re.fullmatch(form, match[part]):
-            raise UserError(f"{path}: unknown {part} {match[part]!r}, expected {expected}; {hint}.")
-    sex = {"0": "male", "1": "female"}[match["sex"]]
-    return {"patient": match["patient"], "age_years": float(match["age"]), "sex": sex, "position": match["position"]}
-
-
-def _parse_json(path: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The label of the recording, and its events."""
-    content = read_json(path)
-    record = content if isinstance(content, dict) else {}
-    label = record.get("record_annotation", record.get("recording_annotation"))
-    found = record.get("event_annotation")
-    if label not in RECORD_LABELS:
-        known = ", ".join(RECORD_LABELS)
-        raise UserError(f"{path}: record_annotation is {label!r}, expected one of {known}; correct the file.")
-    if not isinstance(found, list):
-        raise UserError(f"{path}: event_annotation is {found!r}, expected a list of events; correct the file.")
-    return label, [_parse_event(event, f"{path}, event {n}") for n, event in enumerate(found, start=1)]
-
-
-def _parse_event(event: Any, where: str) -> dict[str, Any]:
-    try:
-        start_s, end_s = (float(event[key]) / 1000 for key in ("start", "end"))
-        if not (math.isfinite(start_s) and math.isfinite(end_s)):
-            raise ValueError(event)
-        label = re.sub(r"\s*[+&]\s*", "+", event["type"]).lower()
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(
-            f"{where}: expected start and end in milliseconds and a type, found {event!r}; correct the event."
-        ) from error
-    if label not in LABELS:
-        raise UserError(f"{where}: unknown type {event['type']!r}; known are {', '.join(LABELS)}: correct the event.")
-    return {"start_s": start_s, "end_s": end_s, "label": label, "where": where}

@@ -31,11 +31,9 @@ from filelock import FileLock
 from lungnb.core import UserError, atomic_folder, cache_dir, code_version, disk_errors
 from lungnb.data.audio import decode
 from lungnb.data.corpus import EVENTS, Corpus, digest
-from lungnb.data.tables import TOLERANCE_S
+from lungnb.data.inspection import SILENCE, TOLERANCE_S
 
 datasets.disable_progress_bars()
-#: An event whose samples all lie within this range, of full scale, holds no sound: seven steps of int16.
-SILENCE = 2e-4
 #: Events that are held in memory at once while a store is written.
 _ROWS = 64
 _FEATURES = datasets.Features({"audio": datasets.List(datasets.Value("int16")), "reason": datasets.Value("string")})

@@ -1,4 +1,4 @@
-"""What the readers share: tables of text read with their lines, values translated, audio files found and looked into.
+"""What the readers share: tables of text read with their lines, values translated.
 
 Every complaint names the file and the line (`where`), what is wrong there and what to do about it.
 """
@@ -6,37 +6,36 @@ Every complaint names the file and the line (`where`), what is wrong there and w
 import csv
 import io
 import json
-import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus, make_corpus
+from lungnb.data.folders import READABLE, contents, find_file
 
-#: What libsndfile decodes. Ogg may hold Vorbis or Opus.
-READABLE = (".wav", ".flac", ".ogg", ".mp3")
-#: What phones also record and libsndfile does not know.
-UNREADABLE = (".webm", ".m4a", ".mp4", ".3gp")
 UNREADABLE_TEXT = "in a format that cannot be decoded here (convert with ffmpeg -i clip.webm clip.wav)"
-#: What stethoscopes' recordings are kept as.
-LOSSLESS = (".flac", ".wav")
-#: An event may end this much past its audio (rounding of annotation times); more means truncated audio.
-TOLERANCE_S = 0.05
+#: Words for the sex, in lower case -> ours.
+SEX_WORDS = {"female": "female", "male": "male", "f": "female", "m": "male", "woman": "female", "man": "male"}
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark. Raises UserError if it is missing or none."""
-    if not path.exists():
-        raise UserError(f"{path} is missing; fetch it or copy it there from the data set.")
+    """The text of a file in UTF-8, or UTF-16 as some editors save it. Raises UserError if it is missing or none."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {path.parent} holds {contents(path.parent)}.")
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if encoding == "utf-8-sig" and b"\0" in content[:2]:  # UTF-16 without its mark
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
         raise UserError(
-            f"{path} is not a text file in UTF-8; fetch it again, or save it so (a spreadsheet calls it CSV UTF-8)."
+            f"{path}, line {line}: this is not text in UTF-8; save the file so (a spreadsheet calls it CSV UTF-8)."
         ) from error
 
 
@@ -47,7 +46,9 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:  # not JSON, or nested past reason
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is not JSON ({error}); fetch the file again.") from error
+        raise UserError(
+            f"{path} is not JSON ({error}); correct the file, or copy it anew from where it came."
+        ) from error
 
 
 def read_lines(path: Path, parse: Callable[[list[str]], Any], expected: str) -> list[tuple[str, Any]]:
@@ -65,42 +66,99 @@ def read_lines(path: Path, parse: Callable[[list[str]], Any], expected: str) -> 
     return rows
 
 
+def read_columns(path: Path, columns: Mapping[str, Iterable[str]], expected: str) -> list[tuple[str, list[str]]]:
+    """`where` and the cells of `columns` of each line of a short table, which may have a header and any of the usual separators.
+
+    columns: the name of each column -> what else a header may call it, in lower case. Cells are separated by semicolons, tabs
+    or commas if all lines have them, else by blanks. With a header, columns are found by name, else they stand in order, and
+    more may follow. Raises UserError naming the line, and saying what was `expected`.
+    """
+    lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), start=1) if line.strip(' \t;,\xa0"')]
+    mark = next((mark for mark in ";\t," if all(mark in line.strip(" \xa0") for _, line in lines)), None)
+    rows = []
+    for n, line in lines:
+        cells = line.split() if mark is None else next(csv.reader([line], delimiter=mark, skipinitialspace=True))
+        cells = [cell.strip(' "\t\xa0') for cell in cells]
+        rows.append(
+            (n, line, [re.sub(r"^(\d+)\.0$", r"\1", cells[0]), *cells[1:]])
+        )  # a number of a patient, from pandas
+    aliases = {name: {_plain(name), *others} for name, others in columns.items()}
+    header = [_plain(cell) for cell in rows[0][2]] if rows else []
+    place = {name: [n for n, cell in enumerate(header) if cell in known] for name, known in aliases.items()}
+    first = next(iter(columns))
+    named = bool(place[first])
+    if named and (missing := next((name for name, found in place.items() if len(found) != 1), None)):
+        raise UserError(f"{path}, line 1: no single column {missing!r} in {rows[0][1]!r}; name the columns there.")
+    found = []
+    for n, line, cells in rows[named:]:
+        if len(cells) < len(columns) or (named and len(cells) != len(header)):
+            raise UserError(f"{path}, line {n}: expected {expected}, found {line!r}; correct the line.")
+        found.append((f"{path}, line {n}", [cells[place[name][0]] for name in columns] if named else cells))
+    return found
+
+
+def _plain(cell: str) -> str:
+    """The name of a column as it is compared: `Patient ID` is patient_id."""
+    return re.sub(r"[\s_-]+", "_", cell.strip(' "\ufeff').lower())
+
+
 def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None = None) -> pd.DataFrame:
     """The table at `path` as text, blank cells NA and blank lines left out, with the column `where` ("file, line n").
 
-    With `optional` columns given, absent ones are NA and any other is refused rather than passed over: a mistyped one would
-    else be lost. Raises UserError, naming the line, if the file is missing, no CSV in UTF-8, or without a required column.
+    Cells are separated by commas, semicolons or tabs, and decimals may have commas where cells do not. Columns are found by
+    name in any case; pandas' row numbers are passed over. With `optional` columns given, absent ones are NA and any other is
+    refused rather than passed over: a mistyped one would else be lost. Raises UserError, naming the line, if the file is
+    missing, no CSV in UTF-8, or without a required column.
     """
     required, known = list(required), [*required, *(optional or ())]
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
+    text = read_text(path)
+    head = next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
+    mark = max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True)
     try:
         # Spreadsheets leave lines of commas after the last one.
         lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not CSV ({error}); save the table as CSV again.") from error
     columns = lines[0][1] if lines else []
+    columns = [
+        name if name in known else next((k for k in known if _plain(k) == _plain(name)), name) for name in columns
+    ]
     if missing := [name for name in required if name not in columns]:
         found = ", ".join(columns[:8]) or "nothing"
-        ours, theirs = (
-            "name the columns there, separated by commas",
-            "take the file of the release that the reader names",
-        )
+        ours = "name the columns there, separated by commas or semicolons"
+        theirs = "take the file of the release that the reader names"
         raise UserError(f"{path}, line 1: no column {missing[0]!r} (found {found}); {ours if optional else theirs}.")
-    wrong = [name for name in columns if optional is not None and name not in known]
-    if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
-        raise UserError(
-            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename or remove it."
-        )
     for line, cells in lines[1:]:
-        if len(cells) != len(columns):
+        if len(cells) < len(columns) or any(cells[len(columns) :]):
             raise UserError(
                 f"{path}, line {line}: {len(cells)} cells, expected {len(columns)} as in line 1; correct the line."
             )
     if not lines[1:]:
         raise UserError(f"{path} lists no recording; add one line for each.")
-    table = pd.DataFrame([cells for _, cells in lines[1:]], columns=columns, dtype="string").replace("", pd.NA)
+    body = [cells[: len(columns)] for _, cells in lines[1:]]
+    kept = [
+        n
+        for n, name in enumerate(columns)
+        if name.lower() not in ("", "unnamed: 0", "index") or not _says_nothing(body, n)
+    ]
+    columns, body = [columns[n] for n in kept], [[cells[n] for n in kept] for cells in body]
+    wrong = [name for name in columns if optional is not None and name not in known]
+    if odd := wrong or [name for n, name in enumerate(columns) if name in columns[:n]]:
+        raise UserError(
+            f"{path}, line 1: column {odd[0]!r} is unknown or there twice; known are {', '.join(known)}: rename it."
+        )
+    if mark != ",":
+        body = [[re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", cell) for cell in cells] for cells in body]
+    table = pd.DataFrame(body, columns=columns, dtype="string").replace(["", "NA", "N/A"], pd.NA)
     table = table if optional is None else table.reindex(columns=known).astype("string")
     return table.assign(where=[f"{path}, line {line}" for line, _ in lines[1:]])
+
+
+def _says_nothing(body: list[list[str]], n: int) -> bool:
+    """Whether a column without a name is blank, or the numbers of the rows as pandas writes them."""
+    cells = [row[n] for row in body]
+    return not any(cells) or any(cells == [str(k) for k in range(s, s + len(cells))] for s in (0, 1))
 
 
 def refuse(table: pd.DataFrame, bad: pd.Series | list[bool], complaint: str) -> None:
@@ -133,57 +191,39 @@ def fields(table: pd.DataFrame, age: str = "", **columns: tuple[str, Mapping[str
     return pd.DataFrame(found).assign(where=table["where"])
 
 
-def check_paths(table: pd.DataFrame, folder: Path) -> None:
-    """Raise UserError where `table.path` is blank, leaves `folder`, or names no file in it."""
+def check_paths(table: pd.DataFrame, folder: Path) -> pd.Series:
+    """`table.path` as the files are called on disk. Raises UserError where it is blank, outside `folder`, or not there."""
     blank = table["path"].isna()
-    refuse(table, blank, "no file is named; name one, or remove the line")
-    outside = [Path(path).is_absolute() or ".." in Path(path).parts for path in table["path"]]
+    refuse(table, blank, "no file is named; name one")
+    steps = [path.replace("\\", "/") for path in table["path"]]
+    outside = [step[:1] == "/" or step[1:3] == ":/" or ".." in step.split("/") for step in steps]
     refuse(table, outside, f"{{path!r}} lies outside {folder}; move the file there and name it from there")
-    missing = existing(folder, table["path"]).isna()
-    refuse(table, missing, f"there is no file {{path!r}} in {folder}; add it, correct the path or remove the line")
+    there = existing(folder, table["path"])
+    refuse(table, there.isna(), f"there is no file {{path!r}} in {folder}; add it or correct the path")
+    return there
 
 
 def existing(root: Path, paths: pd.Series) -> pd.Series:
-    """`paths` (relative to `root`, or NA), NA where there is no such file."""
-    # os.path's isfile, unlike Path's, bears any name.
-    there = [pd.notna(path) and os.path.isfile(root / path) for path in paths]
-    return paths.astype("string").where(pd.Series(there, paths.index, dtype=bool))
-
-
-def audio_files(folder: Path, suffixes: Iterable[str] = LOSSLESS) -> dict[str, Path]:
-    """Stem -> audio file of `folder`, in order; of two files of one stem, that of the last of `suffixes`."""
-    return {path.stem: path for suffix in suffixes for path in sorted(folder.glob("*" + suffix))}
-
-
-def duration_s(file: Path, where: str = "") -> float:
-    """Seconds of audio in `file`. Raises UserError, after `where`, for what is no audio and for no samples at all."""
-    named = f"{where}: {file}" if where else file
-    try:
-        info = soundfile.info(file)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{named} is no readable audio file; fetch or export the recording again.") from error
-    if not info.frames:
-        raise UserError(f"{named} holds no samples; fetch or export the recording again.")
-    return info.frames / info.samplerate
-
-
-def check_audio(root: Path, events: pd.DataFrame) -> None:
-    """Raise UserError where a file of `events.path` is no audio, or ends before its last event."""
-    for path, group in events.groupby("path", sort=False):
-        last, duration = group.loc[group["end_s"].idxmax()], duration_s(root / path)
-        if last["end_s"] > duration + TOLERANCE_S:
-            raise UserError(
-                f"{last['where']}: the event ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
-                "audio; it is truncated or the annotation is another recording's: fetch the recording again."
-            )
+    """`paths` (relative to `root`, or NA) as the files are called on disk, NA where there is none."""
+    listed: dict[Path, dict[str, list[str]]] = {}
+    found = [find_file(root, path, listed) if pd.notna(path) else None for path in paths]
+    return pd.Series(found, paths.index, dtype="string")
 
 
 def sound_corpus(
-    name: str, root: Path, rows: pd.DataFrame, listed: list[Path], skipped: dict[str, int] | None = None
+    name: str,
+    root: Path,
+    rows: pd.DataFrame,
+    listed: list[Path],
+    skipped: Mapping[str, int] | None = None,
+    *,
+    folder: Path | None = None,
+    known: Iterable[Path] = (),
 ) -> Corpus:
     """The corpus of the `rows` that have audio which can be decoded; `listed` are the side files they were read from.
 
-    path is NA where there is no audio (counted in `n_missing`); events without a name are called by corpus and path.
+    path is NA where there is no audio (counted in `n_missing`); events without a name are called by corpus and path. folder:
+    the data set's, where `root` lies deeper. known: further files that are accounted for.
     """
     there = rows["path"].notna()
     unreadable = there & ~rows["path"].str.lower().str.endswith(READABLE).fillna(False)
@@ -191,44 +231,11 @@ def sound_corpus(
     if here.empty:
         why = f"; {int(unreadable.sum())} are {UNREADABLE_TEXT}" if unreadable.any() else ""
         raise UserError(
-            f"{root} holds no audio of the {len(rows)} recordings of {name} that it lists{why}; copy it there."
+            f"{root} holds no audio of the {len(rows)} recordings of {name} that it lists{why}; it holds {contents(root)}."
         )
     here = here.assign(recording=here["path"])
     if "clip" not in here:
         here = here.assign(clip=name + "/" + here["path"], start_s=0.0)
     skipped = {**(skipped or {}), UNREADABLE_TEXT: unreadable.sum()}
-    return make_corpus(name, root, here, listed, n_missing=(~there).sum(), skipped=skipped)
-
-
-#: Name of a count, the published one (row and metric of `lungnb.published`, or what it has to be), and the one here.
-Count = tuple[str, tuple[str, str] | Any, Any]
-
-
-def count(row: str, here: Mapping[str, Any] | pd.Series, name: str = "") -> list[Count]:
-    """The counts of one published row: metric -> the count here. `name` is what the row is called, where it is another."""
-    return [(f"{name or row}: {metric}", (row, metric), value) for metric, value in here.items()]
-
-
-def each(column: pd.Series, values: Iterable[str]) -> pd.Series:
-    """How often each of `values` stands in `column`."""
-    return column.value_counts().reindex(list(values), fill_value=0)
-
-
-def audio_headers(root: Path, paths: pd.Series, last_end: pd.Series) -> tuple[list[Count], pd.DataFrame]:
-    """A count for each audio file that is unreadable or ends before its last event, and the headers of all that can be read.
-
-    `paths` (relative to `root`) and `last_end` (seconds) are indexed by recording; recordings without events have none.
-    """
-    odd, headers = [], []
-    for recording, path in paths.items():
-        try:
-            info = soundfile.info(root / path)
-        except soundfile.SoundFileError:
-            odd.append((f"audio of {path}", "readable", "unreadable"))
-            continue
-        seconds = info.frames / info.samplerate
-        if (end := last_end.get(recording, 0)) > seconds + TOLERANCE_S:
-            odd.append((f"audio of {path} (s)", f"at least {end:g}", round(seconds, 3)))
-        headers.append((info.samplerate, seconds, info.channels, info.subtype))
-    kinds = {"rate": float, "seconds": float, "channels": float, "subtype": "string"}
-    return odd, pd.DataFrame(headers, columns=list(kinds)).astype(kinds)
+    known = [*known, *(root / path for path in rows.loc[unreadable, "path"])]
+    return make_corpus(name, root, here, listed, folder=folder, n_missing=(~there).sum(), skipped=skipped, known=known)

@@ -99,9 +99,9 @@ def nan(path):
 
 
 BAD = {
-    "NaN samples": (nan, ["NaN", "1.50 s", "repair"]),
-    "no samples": (lambda p: soundfile.write(p, np.zeros(0), 4000), ["no samples", "fetch"]),
-    "no audio": (lambda p: p.write_bytes(b"x" * 100), ["cannot be decoded", "fetch"]),
+    "NaN samples": (nan, ["NaN", "1.50 s", "export"]),
+    "no samples": (lambda p: soundfile.write(p, np.zeros(0), 4000), ["no samples", "export"]),
+    "no audio": (lambda p: p.write_bytes(b"x" * 100), ["cannot be decoded", "export"]),
 }
 
 

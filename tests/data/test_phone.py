@@ -320,7 +320,7 @@ BAD = {
     "no sound": ("clinic", edit(CSV, ",cough,", ",,"), ["line 2", "no sound"]),
     "no such file": ("clinic", edit(CSV, "audio/1.wav", "audio/9.wav"), ["line 2", "'audio/9.wav'", "add it"]),
     "a file outside": ("clinic", edit(CSV, "audio/1.wav", "../1.wav"), ["line 2", "'../1.wav'"]),
-    "unknown sex": ("clinic", edit(CSV, "female", "f"), ["line 2", "sex 'f'", "female, male"]),
+    "unknown sex": ("clinic", edit(CSV, "female", "x"), ["line 2", "sex 'x'", "female, male"]),
     "unknown age": ("clinic", edit(CSV, ",43,", ",430,"), ["line 2", "'430'", "years"]),
     "unknown smoker": ("clinic", edit(CSV, ",no,", ",maybe,"), ["line 2", "'maybe'", "yes, no"]),
     "unknown condition": ("clinic", edit(CSV, "Asthma", "flu"), ["line 2", "'flu'", "asthma"]),
@@ -344,7 +344,7 @@ BAD = {
     "coswara smoker": ("coswara", edit("combined_data.csv", ",n,", ",rarely,"), ["line 3", "smoker 'rarely'"]),
     "ukcovid column": ("ukcovid", edit("audio_metadata.csv", "three_cough_file_name", "three"), ["'three_cough_file_name'"]),
     "ukcovid smoker": ("ukcovid", edit("participant_metadata.csv", "Never smoked", "?"), ["line 2", "smoker_status '?'"]),
-    "ukcovid stranger": ("ukcovid", edit("participant_metadata.csv", "u2,", "u9,"), ["line 3", "'u2'", "fetch both"]),
+    "ukcovid stranger": ("ukcovid", edit("participant_metadata.csv", "u2,", "u9,"), ["line 3", "'u2'", "one release"]),
     "kauh name": ("kauh", lambda folder: sound(folder / "BP7_Asthma.wav"), ["BP7_Asthma.wav", "rename"]),
     "kauh diagnosis": ("kauh", lambda folder: sound(folder / "BP7_flu,W,P,7,M.wav"), ["BP7_flu", "diagnosis 'flu'"]),
     "covid19_cough entry": ("covid19_cough", edit("metadata.json", "true, \"v", "1, \"v"), ["entry 1", "covid19"]),
@@ -378,7 +378,7 @@ def test_a_corpus_without_audio_says_so(tmp_path):
 
 
 def test_folders_that_are_none_are_named(tmp_path):
-    with pytest.raises(UserError, match="holds no corpus of clips; known are icbhi"):
+    with pytest.raises(UserError, match=r"holds no corpus of clips \(found: nothing\); known are icbhi"):
         read_prompted(tmp_path)
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match=r"holds no manifest\.csv, and no reader is called 'other'"):

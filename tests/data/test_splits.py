@@ -95,7 +95,7 @@ def test_unknown_names_and_empty_sides():
         make_split(events.assign(fold=pd.NA), "respirenet")
 
 
-@pytest.mark.parametrize("text", ["1 0\n2\n", "1 0\n2 5\n", "1 0\nx 1\n", "1 0\n1 4\n"])
+@pytest.mark.parametrize("text", ["1 0\n2\n", "1 0\n2 5\n", "1 0\n2 1 0\n", "1 0\n1 4\n"])
 def test_a_bad_fold_line_is_named(tmp_path, text):
     (tmp_path / "patient_list_foldwise.txt").write_text(text)
     with pytest.raises(

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from lungnb import UserError
 from lungnb.data import check, load_corpus
-from lungnb.data.sprsound import LABELS, PARTS, _parse_json, read_annotations, read_sprsound, release_folder
+from lungnb.data.sprsound import LABELS, parse_json, read_annotations, read_sprsound, release_folder
 
-TRAIN, INTER, INTRA = (annotations for _, annotations in PARTS.values())
+TRAIN, INTER, INTRA = "train2022_json", "test2022_json/inter_test_json", "test2022_json/intra_test_json"
 FIRST, SECOND, SILENT, NEW, AGAIN = TINY_SPRSOUND
 JSON, WAV = f"{TRAIN}/{FIRST}.json", f"train2022_wav/{FIRST}.wav"
 
@@ -125,14 +125,11 @@ def empty(root: Path):
 
 
 BAD = {
-    "not JSON": (put(JSON, b'{"record_annotation": '), [JSON, "not JSON", "fetch"]),
-    "a binary file": (put(JSON, b"\x89\xff\xfe\x00"), [JSON, "not a text file", "fetch"]),
-    "JSON without end": (put(JSON, b"[" * 100_000), [JSON, "not JSON", "fetch"]),
+    "not JSON": (put(JSON, b'{"record_annotation": '), [JSON, "not JSON", "correct"]),
+    "a binary file": (put(JSON, b"\x89\xff\xfe\x00"), [JSON, "line 1", "UTF-8"]),
+    "JSON without end": (put(JSON, b"[" * 100_000), [JSON, "not JSON", "correct"]),
     "a list": (put(JSON, b"[]"), [JSON, "record_annotation", "correct"]),
-    "no label of the recording": (
-        edit(JSON, "record_annotation", "label"),
-        [JSON, "is None", "Poor Quality", "correct"],
-    ),
+    "no label and no events": (put(JSON, b'{"events": []}'), [JSON, "is None", "Poor Quality", "correct"]),
     "unknown label of the recording": (edit(JSON, '"CAS"', '"COPD"'), [JSON, "'COPD'", "Poor Quality", "correct"]),
     "no events": (edit(JSON, "event_annotation", "events"), [JSON, "event_annotation is None", "correct"]),
     "an event that is none": (
@@ -151,22 +148,21 @@ BAD = {
     "ends as it starts": (edit(JSON, '"1500"', '"500"'), [JSON, "event 1", "ends before", "correct"]),
     "ends before it starts": (edit(JSON, '"2900"', '"1000"'), [JSON, "event 2", "ends before", "correct"]),
     "starts before the file": (edit(JSON, '"500"', '"-500"'), [JSON, "event 1", "-0.5", "correct"]),
-    "past its audio": (edit(JSON, '"2900"', '"3900"'), [JSON, "event 2", "3.9 s", "3.00 s", "fetch"]),
-    "truncated audio": (cut, [JSON, "event 2", "2.9 s", "fetch"]),
-    "unreadable audio": (put(WAV, b"not audio" * 99), [WAV, "fetch"]),
+    "past its audio": (edit(JSON, '"2900"', '"3900"'), [JSON, "event 2", "3.9 s", "3.00 s", "truncated"]),
+    "truncated audio": (cut, [JSON, "event 2", "2.9 s", "truncated"]),
+    "unreadable audio": (put(WAV, b"not audio" * 99), [WAV, "export"]),
     "unknown sex": (rename(FIRST, "101_8.1_2_p1_1"), ["101_8.1_2_p1_1.json", "sex '2'", "rename"]),
     "an age in words": (rename(FIRST, "101_old_1_p1_1"), ["101_old_1_p1_1.json", "age 'old'", "rename"]),
     "an age of 300": (rename(FIRST, "101_300_1_p1_1"), ["101_300_1_p1_1.json", "age '300'", "rename"]),
     "an age that is NaN": (rename(FIRST, "101_nan_1_p1_1"), ["101_nan_1_p1_1.json", "age 'nan'", "rename"]),
-    "unknown position": (rename(FIRST, "101_8.1_1_p9_1"), ["101_8.1_1_p9_1.json", "position 'p9'", "rename"]),
     "a name of four parts": (rename(FIRST, "101_8.1_1_p1"), ["101_8.1_1_p1.json", "age_sex_position", "rename"]),
     "annotated twice": (
         lambda root: shutil.copy(root / JSON, root / INTRA),
-        [f"{INTRA}/{FIRST}.json", TRAIN, "remove one"],
+        [f"{INTRA}/{FIRST}.json", TRAIN, "move"],
     ),
-    "audio without annotation": (remove(JSON), [WAV, ".json", "fetch"]),
-    "no audio at all": (lambda root: [p.unlink() for p in root.glob("*_wav/*")], ["audio", "fetch"]),
-    "folders without files": (empty, ["BioCAS2022", "no annotation", "fetch"]),
+    "audio without annotation": (remove(JSON), [WAV, ".json", "write it"]),
+    "no audio at all": (lambda root: [p.unlink() for p in root.glob("*_wav/*")], ["audio", "it holds"]),
+    "folders without files": (empty, ["BioCAS2022", "no SPRSound folder", "lungnb data fetch sprsound"]),
 }
 
 
@@ -201,7 +197,7 @@ def test_any_written_events_come_back(tmp_path_factory, events, text, key, plus)
     time = str if text else int
     found = [{"start": time(a), "end": time(b), "type": c.title().replace("+", plus)} for a, b, c in events]
     path.write_text(json.dumps({key: "DAS", "event_annotation": found}))
-    label, read = _parse_json(path)
+    label, read = parse_json(path)
     assert label == "DAS"
     assert [(r["start_s"], r["end_s"], r["label"]) for r in read] == [(a / 1000, b / 1000, c) for a, b, c in events]
 
@@ -222,7 +218,7 @@ def test_any_file_is_events_or_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "arbitrary.json"
     path.write_bytes(content)
     try:
-        _, read = _parse_json(path)
+        _, read = parse_json(path)
     except UserError as error:
         assert "arbitrary.json" in str(error)  # noqa: PT017
     else:

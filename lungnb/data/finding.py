@@ -1,0 +1,61 @@
+"""Which folder a data set lies in, where the one that was given is not quite the one that is meant."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lungnb.core import UserError
+from lungnb.data.folders import contents, folders_called, holds_file, is_called, left_by_system, walk
+from lungnb.data.multisite import find_manifest
+
+if TYPE_CHECKING:
+    from lungnb.data import DataSet
+
+
+def find_data_set(root: Path, name: str, dataset: "DataSet", known: Iterable[str]) -> Path:
+    """`root`/`name`, or it under another of its names; else `root` itself or the folder around it, if they hold the data set.
+
+    known: the names of all data sets. Raises UserError if there is none, saying what is there, and if there are several.
+    """
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"The data folder {root} {what}; give one that holds {name}/, or data='simulated'.")
+    if dataset.folder:
+        return root / dataset.folder
+    if found := folders_called(root, name, dataset.called, dataset.known_by):
+        return found[0]
+    names = (name, *dataset.called)
+    for above in root.resolve().parents[:3]:
+        if is_called(above, names) and holds_file(above, dataset.known_by):
+            return above
+    if is_called(root.resolve(), names) or holds_file(root, dataset.known_by):
+        return root
+    beside = folders_called(root.resolve().parent, name, dataset.called, dataset.known_by)
+    up = f"; {beside[0]} is beside it, so give {beside[0].parent}" if beside else ""
+    hint = dataset.hint
+    if dataset.sources:  # a download is proposed where nothing of the user's own lies
+        own = up or any(walk(root, 0)) or not all(is_called(path, known) for path in root.glob("*/"))
+        fetch = f"get it with `lungnb data fetch {name} {shlex.quote(str(root))}`"
+        hint = f"lay it out there as {dataset.reader.partition(':')[0]} says" if own else fetch
+    raise UserError(f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint}.")
+
+
+def corpora_in(root: Path, known: Mapping[str, "DataSet"]) -> tuple[list[str], list[str]]:
+    """The names of the corpora in `root` (of data sets that are `known`, and of folders with a manifest.csv), else of `root`
+    itself, and the names of the other folders there. Raises UserError for no corpus at all."""
+    below = sorted(path for path in root.glob("*/") if not left_by_system(path))
+    of = {path: name for name, d in known.items() for path in folders_called(root, name, d.called, d.known_by)}
+    of |= {path: path.name for path in below if path not in of and find_manifest(path)}
+    names, others = [of[path] for path in below if path in of], [path.name for path in below if path not in of]
+    if names:
+        return names, others
+    own = root.resolve()
+    names = [n for n, d in known.items() if is_called(own, (n, *d.called)) and holds_file(own, d.known_by)]
+    names += [own.name] if not names and find_manifest(own) else []
+    if not names:
+        listed = ", ".join(known)
+        raise UserError(
+            f"{root} holds no corpus of clips (found: {contents(root)}); known are {listed}, and any with a manifest.csv."
+        )
+    return names, []
