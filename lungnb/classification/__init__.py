@@ -280,13 +280,10 @@ class Classification(Choices):
                 "unit is a patient."
             )
         if entry.all_sites and self.transfer:
-            raise UserError(
-                f"{self.model} has one channel for each site of its own data set; choose another for a transfer."
-            )
-        if front in ("stacked", "stretched") and self.clip_s != INPUTS[self.size].seconds:
-            raise UserError(
-                f"The Conv-LSTM's networks take clips of {INPUTS[self.size].seconds:g} s, not of {self.clip_s:g} s; set clip_s."
-            )
+            raise UserError(f"{self.model} has a channel for each site of its own data set; transfer another model.")
+        seconds = INPUTS[self.size].seconds
+        if front in ("stacked", "stretched") and self.clip_s != seconds:
+            raise UserError(f"The Conv-LSTM takes clips of {seconds:g} s, not of {self.clip_s:g} s; set clip_s.")
         if (front == "stretched") != (self.size == "stretched") or (front == "stretched" and self.augment_waveforms):
             raise UserError(
                 "Stretched maps need the size of that name, and features, not waveforms, to augment; set both."

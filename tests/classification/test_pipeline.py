@@ -315,7 +315,7 @@ def test_the_leaky_split_says_so():
     [
         ({"model": "MPA"}, "all sites of a patient at once"),
         ({"clipping": "paper"}, "part of RespireNet's image"),
-        ({"model": "CNN", "clip_s": 5.0}, "take clips of 3 s, not of 5 s"),
+        ({"model": "CNN", "clip_s": 5.0}, "takes clips of 3 s, not of 5 s"),
         ({"metadata": "zeroed"}, "Only the model 'full' embeds metadata"),
         ({"transfer": {"sprsound": "x"}}, "do not share their classes"),
         ({"transfer": {"sprsound-common": "x"}}, "has changed since"),
