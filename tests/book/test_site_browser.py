@@ -209,7 +209,7 @@ def test_the_ledger_shows_the_highest_score_first_and_unfolds_its_sources(look):
     page = look("ledger.html")
     rows = page.locator("#ledger-table tbody tr")
     rows.first.wait_for()
-    assert "68.10" in rows.first.inner_text()
+    assert max(published.ledger()["Score"]) in rows.first.inner_text()
     link = rows.first.locator("a[href*='/blob/']").first
     assert not link.is_visible()
     rows.first.locator("td:has(a[href*='/blob/']) summary").first.click()
