@@ -121,7 +121,7 @@ def test_a_data_set_may_lie_deeper(written, depth, tmp_path):
     assert all((after.audio_root / path).is_file() for path in after.events["path"])
 
 
-@pytest.mark.parametrize("name", DATASETS.keys() - {"prompted", "multisite"})
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"prompted", "multisite"}))
 def test_the_data_folder_may_be_the_data_set_itself_or_have_another_name(tmp_path, name):
     folder = WRITERS[name](tmp_path / "data" / name)
     events = load_corpus(name, folder.parent).events
