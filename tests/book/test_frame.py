@@ -126,7 +126,7 @@ def test_every_import_is_declared():
         "threadpoolctl",
         "requests",
     }
-    brought |= {"tokenizers"}  # of transformers
+    brought |= {"tokenizers", "huggingface-hub"}  # of transformers and accelerate
     declared = {canonicalize_name(requirement.name) for requirement in requirements()} | brought | {"lungnb"}
     used = set()
     for path in (ROOT / "lungnb").rglob("*.py"):
