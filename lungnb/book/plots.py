@@ -100,10 +100,11 @@ def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4
 
 
 def chain(panels: Sequence[Axes]) -> None:
-    """Panels without ticks or grid, an arrow from each to the next."""
+    """Panels of a constrained layout, without ticks or grid: an arrow from each to the next."""
     for axes in panels:
         axes.set(xticks=[], yticks=[])
         axes.grid(False)
+    panels[0].figure.get_layout_engine().set(wspace=0.12)
     for axes, after in pairwise(panels):
         ends = {"xycoords": after.transAxes, "textcoords": axes.transAxes}
         axes.annotate("", (0, 0.5), (1, 0.5), arrowprops={"arrowstyle": "->", "color": "C0"}, **ends)
