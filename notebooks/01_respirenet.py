@@ -26,7 +26,7 @@
 #
 # | What you will do | What you will learn | What you need |
 # | --- | --- | --- |
-# | follow a breathing cycle from the stethoscope to a class | why a score means little without its split, its selection rule and its interval | Python, and what a convolution is |
+# | write each of the four tricks in ten lines, and train a small network | why a score means little without its split, its selection rule and its interval | Python, and what a convolution is |
 # | rebuild Tables I to III and Figures 1 to 3 | how labels, patients and devices leak into a test | no GPU, no download: the recordings are simulated unless you point to real ones |
 # | check the paper's arithmetic | how to read an ablation | about three minutes |
 #
@@ -71,11 +71,10 @@ from lungnb.papers.respirenet import concatenation, merge_stages, same_class_rec
 from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
 
+# %%
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "01", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
-
-# %%
 size = configs.load("respirenet", profile)
 choices = size["run"] | ({"epochs": epochs} if epochs else {})
 tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"]["epochs"])} if epochs else {})
@@ -160,8 +159,8 @@ report.figure("lengths", fig, title="how long breathing cycles are")
 
 # %% [markdown]
 # If your data are simulated, the simulator has written a small data set in the official layout, with the real one's imbalance, its
-# devices and their bands, and a record of where every crackle and wheeze truly is. The reader cannot tell the difference; the
-# captions can.
+# devices and their bands, and a record of where every crackle and wheeze truly is. The library reads both
+# in the same way; the captions say which it was.
 #
 # Here is one cycle of each class, from the same kind of device where there is one. Look for the vertical strokes of crackles and
 # the horizontal lines of wheezes before you press play.
@@ -234,8 +233,8 @@ report.table(
 )
 
 # %% [markdown]
-# Two things to notice. Hardly any Littmann Classic (LittC2SE) stands in the official test side, so a model tuned to that device cannot change
-# the official score. And of RespireNet's five folds only fold 4, the one the paper tests on, holds all four devices. So five-fold
+# Two things to notice. No cycle of the Littmann Classic (LittC2SE) stands on the official test side. So a model tuned to that device cannot
+# change the official score. And of RespireNet's five folds only fold 4, the one the paper tests on, holds all four devices. So five-fold
 # cross-validation over them would come close to leaving devices out. The split `stratified` is ours: whole patients, with devices and
 # classes spread evenly.
 
@@ -374,6 +373,11 @@ plots.pipeline(fig, stages)
 report.figure(
     "figure-1", fig, title="the network and its two training stages", origin="diagram", note=f"profile {profile}"
 )
+
+# %% [markdown]
+# *Augmentation* changes the training clips a little each time they are heard, so that a network cannot learn them by heart. VTLP, vocal tract
+# length perturbation, stretches the frequencies; it was invented to make one speaker sound like another. *Roll* moves the end of a clip to its
+# start.
 
 # %% [markdown]
 # ## II-A. Concatenation-based augmentation (CBA)
@@ -523,8 +527,8 @@ ends = np.cumsum([len(part) for part in x])
 small = pd.DataFrame({"recording": "r", "start_s": [0, *ends[:-1]], "end_s": ends, "label": y})
 one = pd.Series({"r": 0})  # the first sample of the only recording, at one sample a second
 toy = Recordings(np.concatenate(x).astype(np.int16), 1, one, one + ends[-1])
-clips = cut(toy.samples, plan_clips(toy, small, 10, smart_padding))
-print("the same clips:", np.array_equal(clips, [filled(i, 10, y) for i in range(5)]))
+clips_of_five = cut(toy.samples, plan_clips(toy, small, 10, smart_padding))
+print("the same clips:", np.array_equal(clips_of_five, [filled(i, 10, y) for i in range(5)]))
 
 # %% [markdown]
 # Now a recorded wheeze, filled to 7 s in four ways. The dashed lines part the segments; the words say where each comes from.
@@ -765,7 +769,7 @@ for name, counted in (("as they are", label), ("as drawn", label[list(sampler)])
 
 
 # %%
-def train_openly(network, epochs, batch_size=16, lr=0.02):
+def train_openly(network, sampler, epochs=6, batch_size=16, lr=0.02):
     """Draw, predict, compare, step; print the mean loss of each epoch."""
     optimizer = torch.optim.SGD(network.parameters(), lr, momentum=0.9)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.1, epochs)
@@ -784,18 +788,25 @@ def train_openly(network, epochs, batch_size=16, lr=0.02):
 
 
 # %%
-def answers(part):
-    """True and predicted class of each cycle of a part of the split."""
+def answers(network, part):
+    """True and predicted class of each cycle of a part of the split, by the votes of its clips."""
     return predictions_of(network, dataset, (part,), "vote")[["label", "predicted"]]
 
 
-torch.manual_seed(0)
-network = demonstration.network(dataset)
-network.fit_statistics(dataset.features[dataset.rows[some, 0]] for some in items.split(128))
-before = scores(*answers("test").to_numpy().T)["Score"]
-train_openly(network, epochs=6)
-after = scores(*answers("test").to_numpy().T)["Score"]
-print(f"Score on the test side: {100 * before:.1f} % before, {100 * after:.1f} % after")
+def untrained():
+    """The small network with the same random weights each time; it knows the mean and spread of the training pictures."""
+    torch.manual_seed(0)
+    network = demonstration.network(dataset)
+    network.fit_statistics(dataset.features[dataset.rows[some, 0]] for some in items.split(128))
+    return network
+
+
+# %%
+network = untrained()
+before = scores(*answers(network, "test").to_numpy().T)
+train_openly(network, sampler)
+after = scores(*answers(network, "test").to_numpy().T)
+print(f"Score on the test side: {100 * before['Score']:.1f} % before, {100 * after['Score']:.1f} % after")
 
 # %% [markdown]
 # `lungnb.training.fit` does the same. It also augments, saves checkpoints, keeps the epoch that did best on validation patients and runs on a
@@ -809,7 +820,7 @@ print(f"Score on the test side: {100 * before:.1f} % before, {100 * after:.1f} %
 # %%
 errors = {}
 for part in ("train", "test"):
-    table = answers(part)
+    table = answers(network, part)
     wrong = 100 * (table["label"] != table["predicted"])
     errors[part] = wrong.groupby(np.where(table["label"] == 0, "normal", "abnormal")).mean()
 gap = pd.DataFrame(errors).assign(gap=errors["test"] - errors["train"]).rename_axis("cycles").reset_index()
@@ -1031,7 +1042,7 @@ report.table(
 # In this build, of one seed, CBA scores lower than the plain network when both take the same number of steps, and about as high with longer
 # epochs. So what CBA seems to gain may come from training longer. The paper compares equal numbers of *epochs*, and so cannot tell.
 #
-# And the whisper of smart padding: the same trained network, tested on clips padded without and with knowledge of their labels.
+# And what is the hint of smart padding worth? The same trained network, tested on clips padded without and with knowledge of their labels.
 
 # %%
 network = table_1["80-20 4-class | CNN"]
@@ -1051,7 +1062,7 @@ report.table(
 
 # %% [markdown]
 # A suspicion is not a finding. The difference here is small and has no interval, so we see no sign that this network uses the hint. That does
-# not prove that it cannot. It stays a leak: another network may hear it.
+# not prove that it cannot. It stays a leak, which another network may use.
 
 # %% [markdown]
 # ### Table III: tuning to each device
@@ -1152,6 +1163,8 @@ if truth is not None:
         here = here.assign(start_s=here["start_s"] - e.start_s, end_s=here["end_s"] - e.start_s)
         masks.append(box_mask(here, *feature_axes("mel image", 64, levels.shape[2])))
     regions["true sounds"] = (np.array(masks) & within)[has_blank]
+
+# %%
 attention = []
 for region, mask in regions.items():
     area = 100 * (mask.sum((1, 2)) / (64 * frames[has_blank])).mean()
@@ -1258,50 +1271,158 @@ Markdown(recorded_from("respirenet-table-1"))
 # %% [markdown]
 # ## Exercises
 #
-# Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
+# Each solution is in cells tagged `solution`; `lungnb student` writes a copy of this notebook without them. Where a test is given, run it after
+# your answer: it says `passed`, or which line is not yet true.
 #
-# **1.** Which answer gets a Score of exactly 50 % without listening to a single sound? Compute Sp, Se and Score of it.
+# **1.** *(easy, 5 minutes)* Which answer gets a Score of exactly 50 % without listening to a single sound? Compute Sp, Se and Score of it.
 
 # %% tags=["solution", "nbval-check-output"]
 label = events["label"].map(LABELS.index).to_numpy()
 print("always normal:", scores(label, np.zeros_like(label)))
 
+# %% [markdown] tags=["solution"]
+# Always *normal*: every normal cycle is right (Sp = 1) and every abnormal one wrong (Se = 0). So a Score near 50 % need not mean that anything
+# was heard. Look at Se and Sp apart.
+
 # %% [markdown]
-# **2.** How wide would the interval of a run be if cycles, not patients, were drawn anew? Which of the two would you report, and why?
+# **2.** *(medium, 20 minutes)* The paper joins two cycles of a class, whatever they were recorded with. Write `cba()` so that both parents come
+# from one stethoscope. Pairs are drawn at random until each class has as many cycles as the normal one.
+#
+# ```python
+# def cba(label, stethoscope, rng):
+#     """Pairs (i, j, class) of rows with that class and one stethoscope. label, stethoscope: (N,) arrays of names."""
+# ```
+
+# %%
+# your answer
+
+
+# %% tags=["solution"]
+def cba(label, stethoscope, rng):
+    """Pairs (i, j, class) of rows with that class and one stethoscope. label, stethoscope: (N,) arrays of names."""
+    pairs = []
+    for c in ("crackle", "wheeze", "both"):
+        of_class = np.flatnonzero(label == c)
+        for _ in range(np.sum(label == "normal") - len(of_class)):
+            i = rng.choice(of_class)
+            pairs.append((i, rng.choice(of_class[stethoscope[of_class] == stethoscope[i]]), c))
+    return pairs
+
+
+# %% [markdown]
+# The test of 2:
+
+# %%
+label, stethoscope = train["label"].to_numpy(), train["device"].to_numpy()
+pairs = cba(label, stethoscope, np.random.default_rng(0))
+balanced = [*label, *(c for _, _, c in pairs)]
+assert all(balanced.count(c) == balanced.count("normal") for c in LABELS), "each class has as many as the normal one"
+assert all(label[i] == label[j] == c for i, j, c in pairs), "both parents have the class of the pair"
+assert all(stethoscope[i] == stethoscope[j] for i, j, _ in pairs), "both parents have one stethoscope"
+assert any(i != j for i, j, _ in pairs), "the parents are drawn one by one"
+assert pairs != cba(label, stethoscope, np.random.default_rng(1)), "another seed gives other pairs"
+print("passed:", len(pairs), "new clips")
+
+# %% tags=["solution"]
+drawn = concatenation(label, np.random.default_rng(0), same_class_recipes(LABELS))
+mixed = np.mean([stethoscope[i] != stethoscope[j] for i, j, _ in drawn])
+print(f"of the pairs drawn as in the paper, {mixed:.0%} join two stethoscopes")
+
+# %% [markdown] tags=["solution"]
+# Does it matter? A joined clip of two stethoscopes has a seam that no real recording has. And if one of them is a Litt3200, the rows above
+# 1.5 kHz are blank in one half only. Less than 80 % of such a row is blank, so blank region clipping leaves it. On the other hand, a
+# stethoscope with few wheezes now lends the same few again and again.
+
+# %% [markdown]
+# **3.** *(medium, 25 minutes)* Read the paper on smart padding once more, as literally as you can. Only the cycle just after and the one just
+# before are examined, in this order and once each. All that is still missing is filled with copies of the cycle, behind and before in turns.
+# Write `smart_pad()`. Which clips of the small recording change?
+#
+# ```python
+# def smart_pad(i, n, x, y):
+#     """Cycle i filled to n samples. x: the cycles of a recording (arrays), y: their classes."""
+# ```
+
+# %%
+# your answer
+
+
+# %% tags=["solution"]
+def smart_pad(i, n, x, y):
+    """Cycle i filled to n samples. x: the cycles of a recording (arrays), y: their classes."""
+    clip, turn = x[i], 0
+    while len(clip) < n:
+        j = i + 1 if turn == 0 else i - 1
+        fits = turn < 2 and 0 <= j < len(x) and y[j] in (y[i], "normal")
+        part = x[j] if fits else x[i]
+        clip = np.concatenate([clip, part])[:n] if turn % 2 == 0 else np.concatenate([part, clip])[-n:]
+        turn += 1
+    return clip
+
+
+# %% [markdown]
+# The test of 3:
+
+# %%
+y = ["normal", "crackle", "wheeze", "normal", "both"]
+x = [np.full(n, k) for k, n in enumerate((3, 2, 2, 3, 4))]
+assert smart_pad(1, 10, x, y).tolist() == [1, 0, 0, 0, 1, 1, 1, 1, 1, 1], (
+    "a crackle: behind it a wheeze, before it a normal one"
+)
+assert smart_pad(2, 10, x, y).tolist() == [2, 2, 2, 2, 2, 3, 3, 3, 2, 2], (
+    "a wheeze: behind it a normal one, before it a crackle"
+)
+assert smart_pad(4, 10, x, y).tolist() == [3, 3, 4, 4, 4, 4, 4, 4, 4, 4], "the last cycle has nothing behind it"
+assert smart_pad(2, 5, x, y).tolist() == [2, 2, 3, 3, 3], "it stops when the clip is full"
+assert smart_pad(4, 4, x, y).tolist() == [4, 4, 4, 4], "a full clip stays as it is"
+print("passed")
+
+# %% tags=["solution"]
+print("changed:", [k for k in range(5) if not np.array_equal(smart_pad(k, 10, x, y), clips_of_five[k])])
+
+# %% [markdown] tags=["solution"]
+# Cycles 1 and 2: at distance two they had found a neighbour that fits, and now they get a copy instead. The readings differ where a cycle and
+# its two neighbours do not fill the clip, or a neighbour does not fit. In a recording of long cycles they agree.
+
+# %% [markdown]
+# **4.** *(medium, 15 minutes)* Train the small network openly once more, but shuffle the cycles instead of drawing them evenly from the classes
+# (`RandomSampler`). What changes in Se and Sp? Would you conclude anything from it?
+
+# %% tags=["solution"]
+from torch.utils.data import RandomSampler
+
+shuffled = untrained()
+train_openly(shuffled, RandomSampler(items))
+rates = {"drawn evenly": after, "shuffled": scores(*answers(shuffled, "test").to_numpy().T)}
+print(pd.DataFrame(rates).loc[["Sp", "Se", "Score"]].mul(100).round(1))
+expected = rates["shuffled"]["Sp"] > after["Sp"] and rates["shuffled"]["Se"] < after["Se"]
+print("Sp rose and Se fell" if expected else "not so: Sp did not rise while Se fell")
+
+# %% [markdown] tags=["solution"]
+# In a shuffled batch the normal class is the largest, so the network is rewarded for calling things normal. One would expect that Sp rises and Se
+# falls; the last line says whether it came so. Either way these are two trainings with one seed each, tested on few patients. The table shows how
+# to measure it and carries no conclusion: that takes several seeds and an interval over patients.
+
+# %% [markdown]
+# **5.** *(medium, 15 minutes)* How wide would the interval of a run be if cycles, not patients, were drawn anew? Which of the two would you
+# report, and why?
 
 # %% tags=["solution"]
 one = table_1["80-20 4-class | CNN+CBA+BRC"][0].tested()
-widths = {}
 for unit, by in (("patients", one["patient"]), ("cycles", np.arange(len(one)))):
     row = score_rows(unit, [one.assign(patient=by)]).set_index("metric").loc["Score"]
-    widths[unit] = row["high"] - row["low"]
-print(
-    {unit: f"{w:.1f} points" for unit, w in widths.items()},
-    "- patients: a new clinic sends new patients, not new cycles",
-)
+    print(f"{unit} drawn anew: {row['high'] - row['low']:.1f} points wide")
+
+# %% [markdown] tags=["solution"]
+# Patients. A new clinic sends new patients, and the cycles of one patient resemble each other, so they are not independent. Do not choose by
+# the width: over few patients either interval can come out wider by chance.
 
 # %% [markdown]
-# **3.** Blank region clipping removes the top rows and stretches the rest. Show that a clip without blank rows is left untouched.
-
-# %% tags=["solution", "nbval-check-output"]
-image = front.colour(white)
-print("untouched:", torch.allclose(stretch_below(image, 3 * blank_rows(white, "paper")), image))
-
-# %% [markdown]
-# **4.** A model is right about every normal cycle of AKGC417L and wrong about everything else. What is its Score? Would you notice from the
-# Score alone that it hears the device and not the lung?
+# **6.** *(easy, 10 minutes)* Which of RespireNet's five folds could serve as a test fold for a method that claims something about *devices*?
+# Count the cycles of each device in each fold.
 
 # %% tags=["solution"]
-guess = np.where((events["device"] == "AKGC417L") & (label == 0), 0, (label + 1) % 4)
-print({k: round(100 * v, 1) for k, v in scores(label, guess).items()})
-print("Not from the Score: look at Sp by device, as Table III does for Se and Sp together.")
+print(pd.crosstab(events["fold"], events["device"])[DEVICES])
 
-# %% [markdown]
-# **5.** Which of RespireNet's five folds could serve as a test fold for a method that claims something about *devices*? Count the cycles of
-# each device in each fold.
-
-# %% tags=["solution"]
-print(
-    pd.crosstab(events["fold"], events["device"])[DEVICES],
-    "\nOnly fold 4 holds all four: leaving a fold out often leaves out most of a device.",
-)
+# %% [markdown] tags=["solution"]
+# Only fold 4, which holds all four devices. To leave another fold out is often to leave out most of a device.
