@@ -132,7 +132,7 @@ shown = ["recording", "patient", "device", "start_s", "end_s", "label", "fold", 
 events[shown].head()
 
 # %% [markdown]
-# The paper's tricks answer to three properties of this table. Two of them can be counted: the classes are unequal, and so are the devices.
+# The paper's tricks answer to three properties of this table. The first two: the classes are unequal, and so are the devices.
 
 # %%
 cycles = pd.crosstab(events["device"], events["label"], margins=True, margins_name="all")
@@ -159,8 +159,8 @@ report.figure("lengths", fig, title="how long breathing cycles are")
 
 # %% [markdown]
 # If your data are simulated, the simulator has written a small data set in the official layout, with the real one's imbalance, its
-# devices and their bands, and a record of where every crackle and wheeze truly is. The library reads both
-# in the same way; the captions say which it was.
+# devices and their bands, and a record of where every crackle and wheeze truly is. The library reads both in the same way; the captions say
+# which it was.
 #
 # Here is one cycle of each class, from the same kind of device where there is one. Look for the vertical strokes of crackles and
 # the horizontal lines of wheezes before you press play.
@@ -803,10 +803,10 @@ def untrained():
 
 # %%
 network = untrained()
-before = scores(*answers(network, "test").to_numpy().T)
+at_first = scores(*answers(network, "test").to_numpy().T)
 train_openly(network, sampler)
-after = scores(*answers(network, "test").to_numpy().T)
-print(f"Score on the test side: {100 * before['Score']:.1f} % before, {100 * after['Score']:.1f} % after")
+trained = scores(*answers(network, "test").to_numpy().T)
+print(f"Score on the test side: {100 * at_first['Score']:.1f} % before, {100 * trained['Score']:.1f} % after")
 
 # %% [markdown]
 # `lungnb.training.fit` does the same. It also augments, saves checkpoints, keeps the epoch that did best on validation patients and runs on a
@@ -1393,9 +1393,9 @@ from torch.utils.data import RandomSampler
 
 shuffled = untrained()
 train_openly(shuffled, RandomSampler(items))
-rates = {"drawn evenly": after, "shuffled": scores(*answers(shuffled, "test").to_numpy().T)}
+rates = {"drawn evenly": trained, "shuffled": scores(*answers(shuffled, "test").to_numpy().T)}
 print(pd.DataFrame(rates).loc[["Sp", "Se", "Score"]].mul(100).round(1))
-expected = rates["shuffled"]["Sp"] > after["Sp"] and rates["shuffled"]["Se"] < after["Se"]
+expected = rates["shuffled"]["Sp"] > trained["Sp"] and rates["shuffled"]["Se"] < trained["Se"]
 print("Sp rose and Se fell" if expected else "not so: Sp did not rise while Se fell")
 
 # %% [markdown] tags=["solution"]
