@@ -47,7 +47,6 @@ cluster: str = ""  # "": train here; "local" or "slurm": as a job array
 out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
-import copy
 import inspect
 
 import matplotlib.pyplot as plt
@@ -56,14 +55,12 @@ import pandas as pd
 import torch
 from IPython.display import Audio, Code, Markdown, display
 from torch import nn
-from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, plots, recorded, recorded_from
 from lungnb.classification import LEAKY_RULE, Classification, predictions_of
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth
-from lungnb.metrics.attribution import class_maps, unstretch
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
 from lungnb.metrics.classification import score_rows, scores
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, RespireNet, blank_rows, stretch_below
@@ -71,10 +68,11 @@ from lungnb.papers.respirenet import concatenation, merge_stages, same_class_rec
 from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
 
-# %%
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "01", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
+
+# %%
 size = configs.load("respirenet", profile)
 choices = size["run"] | ({"epochs": epochs} if epochs else {})
 tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"]["epochs"])} if epochs else {})
@@ -613,12 +611,8 @@ Code(inspect.getsource(blank_rows), language="python")
 
 # %% tags=["nbval-check-output"]
 n_blank = blank_rows(S[None], "paper")
-print(
-    "rows:",
-    n_blank.tolist(),
-    "the same:",
-    torch.allclose(stretch_below(S[None, None].float(), n_blank)[0, 0], stretched),
-)
+again = stretch_below(S[None, None].float(), n_blank)[0, 0]
+print(n_blank.tolist(), "rows; the same picture:", torch.allclose(again, stretched))
 
 # %% [markdown]
 # On a real picture: a cycle from the Litt3200, of which the paper says that nothing is above 1.5 kHz.
@@ -669,6 +663,8 @@ report.table("blank-bands", bands.rename_axis("device").reset_index(), title="ro
 # (1) from 1 up, on the second from 4 up. One common threshold cannot serve both.
 
 # %%
+import copy
+
 loudness = torch.tensor([[-1.0], [0], [1], [2], [2], [3], [4], [5]])
 target = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
 device_of = np.array(["first"] * 4 + ["second"] * 4)
@@ -757,6 +753,8 @@ print({name: round(value, 6) for name, value in scores(truth, predicted).items()
 # augmentation. Nothing is concluded from it, and no table contains it.
 
 # %%
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
 fields = configs.load("respirenet", "smoke")["run"] | {"augment_waveforms": False}
 demonstration = Classification(corpus=corpus.fingerprint, data=data, **fields)
 dataset = demonstration.dataset()
@@ -1106,6 +1104,8 @@ report.table(
 # cycles. On simulated data we know where each sound truly is (white boxes), so we can also ask whether the map falls on it.
 
 # %%
+from lungnb.metrics.attribution import class_maps, unstretch
+
 models = {"CNN": table_1["80-20 4-class | CNN"][0], "CNN + BRC": steps["BRC"][0]}
 test = events[make_split(events, "respirenet", fold=4).part == "test"]
 plan = plan_clips(audio, test, models["CNN"].clip_s)
