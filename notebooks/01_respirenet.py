@@ -53,7 +53,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Audio, Code, Markdown, display
+from IPython.display import Audio, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
@@ -293,7 +293,7 @@ image = front(wave)
 # That is all of it:
 
 # %%
-Code(inspect.getsource(RespireNet), language="python")
+Markdown(f"```python\n{inspect.getsource(RespireNet)}```")
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -314,7 +314,7 @@ assert logits.shape == short.shape == (4, len(LABELS))
 
 # %%
 k = LABELS.index("wheeze")
-fig, axes = plt.subplots(1, 4, figsize=(11, 2.4), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(9, 1.8), layout="constrained")
 axes[0].plot(wave[k], linewidth=0.3)
 axes[1].imshow(mel[k], origin="lower", aspect="auto", cmap="gray")
 axes[2].imshow(image[k].permute(1, 2, 0), aspect="auto")
@@ -323,7 +323,7 @@ axes[3].set_ylim(0, 1)
 for ax, (name, x) in zip(axes, steps.items()):
     ax.set(title=f"{name}  {' x '.join(map(str, x.shape[1:]))}")
 plots.chain(axes)
-axes[3].set_xticks(range(4), LABELS, fontsize=8)
+axes[3].set_xticks(range(4), LABELS, fontsize=7)
 report.figure(
     "batch",
     fig,
@@ -412,7 +412,7 @@ assert all(y[i] == y[j] == c for _, (i, j), c in made)
 # needed.
 
 # %%
-Code(inspect.getsource(concatenation), language="python")
+Markdown(f"```python\n{inspect.getsource(concatenation)}```")
 
 # %% tags=["nbval-check-output"]
 pairs = concatenation(y, np.random.default_rng(0), same_class_recipes(LABELS))
@@ -435,7 +435,7 @@ assert torch.equal(child[: len(waves[2])], waves[2])
 
 # %%
 widths = [len(wave) for wave in waves]
-fig, axes = plt.subplots(2, 3, figsize=(9, 3.6), width_ratios=widths, sharey="row", layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(8, 3.2), width_ratios=widths, sharey="row", layout="constrained")
 for column, name, wave in zip(axes.T, ("cycle 1", "cycle 2", "cycle 1 + cycle 2"), waves):
     t = np.arange(len(wave)) / 4000
     column[0].plot(t, wave, linewidth=0.4)
@@ -516,7 +516,7 @@ assert filled(2, 10, y).tolist() == [0, 2, 2, 2, 2, 3, 3, 3, 2, 2]
 # one may look and which side comes first; this is our reading. The library's lines, and the same five clips from them:
 
 # %%
-Code(inspect.getsource(smart_padding), language="python")
+Markdown(f"```python\n{inspect.getsource(smart_padding)}```")
 
 # %% tags=["nbval-check-output"]
 from lungnb.data.audio import Audio as Recordings
@@ -545,7 +545,7 @@ def origin_of(segment, i):
 # %%
 abnormal = train[(train["label"] == "wheeze") & (train["end_s"] - train["start_s"]).between(1.2, 2.2)].index
 shown = int(abnormal[len(abnormal) // 2])
-fig, axes = plt.subplots(4, 1, figsize=(8, 5.6), sharex=True, layout="constrained")
+fig, axes = plt.subplots(4, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, (padding, pad) in zip(axes, (PADDINGS | {"smart": smart_padding}).items()):
     plan = plan_clips(audio, train, 7, pad)
     n = int(np.flatnonzero(plan.event == shown)[0])
@@ -607,7 +607,7 @@ assert torch.equal(clipped(S[2:])[0].int(), S[2:])  # nothing on top is blank: u
 # top, and stays. The library finds the rows of a whole batch at once and stretches by a table of weights:
 
 # %%
-Code(inspect.getsource(blank_rows), language="python")
+Markdown(f"```python\n{inspect.getsource(blank_rows)}```")
 
 # %% tags=["nbval-check-output"]
 n_blank = blank_rows(S[None], "paper")
@@ -622,7 +622,7 @@ event = events[(events["device"] == "Litt3200") & (events["label"] != "normal")]
 picture = front.levels(sound(event)[None])[0]
 after, r = clipped(picture)
 assert r == blank_rows(picture[None], "paper")[0]
-fig, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(7, 2.4), layout="constrained")
 for ax, levels, name in zip(axes, (picture, after), ("as it is", f"without its {r} blank rows, stretched")):
     ax.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255)
     ax.set(title=name, xlabel="frame", ylabel="row, highest frequency on top")
@@ -698,7 +698,7 @@ table
 # (further down, `tuned`), and the answers are put together so:
 
 # %%
-Code(inspect.getsource(merge_stages), language="python")
+Markdown(f"```python\n{inspect.getsource(merge_stages)}```")
 
 # %% tags=["nbval-check-output"]
 common = table.assign(event=range(8), predicted=table["stage 1"])[["event", "label", "predicted"]]
