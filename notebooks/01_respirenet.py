@@ -625,8 +625,9 @@ assert r == blank_rows(picture[None], "paper")[0]
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.4), layout="constrained")
 for ax, levels, name in zip(axes, (picture, after), ("as it is", f"without its {r} blank rows, stretched")):
     ax.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255)
-    ax.set(title=name, xlabel="frame", ylabel="row, highest frequency on top")
+    ax.set(title=name, xlabel="frame", ylabel="row, from the top")
     ax.grid(False)
+    ax.label_outer()
 report.figure("clipping", fig, title="blank region clipping of one cycle", note=f"{event['label']}, {event['device']}")
 
 # %% [markdown]
