@@ -1,6 +1,7 @@
 """Drawings that several cells need; what a notebook draws once stays in the notebook."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import librosa
 import numpy as np
@@ -96,3 +97,23 @@ def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4
         elif k < len(stages) - 1:  # on to the next row, through the gap between the two
             axes.plot([x + 0.44, x + 0.44, 0.44], [y - 0.03, y - 0.085, y - 0.085], color="C0", linewidth=1)
             axes.annotate("", (0.44, y - 0.2), (0.44, y - 0.08), arrowprops={"arrowstyle": "->", "color": "C0"})
+
+
+def chain(panels: Sequence[Axes]) -> None:
+    """Panels of a constrained layout, without ticks or grid: an arrow from each to the next."""
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+    panels[0].figure.get_layout_engine().set(wspace=0.12)
+    for axes, after in pairwise(panels):
+        ends = {"xycoords": after.transAxes, "textcoords": axes.transAxes}
+        axes.annotate("", (0, 0.5), (1, 0.5), arrowprops={"arrowstyle": "->", "color": "C0"}, **ends)
+
+
+def segments(axes: Axes, names: Sequence[str], seconds: Sequence[float]) -> None:
+    """Over a spectrogram: a dashed line where one segment ends, and the name of each, if there is room for it."""
+    ends = np.cumsum(seconds)
+    axes.vlines(ends[:-1], -0.5, 63.5, color="white", linestyle="--", linewidth=0.8)
+    for name, end, length in zip(names, ends, seconds, strict=True):
+        if length > 0.09 * len(name):
+            axes.text(end - length / 2, 5, name, color="white", ha="center", va="center", fontsize=8)

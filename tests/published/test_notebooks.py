@@ -78,3 +78,15 @@ def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
         assert re.match(r"\*\*(Paper|LungLDM)\b|This penalizes", text), text
         assert "..." not in text.replace("[...]", ""), text
         assert not re.search(r"\(\.\.\.\)|…", text), text
+
+
+def test_an_exercise_of_01_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words():
+    text = OF_PAPERS["respirenet"].read_text().partition("## Exercises")[2]
+    exercises = re.split(r"^# \*\*(\d)\.\*\* ", text, flags=re.MULTILINE)[1:]
+    assert exercises[::2] == [str(n) for n in range(1, len(exercises) // 2 + 1)]
+    for exercise in exercises[1::2]:
+        assert re.match(r"\*\((easy|medium|hard), \d+ minutes\)\* ", exercise)
+        answers = re.findall(r"^# %%(?P<kind>.*) tags=\[\"solution\"", exercise, flags=re.MULTILINE)
+        assert {"", " [markdown]"} <= set(answers), exercise
+    # A test that is given stands in a cell of its own, so that it is there without the solution.
+    assert len(re.findall(r"^# The test of \d:\n\n# %%\n", text, flags=re.MULTILINE)) >= 2
