@@ -67,16 +67,8 @@ from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import decibels
 from lungnb.metrics.calibration import calibration_error, reliability, risk_coverage, temperature, tempered
 from lungnb.metrics.classification import biocas_scores, evaluate, paired, per_class_recall, score_rows, scores
-from lungnb.papers.convlstm import (
-    INPUTS,
-    MODELS,
-    Convolutions,
-    ConvLSTM,
-    Metadata,
-    StackedMaps,
-    StretchedMaps,
-    class_weights,
-)
+from lungnb.papers.convlstm import INPUTS, MODELS, Convolutions, ConvLSTM, Metadata, StackedMaps
+from lungnb.papers.convlstm import StretchedMaps, class_weights
 from lungnb.published import disagreements
 
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
