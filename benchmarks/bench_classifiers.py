@@ -6,8 +6,6 @@
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 
 os.environ.setdefault("LUNGNB_PROGRESS", os.devnull)  # no progress bars between the tables
 
@@ -15,6 +13,7 @@ import librosa
 import numpy as np
 import pandas as pd
 import torch
+from timing import fastest
 
 from lungnb import configs
 from lungnb.classification import Classification
@@ -41,16 +40,6 @@ def _mel(x: np.ndarray, rate: int, n_fft: int, hop: int, n_mels: int, **band) ->
 
 def _stft(x: np.ndarray) -> np.ndarray:
     return librosa.amplitude_to_db(np.abs(librosa.stft(x, n_fft=2048, hop_length=512))[:150])
-
-
-def fastest(function: Callable[[], object], times: int = 3) -> float:
-    """The least seconds of several calls: what else the machine does only adds to it."""
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 def compare_front_ends() -> pd.DataFrame:

@@ -11,7 +11,6 @@ Simulated clips; trained as the smoke profile says. (The Fréchet distance is in
 import os
 import tempfile
 import time
-from collections.abc import Callable
 
 os.environ.setdefault("LUNGNB_PROGRESS", os.devnull)  # no progress bars between the tables
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import fastest
 
 from lungnb import configs
 from lungnb.data import load_corpus
@@ -71,9 +71,9 @@ def compare_latents(vae: AutoencoderRun, step_s: float) -> None:
     mels, network = vae.mels(), vae.trained()
     rows = mels.rows("train")[:8]
     with torch.inference_mode():
-        encoding_s = fastest(lambda: network.encode(mels.log_mel[rows]))
+        encoding_s = fastest(lambda: network.encode(mels.log_mel[rows]), 20)
     cached = vae.latents(mels, mels.rows("train"))
-    reading_s = fastest(lambda: cached[:8].float())
+    reading_s = fastest(lambda: cached[:8].float(), 20)
     with_s, without_s = step_s, step_s - reading_s + encoding_s
     table = Table("latents", "ms a step", "ratio", title="A U-Net step on cached latents against encoding each time")
     table.add_row("cached", f"{1000 * with_s:.1f}", "1.00")
@@ -112,16 +112,6 @@ def compare_samplers(judge: ClassifierRun, unet: DiffusionRun) -> None:
 
 def spread(values: list[float]) -> str:
     return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}"
-
-
-def fastest(function: Callable[[], object], n: int = 20) -> float:
-    """Seconds of the fastest of `n` calls."""
-    seconds = []
-    for _ in range(n):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 if __name__ == "__main__":

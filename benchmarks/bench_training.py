@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torchaudio
+from timing import fastest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,16 +29,6 @@ from lungnb.training.experiment import device_name
 
 QUICK = "--quick" in sys.argv
 BATCH = 64
-
-
-def fastest(function, times: int = 3) -> float:
-    """The least seconds of several calls: what else the machine does only adds to it."""
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 def matrix_peak(n: int = 1024) -> float:
