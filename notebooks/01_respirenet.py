@@ -76,7 +76,7 @@ profile, data, seeds, epochs, device, cluster, out = check_parameters(
 size = configs.load("respirenet", profile)
 choices = size["run"] | ({"epochs": epochs} if epochs else {})
 tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"]["epochs"])} if epochs else {})
-seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
+seeds = seeds or size["seeds"]
 corpus = load_corpus("icbhi", data, n_patients=choices.get("n_patients", 40))
 report = Report("01_respirenet", profile=profile, out=out, corpus=corpus)
 events = corpus.events

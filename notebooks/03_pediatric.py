@@ -79,7 +79,7 @@ CROP_S, SAMPLE_RATE = 5.0, 22050
 
 # %%
 size = configs.load("pediatric", profile)
-seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
+seeds = seeds or size["seeds"]
 own = data != "simulated" and (Path(data) / "multisite").is_dir()
 folder = data if own else "simulated"
 corpus = load_corpus("multisite", folder, n_patients=size["cohorts"]["n_patients"])

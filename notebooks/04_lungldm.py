@@ -116,7 +116,7 @@ from lungnb.training.experiment import run_all
 
 # %%
 size = configs.load("lungldm", profile)
-seeds = [seeds] if isinstance(seeds, int) else list(seeds) or size["seeds"]
+seeds = seeds or size["seeds"]
 clips = load_corpus("prompted", data, size["run"].get("n_patients", 60))
 preset, seconds = PRESETS[size["run"].get("size", "paper")], PRESETS[size["run"].get("size", "paper")]["seconds"]
 report = Report("04_lungldm", profile=profile, out=out, corpus=clips)

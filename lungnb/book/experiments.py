@@ -112,7 +112,6 @@ def _trainings(runs: Runs) -> pd.DataFrame:
         rows[-1] |= {"last loss": history["loss"].iloc[-1], "seconds": facts["training_seconds"]}
         rows[-1] |= {
             "parameters": facts["parameters"],
-            "threads": 1,
             "commit": (git_state() or {}).get("commit", "")[:10],
         }
     return pd.DataFrame(rows).round(5)
