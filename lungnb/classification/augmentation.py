@@ -22,7 +22,7 @@ from lungnb.data import load_corpus
 from lungnb.data.corpus import Corpus
 from lungnb.features import augment
 from lungnb.papers.lungldm.classifier import CLASSES, Judge, fit_classifier, in_batches
-from lungnb.papers.lungldm.experiments import Computed, LungRun
+from lungnb.papers.lungldm.experiments import Computed, NetworkRun
 from lungnb.papers.lungldm.frontend import BATCH, LungMel, Mels
 from lungnb.papers.lungldm.plans import Plan, System
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips
@@ -43,7 +43,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
 N_ROUNDS = 2
 
 
-class AugmentationRun(LungRun):
+class AugmentationRun(NetworkRun):
     """A small CNN that tells sound types apart, trained on a mixture of recorded clips and clips that were made.
 
     recorded: "few" takes of the training patients as many clips as `synthesis` makes, drawn by the seed; "all" takes every

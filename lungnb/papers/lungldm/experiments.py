@@ -1,5 +1,6 @@
 """The parts of LungLDM that come before diffusion, as experiments: the classifier of the clips, the VAE, and the vocoder."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,9 +59,13 @@ class LungRun(Experiment):
                     f"{type(part).__name__} of size {part.size} on the clips {part.corpus}; give both the same."
                 )
 
+
+class NetworkRun(LungRun):
+    """A run whose result is one network."""
+
+    @abstractmethod
     def network(self, mel: LungMel) -> nn.Module:
         """The untrained network, behind a front end where it has one."""
-        raise NotImplementedError
 
     def trained(self, device: torch.device | str | None = None) -> nn.Module:
         """The selected network of the finished run in evaluation mode, on the device of the run unless one is given."""
@@ -95,7 +100,7 @@ class StepsRun(LungRun):
         )
 
 
-class ClassifierRun(LungRun):
+class ClassifierRun(NetworkRun):
     """The classifier of sound types, of sex or of age. Types are drawn equally often in training, and the epoch is selected by
     the mean recall of the validation patients."""
 
@@ -139,7 +144,7 @@ class ClassifierRun(LungRun):
         return predict_names(self.trained(), log_mel, self.target)
 
 
-class AutoencoderRun(StepsRun):
+class AutoencoderRun(NetworkRun, StepsRun):
     """The VAE. Defaults: docs/papers/lungldm.md, section 3.2; weights of the loss are those of ReconstructionLoss."""
 
     penalty: Penalty = "element"
@@ -205,7 +210,7 @@ class AutoencoderRun(StepsRun):
         return fitted.history, predictions, fitted.states["validation"], facts
 
 
-class VocoderRun(StepsRun):
+class VocoderRun(NetworkRun, StepsRun):
     """A HiFi-GAN of AudioLDM's layout, by HiFi-GAN's mel loss alone: without its discriminators the sound is duller.
 
     It is trained in float32 whatever the precision: the loss takes a Fourier transform, which knows no bfloat16.
