@@ -8,7 +8,7 @@
         scores.csv            what `scores` made of the predictions when they were recorded
         weights/              of small networks: safetensors, one file a configuration and seed
 
-What is recorded stands in `lungnb/configs/recorded.yaml`; `lungnb.book.experiments` trains it. Here it is read, with neither
+What is recorded stands in `lungnb/configs/recorded/`; `lungnb.book.experiments` trains it. Here it is read, with neither
 data nor torch. Of the training part the predictions of the first seed are kept, to save space.
 """
 
@@ -27,7 +27,7 @@ from lungnb.core import UserError
 from lungnb.data.splits import TESTED
 from lungnb.metrics.classification import Formulas, evaluate, score_rows
 
-_CONFIGS = Path(__file__).parents[1] / "configs" / "recorded.yaml"
+_CONFIGS = Path(__file__).parents[1] / "configs" / "recorded"
 COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
 #: What a second computation may differ by: the last digit that scores.csv keeps.
 _TOLERANCE = 2e-6
@@ -37,8 +37,9 @@ _TOLERANCE = 2e-6
 
 
 def experiments() -> dict[str, dict[str, Any]]:
-    """All experiments that are or can be recorded, by name."""
-    return yaml.safe_load(_CONFIGS.read_text())
+    """All experiments that are or can be recorded, by name: the paper's file, then its own."""
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(_CONFIGS.glob("*.yaml"))}
+    return {f"{paper}/{name}": about for paper, known in files.items() for name, about in known.items()}
 
 
 def experiment(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Trainings of the recorded experiments: to record them, and to make them again in the profiles laptop and paper.
 
-What is recorded stands in `lungnb/configs/recorded.yaml`; where it is kept, and how it is read, in `lungnb.book.evidence`.
+What is recorded stands in `lungnb/configs/recorded/`; where it is kept, and how it is read, in `lungnb.book.evidence`.
 """
 
 from pathlib import Path
@@ -25,6 +25,7 @@ from lungnb.classification import Classification
 from lungnb.core import atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.data.splits import TESTED
+from lungnb.data.tasks import task_of
 from lungnb.training.experiment import run_all
 
 Runs = dict[tuple[str, int, int | None], Classification]
@@ -45,8 +46,10 @@ def runs_of(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, 
 
     def run(row: str, **drawn: int) -> Classification:
         choices = given | about["fields"] | about["rows"][row] | drawn | changes
+        others = {task: task_of(task).corpus for task in choices.pop("transfer", ())}
+        choices["transfer"] = {task: load_corpus(of, data, n_patients).fingerprint for task, of in others.items()}
         if "start" in choices:
-            choices["start"] = run(choices["start"], **drawn)
+            choices["start"] = _start(name, choices["start"], run, data, drawn)
         return Classification(**choices)
 
     found = {}
@@ -55,6 +58,14 @@ def runs_of(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, 
             for fold in about.get("folds", [None]):
                 found[row, seed, fold] = run(row, seed=seed, **({} if fold is None else {"fold": fold}))
     return found
+
+
+def _start(name: str, start: str, run, data: str, drawn: dict[str, int]) -> Classification:
+    """The training that another begins with: a row of the same experiment, or "EXPERIMENT: ROW" of another of its paper."""
+    other, elsewhere, row = start.partition(": ")
+    if not elsewhere:
+        return run(start, **drawn)
+    return runs_of(f"{name.split('/')[0]}/{other}", data, (row,), (drawn["seed"],))[row, drawn["seed"], None]
 
 
 def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), cluster: str = "") -> Path:
@@ -97,10 +108,15 @@ def collect(name: str, runs: Runs) -> pd.DataFrame:
         asked = {row: run.tested("validation", *TESTED, *(["train"] if seed == 0 else []))}
         for other, fields in changed.items():
             if fields["row"] == row:
-                asked[other] = run.predict(**{k: v for k, v in fields.items() if k != "row"})
+                asked[other] = _asked_again(run, **{k: v for k, v in fields.items() if k != "row"})
         frames += [frame.assign(row=name, seed=seed, fold=fold or 0) for name, frame in asked.items()]
     frame = pd.concat(frames, ignore_index=True)
     return frame[[*COLUMNS, *probabilities(frame), "predicted"]]
+
+
+def _asked_again(run: Classification, rule: str = "", task: str = "", **choices: Any) -> pd.DataFrame:
+    """What a finished run says by another rule, of another task, or of inputs made with other choices."""
+    return run.predict(**choices) if choices else run.tested(rule=rule, task=task)
 
 
 def _trainings(runs: Runs) -> pd.DataFrame:

@@ -153,8 +153,8 @@ def make_split(
     """The split called `name` of SPLITS.
 
     validation: where the split itself sets no events aside to select the epoch with, held_out[0] of held_out[1] folds of the
-    training side are, by patients or (leaky) by events; "none" trains on all. Raises UserError for an unknown name, an empty
-    part, too few patients, or a leak not asked for by name.
+    training side are, by patients or (leaky) by events; "none" trains on all of them. Raises UserError for an unknown name, an
+    empty part, too few patients, or a leak not asked for by name.
     """
     if name not in SPLITS:
         raise UserError(f"There is no split {name!r}; known are {', '.join(SPLITS)}.")
@@ -163,6 +163,7 @@ def make_split(
     else:
         part = SPLITS[name](events, fold, n_folds)
     part = part.astype("string").rename("part")
+    part = part.replace("validation", "train") if validation == "none" else part
     if not (part == "train").any() or not part.isin(TESTED).any():
         empty = "train" if not (part == "train").any() else "test"
         raise UserError(
