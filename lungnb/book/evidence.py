@@ -171,9 +171,11 @@ def rows_of(
 def scores(name: str) -> pd.DataFrame:
     """Every score of a recorded experiment: row, subset, metric, ours, sd, n_seeds, n_patients, low, high.
 
-    subset: each part of the split but the training part, and `combined` where several were tested.
+    subset: each part of the split but the training part, and `combined` where several were tested. Events of classes that the
+    experiment has as `unscored` are left out.
     """
     frame, tables = predictions(name), []
+    frame = frame[~frame["label"].isin(experiment(name).get("unscored", []))]
     for row, own in frame.groupby("row", sort=False):
         parts = {part: (part,) for part in ("validation", *TESTED) if (own["split"] == part).any()}
         tested = [part for part in parts if part in TESTED]

@@ -50,6 +50,7 @@ SHORT = ["N", "R", "W", "S", "CC", "FC", "WC"]
 POSITIONS = ["p1", "p2", "p3", "p4"]
 #: In the training part of the 2022 release, and sample for sample 41279835_14.1_0_p1_2050 of its intra test.
 REPEATED = ("41279835_14.1_0_p1_2945",)
+WITHOUT_EVENTS = "recordings without events (poor quality)"
 #: Labels of a patient in `sprsound_view`.
 VIEW_LABELS = ["normal", "adventitious"]
 #: The parts of the 2022 release.
@@ -81,7 +82,7 @@ def read_sprsound(folder: Path) -> Corpus:
         folder=Path(folder),
         n_missing=len(recordings) - len(here),
         skipped={
-            "recordings without events (poor quality)": (here["n_events"] == 0).sum(),
+            WITHOUT_EVENTS: (here["n_events"] == 0).sum(),
             "recordings that an earlier release holds as well (passed over)": again,
             "recordings in no part, for no folder says train or test (kept)": here["split"].isna().sum(),
             "recordings of children without a number (kept; in no split of patients)": anonymous(here).sum(),
@@ -128,6 +129,32 @@ def sprsound_view(corpus: Corpus) -> Corpus:
         fingerprint=digest(corpus.fingerprint, "sites"),
         events=validate_events(rows, rows["path"], "compare it with its recording"),
         skipped=corpus.skipped | {reason: n for reason, n in found.items() if n},
+    )
+
+
+def sprsound_records(corpus: Corpus) -> Corpus:
+    """SPRSound's recordings, whole, with their own labels (RECORD_LABELS): those of `corpus`, and of Poor Quality, which have no
+    event and so are not in it.
+
+    Raises UserError for another data set, and where no recording has a label, as in the later releases.
+    """
+    if corpus.name != "sprsound":
+        raise UserError(f"sprsound_records takes the SPRSound corpus, not {corpus.name!r}; load 'sprsound'.")
+    recordings, _ = read_annotations(corpus.audio_root)
+    here = recordings["recording"].isin(corpus.events["recording"]) | (recordings["n_events"] == 0)
+    rows = recordings[here & recordings["path"].notna() & recordings["record_label"].notna()]
+    if rows.empty:
+        raise UserError(f"No recording in {corpus.audio_root} has a label of its own; the 2022 release has them.")
+    rows = rows.rename(columns={"record_label": "label"}).reset_index(drop=True).assign(start_s=0.0, sound=pd.NA)
+    rows["end_s"] = [duration_s(corpus.audio_root / path) for path in rows["path"]]
+    skipped = {reason: n for reason, n in corpus.skipped.items() if reason != WITHOUT_EVENTS}
+    unlabelled = int((here & recordings["record_label"].isna()).sum())
+    return replace(
+        corpus,
+        name="sprsound-records",
+        fingerprint=digest(corpus.fingerprint, "records"),
+        events=validate_events(rows, rows["annotation"], "correct it", "sprsound"),
+        skipped=skipped | ({"recordings without a label of their own": unlabelled} if unlabelled else {}),
     )
 
 

@@ -5,6 +5,7 @@ is left to a model. Its label map is a table of what a physician wrote and what 
 out, and counted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +21,8 @@ class Task:
     """labels: the corpus' own label -> class, None where it is left out; the first class is normal. unit: what is scored.
 
     age_step: years an age bin. excluded: parts of the data set that are not looked at. repeated: recordings that the data
-    set holds a second time on the other side of its split; they are left out.
+    set holds a second time on the other side of its split; they are left out. rows: makes other rows of the data set's events,
+    as whole recordings; its labels are then those of these rows.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Task:
     age_step: float = 1.0
     excluded: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    rows: Callable[[Corpus], Corpus] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,8 +54,7 @@ class Task:
                 "events of a recording that stands on both sides of the split": int(again.sum())
             }
             corpus = replace(corpus.select(~again), skipped=skipped)
-        if self.unit == "patient" and corpus.name == "sprsound":
-            corpus = sprsound.sprsound_view(corpus)
+        corpus = self.rows(corpus) if self.rows else corpus
         events = corpus.events
         if unknown := sorted(set(events["label"]) - set(self.labels)):
             raise UserError(
@@ -73,6 +75,9 @@ _SPRSOUND = {label: label for label in sprsound.LABELS}
 #: comes from the throat and has no counterpart.
 _COMMON = {"normal": "normal", "fine crackle": "crackle", "coarse crackle": "crackle", "wheeze": "wheeze"}
 _COMMON |= {"rhonchi": "wheeze", "wheeze+crackle": "both", "stridor": None}
+#: Tasks 2-2 and 2-1 of the BioCAS 2022 challenge: recordings with continuous (CAS) and discontinuous sounds (DAS), or too poor.
+_FIVE = {name: name for name in ("Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality")}
+_THREE = _FIVE | dict.fromkeys(("CAS", "DAS", "CAS & DAS"), "adventitious")
 _ADVENTITIOUS = {"normal": "normal", "adventitious": "abnormal"}
 _DIAGNOSES = {"control": "normal", "pneumonia": "abnormal", "bronchiolitis": "abnormal", "asthma": "abnormal"}
 _PNEUMONIA = {"bronchiolitis": "bronchiolitis", "pneumonia": "pneumonia", "control": None, "asthma": None}
@@ -84,8 +89,10 @@ TASKS = {
         Task("icbhi-2-class", "icbhi", {k: "normal" if k == "normal" else "abnormal" for k in _ICBHI}, age_step=5.0),
         Task("sprsound", "sprsound", _SPRSOUND, repeated=sprsound.REPEATED),
         Task("sprsound-common", "sprsound", _COMMON, repeated=sprsound.REPEATED),
-        Task("sprsound-patients", "sprsound", _ADVENTITIOUS, "patient"),
-        Task("sprsound-sites", "sprsound", _ADVENTITIOUS, "patient", excluded=("intra",)),
+        Task("sprsound-records", "sprsound", _THREE, repeated=sprsound.REPEATED, rows=sprsound.sprsound_records),
+        Task("sprsound-records-5-class", "sprsound", _FIVE, repeated=sprsound.REPEATED, rows=sprsound.sprsound_records),
+        Task("sprsound-patients", "sprsound", _ADVENTITIOUS, "patient", rows=sprsound.sprsound_view),
+        Task("sprsound-sites", "sprsound", _ADVENTITIOUS, "patient", excluded=("intra",), rows=sprsound.sprsound_view),
         Task("cohorts", "multisite", _DIAGNOSES, "patient"),
         Task("pneumonia", "multisite", _PNEUMONIA, "patient"),
     )
