@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from lungnb import UserError
 from lungnb.data import check, load_corpus
-from lungnb.data.sprsound import LABELS, parse_json, read_annotations, read_sprsound, release_folder
+from lungnb.data.sprsound import LABELS, parse_json, read_annotations, read_sprsound, release_folder, sprsound_records
+from lungnb.data.tasks import task_of
 
 TRAIN, INTER, INTRA = "train2022_json", "test2022_json/inter_test_json", "test2022_json/intra_test_json"
 FIRST, SECOND, SILENT, NEW, AGAIN = TINY_SPRSOUND
+NORMAL = {"start": 0, "end": 500, "type": "Normal"}
 JSON, WAV = f"{TRAIN}/{FIRST}.json", f"train2022_wav/{FIRST}.wav"
 
 
@@ -61,6 +63,30 @@ def test_recordings_and_their_labels(root):
     assert recordings["record_label"].tolist() == ["CAS", "CAS & DAS", "Poor Quality", "Normal", "CAS & DAS"]
     assert recordings["n_events"].tolist() == [2, 2, 0, 1, 3]
     assert events["where"].iloc[1] == f"{root / JSON}, event 2"
+
+
+def test_whole_recordings_with_their_own_labels(tiny):
+    corpus = read_sprsound(tiny)
+    records = sprsound_records(corpus)
+    assert records.events["recording"].tolist() == [FIRST, SECOND, SILENT, NEW, AGAIN]
+    assert records.events["label"].tolist() == ["CAS", "CAS & DAS", "Poor Quality", "Normal", "CAS & DAS"]
+    assert records.events["end_s"].tolist() == [3, 2, 1, 2, 4]
+    assert records.events["split"].tolist() == ["train"] * 3 + ["inter", "intra"]
+    assert records.skipped == {}
+    assert records.fingerprint != corpus.fingerprint
+    one_less = sprsound_records(corpus.select(corpus.events["recording"] != NEW))
+    assert NEW not in one_less.events["recording"].tolist()
+    classes = task_of("sprsound-records").view(corpus).events["label"].tolist()
+    assert classes == ["adventitious", "adventitious", "Poor Quality", "Normal", "adventitious"]
+
+
+def test_releases_that_label_no_recording_are_refused(tiny, root):
+    for path in root.rglob("*.json"):
+        content = json.loads(path.read_text())
+        content = {key: value for key, value in content.items() if "annotation" in key and "event" in key}
+        path.write_text(json.dumps(content | {"event_annotation": content["event_annotation"] or [NORMAL]}))
+    with pytest.raises(UserError, match="has a label of its own"):
+        sprsound_records(read_sprsound(tiny))
 
 
 @pytest.mark.parametrize("position", [f"p{n}" for n in range(1, 9)])

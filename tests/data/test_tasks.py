@@ -28,11 +28,13 @@ def view(task):
 def test_a_label_map_is_whole(name):
     task = TASKS[name]
     known = {"icbhi": icbhi.LABELS, "sprsound": sprsound.LABELS, "multisite": multisite.LABELS}[task.corpus]
-    known = sprsound.VIEW_LABELS if task.unit == "patient" and task.corpus == "sprsound" else known
+    of_rows = {sprsound.sprsound_view: sprsound.VIEW_LABELS, sprsound.sprsound_records: sprsound.RECORD_LABELS}
+    known = of_rows.get(task.rows, known)
     assert set(task.labels) == set(known)
     assert set(task.labels.values()) - {None} == set(task.classes)
     assert [label for label, to in task.labels.items() if to == task.classes[0]] in (
         ["normal"],
+        ["Normal"],
         ["control"],
         ["bronchiolitis"],
     )
