@@ -3,6 +3,7 @@
     reports/recorded/<paper>/<experiment>/
         predictions.parquet   one row a scored event or patient, configuration (`row`) and training seed
         training.csv          of each training: epochs, seconds, weights and its scores on the events it was trained on
+        history.csv           of each training the loss, and what was followed, by epoch
         config.yaml           the fields of each configuration
         provenance.json       data, commit, device, versions, seeds, and what of the paper's size was cut
         scores.csv            what `scores` made of the predictions when they were recorded
@@ -87,15 +88,13 @@ def live(
 ) -> pd.DataFrame | None:
     """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
 
-    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: of every training, if not 0.
+    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: at most so many, if not 0.
     """
     if profile == "smoke":
         return None
     from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
 
-    changes = experiment(name).get("paper", {}) if profile == "paper" else {}
-    changes = changes | {"device": device} | ({"epochs": epochs} if epochs else {})
-    runs = runs_of(name, data, rows, seeds, **changes)
+    runs = runs_of(name, data, rows, seeds, profile, epochs, device=device)
     run_all(list(runs.values()), cluster or None)
     return collect(name, runs)
 
@@ -103,6 +102,11 @@ def live(
 def training(name: str) -> pd.DataFrame:
     """What is known of each recorded training: row, seed, fold, epochs, scores on its own training events, seconds, ..."""
     return pd.read_csv(folder() / name / "training.csv")
+
+
+def history(name: str) -> pd.DataFrame:
+    """Of each recorded training by epoch: row, seed, fold, epoch, loss, and scores of the parts that were followed."""
+    return pd.read_csv(folder() / name / "history.csv")
 
 
 def provenance(name: str) -> dict[str, Any]:

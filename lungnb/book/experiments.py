@@ -31,10 +31,19 @@ from lungnb.training.experiment import run_all
 Runs = dict[tuple[str, int, int | None], Classification]
 
 
-def runs_of(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), **changes: Any) -> Runs:
+def runs_of(
+    name: str,
+    data: str,
+    rows: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    profile: str = "laptop",
+    epochs: int = 0,
+    **changes: Any,
+) -> Runs:
     """The trainings of an experiment by row, seed and fold (None: the split has none), on the data sets in the folder `data`.
 
-    rows, seeds: only these, if any. changes: fields that are other than recorded.
+    rows, seeds: only these, if any. profile: laptop, as recorded; paper, what the experiment and the row change for it. epochs: at
+    most so many, if not 0. changes: fields that are other than recorded.
     """
     about = experiment(name)
     n_patients = about.get("n_patients", 40)
@@ -46,6 +55,9 @@ def runs_of(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, 
 
     def run(row: str, **drawn: int) -> Classification:
         choices = given | about["fields"] | about["rows"][row] | drawn | changes
+        larger = about.get("paper", {}) | choices.pop("paper", {})
+        choices |= larger if profile == "paper" else {}
+        choices |= {"epochs": min(epochs, choices["epochs"])} if epochs else {}
         others = {task: task_of(task).corpus for task in choices.pop("transfer", ())}
         choices["transfer"] = {task: load_corpus(of, data, n_patients).fingerprint for task, of in others.items()}
         if "start" in choices:
@@ -79,7 +91,8 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     place, new = folder() / name, collect(name, runs)
     place.mkdir(parents=True, exist_ok=True)
     _merge(place / "predictions.parquet", new, write_predictions)
-    _merge(place / "training.csv", _trainings(runs), lambda path, frame: frame.to_csv(path, index=False))
+    for table, of_runs in {"training": _trainings(runs), "history": _histories(runs)}.items():
+        _merge(place / f"{table}.csv", of_runs, lambda path, frame: frame.to_csv(path, index=False))
     for (row, seed, _), run in runs.items():
         if row in about.get("weights", []):
             with atomic_file(weights_file(name, row, seed)) as path:
@@ -125,12 +138,20 @@ def _trainings(runs: Runs) -> pd.DataFrame:
         facts, history = run.result(), run.history
         of_train = facts["scores"].get("train", {})
         rows.append({"row": row, "seed": seed, "fold": fold or 0, "epochs": len(history), **of_train})
-        rows[-1] |= {"last loss": history["loss"].iloc[-1], "seconds": facts["training_seconds"]}
-        rows[-1] |= {
-            "parameters": facts["parameters"],
-            "commit": (git_state() or {}).get("commit", "")[:10],
-        }
+        rows[-1] |= {"last loss": history["loss"].iloc[-1] if "loss" in history else None}  # trees have none
+        rows[-1] |= {"seconds": facts["training_seconds"], "parameters": facts["parameters"]}
+        rows[-1] |= {"multiply_adds": facts["multiply_adds"], "commit": (git_state() or {}).get("commit", "")[:10]}
     return pd.DataFrame(rows).round(5)
+
+
+def _histories(runs: Runs) -> pd.DataFrame:
+    """Loss, and what was followed, by epoch."""
+    own = {"row": str, "seed": int, "fold": int}
+    frames = []
+    for (row, seed, fold), run in runs.items():
+        history = run.history.filter(regex="^(epoch|loss|(val|test)_(AS|Score|loss))$")
+        frames.append(history.assign(row=row, seed=seed, fold=fold or 0)[[*own, *history]])
+    return pd.concat(frames, ignore_index=True).astype(own).round(4)
 
 
 def _merge(path: Path, new: pd.DataFrame, write) -> None:
