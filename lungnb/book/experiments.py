@@ -42,8 +42,8 @@ def runs_of(
 ) -> Runs:
     """The trainings of an experiment by row, seed and fold (None: the split has none), on the data sets in the folder `data`.
 
-    rows, seeds: only these, if any. profile: laptop, as recorded; paper, what the experiment and the row change for it. epochs: at
-    most so many, if not 0. changes: fields that are other than recorded.
+    rows, seeds: only these, if any. profile: laptop, as recorded; paper, what the experiment and the row change for it. epochs:
+    at most so many, if not 0. changes: fields that are other than recorded.
     """
     about = experiment(name)
     n_patients = about.get("n_patients", 40)
@@ -61,7 +61,10 @@ def runs_of(
         others = {task: task_of(task).corpus for task in choices.pop("transfer", ())}
         choices["transfer"] = {task: load_corpus(of, data, n_patients).fingerprint for task, of in others.items()}
         if "start" in choices:
-            choices["start"] = _start(name, choices["start"], run, data, drawn)
+            other, elsewhere, there = choices["start"].rpartition(": ")
+            of = f"{name.split('/')[0]}/{other}"  # another experiment of this paper
+            begun = runs_of(of, data, (there,), (drawn["seed"],), profile) if elsewhere else {}
+            choices["start"] = begun.get((there, drawn["seed"], None)) or run(there, **drawn)
         return Classification(**choices)
 
     found = {}
@@ -70,14 +73,6 @@ def runs_of(
             for fold in about.get("folds", [None]):
                 found[row, seed, fold] = run(row, seed=seed, **({} if fold is None else {"fold": fold}))
     return found
-
-
-def _start(name: str, start: str, run, data: str, drawn: dict[str, int]) -> Classification:
-    """The training that another begins with: a row of the same experiment, or "EXPERIMENT: ROW" of another of its paper."""
-    other, elsewhere, row = start.partition(": ")
-    if not elsewhere:
-        return run(start, **drawn)
-    return runs_of(f"{name.split('/')[0]}/{other}", data, (row,), (drawn["seed"],))[row, drawn["seed"], None]
 
 
 def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), cluster: str = "") -> Path:
