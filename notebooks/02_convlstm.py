@@ -58,7 +58,7 @@ from IPython.display import Audio, Code, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
-from lungnb.book import Report, check_parameters, comparison, difference, plots
+from lungnb.book import Report, check_parameters, comparison, difference, plots, value
 from lungnb.book.evidence import Source, by_seed, configurations, ensemble, live, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
@@ -954,6 +954,33 @@ print(
 print(
     f"One child makes {errors.iloc[0] / errors.sum():.0%} of the errors on them; without it the Score is {rest:.3f}, not {whole:.3f}."
 )
+
+# %% [markdown]
+# ### Labels in dispute
+#
+# A label is one physician's opinion. In the [data set's own forum](https://github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound/issues/3) a user disputes the two
+# rhonchi of one training recording. What do networks say of it that have never met this child? The folds have one a seed:
+
+# %% tags=["nbval-check-output"]
+DISPUTED = "41106111_2.1_0_p3_263"
+unmet = by_seed(folds, "stretched")
+each = pd.concat(unmet).query("recording == @DISPUTED").groupby("event")
+disputed = pd.DataFrame({"label": each["label"].first().map(dict(enumerate(LABELS)))})
+disputed = disputed.assign(
+    **{"p(normal)": each["p0"].mean(), "lowest p(normal)": each["p0"].min(), "p(rhonchi)": each["p1"].mean()}
+)
+report.table(
+    "disputed-labels",
+    disputed.reset_index(drop=True),
+    title="the events of a disputed recording",
+    corpus=Source(FOLDS),
+    note=f"{DISPUTED}; means over {len(unmet)} seeds that were not trained on this child",
+)
+
+# %% tags=["nbval-check-output"]
+without = [table[(table["recording"] != DISPUTED) | (table["label"] == 0)] for table in unmet]
+for name, tables in {"with the two rhonchi": unmet, "without them": without}.items():
+    print(name, value(score_rows("", tables, biocas_scores, 1).set_index("metric").loc["Score"], 4))
 
 # %% [markdown]
 # ### How sure, and how sure may it be?

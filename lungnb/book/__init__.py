@@ -3,6 +3,6 @@
 from lungnb.book.parameters import check_parameters
 from lungnb.book.recorded import recorded, recorded_from
 from lungnb.book.report import Report, comparison
-from lungnb.book.sentences import difference
+from lungnb.book.sentences import difference, value
 
-__all__ = ["Report", "check_parameters", "comparison", "difference", "recorded", "recorded_from"]
+__all__ = ["Report", "check_parameters", "comparison", "difference", "recorded", "recorded_from", "value"]

@@ -76,7 +76,7 @@ _SPRSOUND = {label: label for label in sprsound.LABELS}
 _COMMON = {"normal": "normal", "fine crackle": "crackle", "coarse crackle": "crackle", "wheeze": "wheeze"}
 _COMMON |= {"rhonchi": "wheeze", "wheeze+crackle": "both", "stridor": None}
 #: Tasks 2-2 and 2-1 of the BioCAS 2022 challenge: recordings with continuous (CAS) and discontinuous sounds (DAS), or too poor.
-_FIVE = {name: name for name in ("Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality")}
+_FIVE = {name: name for name in ("Normal", "Poor Quality", "CAS", "DAS", "CAS & DAS")}
 _THREE = _FIVE | dict.fromkeys(("CAS", "DAS", "CAS & DAS"), "adventitious")
 _ADVENTITIOUS = {"normal": "normal", "adventitious": "abnormal"}
 _DIAGNOSES = {"control": "normal", "pneumonia": "abnormal", "bronchiolitis": "abnormal", "asthma": "abnormal"}
