@@ -106,9 +106,8 @@ def _hear_one(classifier: Pretrained, path: Path, marks: Path | None) -> tuple[n
         )
     audio = audio / max(1.0, np.abs(audio).max())
     events = windows(seconds, path) if marks is None else read_marks(marks, path)
-    notes = [
-        f"Look at it twice: {kind} ({what})." for kind, (what,) in look_into(path.parent, [path.name], events).items()
-    ]
+    odd = look_into(path.parent, [path.name], events)
+    notes = [f"Note on the recording: {kind}. {what.removeprefix(path.name).strip()}" for kind, (what,) in odd.items()]
     if native < RATE:
         notes.append(
             f"It was recorded at {native:,} Hz, so nothing above {native // 2:,} Hz is in it; the training sounds had 8,000 Hz."
@@ -149,12 +148,15 @@ def _shown(classifier: Pretrained, audio: np.ndarray, events: pd.DataFrame, expl
         left=100 * events["start_s"] / seconds, width=100 * (events["end_s"] - events["start_s"]) / seconds
     ).to_dict("records")
     for row in rows if explain else ():
-        drop = classifier.explain(audio[int(row["start_s"] * RATE) : int(row["end_s"] * RATE)], row["predicted"])
-        row["drop"] = float(drop.max())
-        row["map"] = _png(np.dstack([np.ones_like(drop)] * 3 + [(drop / max(drop.max(), 0.02)).clip(0, 1)]))
+        row |= {"map": "", "drop": 0.0}
+        if row["unusual"] < UNLIKE:
+            drop = classifier.explain(audio[int(row["start_s"] * RATE) : int(row["end_s"] * RATE)], row["predicted"])
+            row["drop"] = float(drop.max())
+            strength = (drop / max(drop.max(), 0.02)).clip(0, 1)[..., None]  # less than 2 points are nothing to show
+            row["map"] = _png(np.concatenate([np.broadcast_to((0.2, 1.0, 0.8), (*drop.shape, 3)), strength], axis=2))
     step = next(step for step in (0.5, 1, 2, 5, 10, 30, 60, 120) if seconds / step <= 16)
     return {
-        "picture": _png((db - db.max()) / _RANGE_DB + 1, "magma"),
+        "picture": _png((db - np.quantile(db, 0.998)) / _RANGE_DB + 1, "magma"),  # a knock is not the scale
         "sound": _uri("audio/flac", heard.getvalue()),
         "rows": rows,
         "ticks_hz": [(hz, 100 * (np.interp(hz, centre, np.arange(n_rows)) + 0.5) / n_rows) for hz in _TICKS_HZ],
