@@ -8,4 +8,11 @@ Nothing heavy is imported here: torch, pandas and librosa load when a room that 
 from lungnb.core import UserError
 
 __version__ = "2.0.0.dev0"
-__all__ = ["UserError", "__version__"]
+__all__ = ["UserError", "__version__", "load"]
+
+
+def load(name: str = "sprsound-cnn"):
+    """A packaged classifier for recordings of one's own (`lungnb.book.pretrained`), which imports torch."""
+    from lungnb.book.pretrained import load
+
+    return load(name)

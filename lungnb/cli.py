@@ -173,6 +173,24 @@ def publish(
 
 
 @app.command()
+def hear(
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="A recording, or a folder of them.")],
+    marks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where marks of events lie, if not beside the recordings.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each event's class rests on.")] = False,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the page goes, else reports/hear.")] = "",
+) -> None:
+    """Hear recordings of your own with the packaged SPRSound classifier: a page with pictures and players, and a table.
+
+    It was trained on children and one stethoscope, and its answers are no diagnosis."""
+    from lungnb.book.hear import hear
+    from lungnb.book.report import default_out
+
+    typer.echo(hear(source, Path(out) if out else default_out() / "hear", marks, explain, typer.echo))
+
+
+@app.command()
 def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Write the notebooks into DIR without solutions and outputs."""
     from lungnb.book.notebooks import write_student_copies

@@ -1,0 +1,56 @@
+"""Marks of events beside a recording of one's own, in the forms that people have.
+
+NAME.json   as SPRSound's: start and end in milliseconds, and a type
+NAME.txt    as ICBHI's: start end crackle wheeze, or Audacity's labels: start end label; seconds
+NAME.csv    columns start_s and end_s in seconds, and if there is one, label
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lungnb.data.folders import files, key_of
+from lungnb.data.icbhi import LABELS
+from lungnb.data.inspection import check_audio
+from lungnb.data.sprsound_files import parse_json
+from lungnb.data.tables import numbers, read_csv, read_lines, refuse
+
+SUFFIXES = (".json", ".txt", ".csv")
+
+
+def find_marks(folder: Path, levels: int | None = 0) -> dict[str, list[Path]]:
+    """Key of the stem (`key_of`) -> the files that may be marks, of all that lie in `folder` and `levels` folders down."""
+    found: dict[str, list[Path]] = {}
+    for path in files(folder, SUFFIXES, levels):
+        found.setdefault(key_of(path.stem), []).append(path)
+    return found
+
+
+def read_marks(path: Path, sound: Path) -> pd.DataFrame:
+    """The events marked in the file `path` of the recording `sound`: start_s, end_s, mark (text, "" where nothing is said) and
+    where. Raises UserError naming file and line for what is no mark, ends before it starts or lies past the audio."""
+    if path.suffix.lower() == ".json":
+        rows = [(e["where"], e["start_s"], e["end_s"], e["label"]) for e in parse_json(path)[1]]
+    elif path.suffix.lower() == ".txt":
+        # Audacity writes the frequencies of a selection into lines of their own that begin with a backslash.
+        lines = read_lines(path, _parse_line, "start and end in seconds, and a label or crackle 0/1 and wheeze 0/1")
+        rows = [(where, *words) for where, words in lines if words]
+    else:
+        table = read_csv(path, ["start_s", "end_s"])
+        times = [numbers(table, name, 1e6, "seconds") for name in ("start_s", "end_s")]
+        names = table["label"].fillna("") if "label" in table else [""] * len(table)
+        rows = list(zip(table["where"], *times, names, strict=True))
+    events = pd.DataFrame(rows, columns=["where", "start_s", "end_s", "mark"])
+    events = events.astype({"start_s": float, "end_s": float}).assign(path=sound.name)
+    ends = "the event ends at {end_s} s and starts at {start_s} s; correct it"
+    refuse(events, ~(events["end_s"] > events["start_s"]) | (events["start_s"] < 0), ends)
+    check_audio(sound.parent, events)
+    return events.sort_values("start_s", kind="stable", ignore_index=True)
+
+
+def _parse_line(words: list[str]) -> tuple[float, float, str] | None:
+    if words[0].startswith("\\"):
+        return None
+    start_s, end_s = (float(word.replace(",", ".")) for word in words[:2])
+    flags = len(words) == 4 and set(words[2:]) <= {"0", "1"}
+    return start_s, end_s, LABELS[int(words[2]) + 2 * int(words[3])] if flags else " ".join(words[2:])

@@ -1,0 +1,216 @@
+"""The packaged classifier: what it says of a sound, what its calibration promises, and that ONNX says the same."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import soxr
+import torch
+
+import lungnb
+from lungnb import UserError
+from lungnb.book import evidence, experiments, pretrained
+from lungnb.data import load_corpus
+from lungnb.data.audio import decode
+from lungnb.papers.convlstm import INPUTS
+
+RATE = pretrained.RATE
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return lungnb.load()
+
+
+@pytest.fixture(scope="module")
+def breaths():
+    """Twelve simulated events."""
+    corpus = load_corpus("sprsound", n_patients=20)
+    events = corpus.events.iloc[:12]
+    sounds = [decode(corpus.audio_root / path, RATE) for path in events["path"]]
+    cuts = zip(sounds, events["start_s"], events["end_s"], strict=True)
+    return [sound[int(start * RATE) : int(end * RATE)] for sound, start, end in cuts]
+
+
+def test_importing_lungnb_stays_light():
+    code = "import lungnb, sys; lungnb.load; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_maps_are_those_of_the_training(classifier):
+    front = INPUTS["stretched"].front_end()
+    for n in (90, 1000, 9601, 64000):
+        sound = torch.randn(1, n, generator=torch.Generator().manual_seed(n))
+        theirs = front(sound, torch.tensor([n]))
+        torch.testing.assert_close(classifier.front.maps(classifier.power(sound)), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_says_what_each_training_said(classifier, breaths):
+    said = classifier.predict(breaths)
+    assert len(said) == 12
+    classes = list(classifier.classes)
+    np.testing.assert_allclose(said[classes].sum(axis=1), 1, atol=1e-5)
+    assert (said["predicted"] == said[classes].idxmax(axis=1)).all()
+    # the recorded networks one by one, by the pipeline's own front end
+    maps = torch.cat(
+        [INPUTS["stretched"].front_end()(torch.from_numpy(b)[None], torch.tensor([len(b)])) for b in breaths]
+    )
+    each = [network(maps, torch.zeros(12, 3, dtype=torch.long)).softmax(1) for network in classifier.networks]
+    mean = pd.DataFrame(torch.stack(each).mean(0).numpy()).add_prefix("p").assign(label=0)
+    tempered = pretrained.tempered(mean, float(classifier.temperature)).filter(regex=r"^p\d$")
+    np.testing.assert_allclose(said[classes], tempered, atol=1e-4)
+    for name in classes:
+        assert (said[f"{name} low"] <= said[name]).all()
+        assert (said[name] <= said[f"{name} high"]).all()
+    best = said["predicted"]
+    for end in ("low", "high"):
+        np.testing.assert_allclose(said[end], [said[f"{name} {end}"][k] for k, name in enumerate(best)])
+    first = [name for name, least in zip(classes, classifier.least, strict=True) if said[name][0] >= least]
+    assert said["set"][0].split(", ") == first
+
+
+def test_the_interval_is_of_the_mean_over_trainings(classifier):
+    """A t interval of five logits covers the mean they were drawn around in 95 % of the cases."""
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0.3, 1.0, (4000, 5)))
+
+    class Drawn(pretrained.Pretrained):
+        def read(self, maps):
+            each = torch.stack([logits.T.sigmoid(), 1 - logits.T.sigmoid()], dim=2)
+            mean = logits.mean(1).sigmoid()
+            return torch.stack([mean, 1 - mean], dim=1), each, torch.zeros(4000)
+
+    calibration = {"least": torch.zeros(2)}
+    said = Drawn(classifier.networks, ("a", "b"), "stretched", calibration).predict([np.zeros(800)])
+    inside = (said["a low"] <= 1 / (1 + np.exp(-0.3))) & (1 / (1 + np.exp(-0.3)) <= said["a high"])
+    assert inside.mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_sample_rates_and_lengths(classifier):
+    rng = np.random.default_rng(0)
+    slow = np.convolve(rng.standard_normal(RATE), np.ones(40) / 40, "same").astype(np.float32)
+    fast = soxr.resample(slow, RATE, 44100, quality="VHQ")
+    a, b = classifier.predict([slow]), classifier.predict([fast], sample_rate=44100)
+    np.testing.assert_allclose(a[list(classifier.classes)], b[list(classifier.classes)], atol=0.03)
+    long = rng.standard_normal(10 * RATE)
+    pd.testing.assert_frame_equal(classifier.predict([long]), classifier.predict([long[RATE : 9 * RATE]]))
+    for wrong in (np.zeros(0), np.full(100, np.nan), np.zeros((100, 2))):
+        with pytest.raises(UserError, match="Sound 1 is no row of numbers"):
+            classifier.predict([slow, wrong])
+
+
+def test_noise_is_called_unlike_the_training(classifier):
+    rng = np.random.default_rng(0)
+    noise = [level * rng.standard_normal(9600) for level in (0.001, 0.01, 0.1)]
+    tone = [0.2 * np.sin(2 * np.pi * 3000 * np.arange(9600) / RATE)]
+    assert (classifier.predict([*noise, *tone, np.zeros(9600)])["unusual"] >= pretrained.UNLIKE).all()
+
+
+def test_the_set_holds_the_class_of_as_many_events_as_promised():
+    """Children who differ: of new ones drawn alike, 90 % of normal and of adventitious events have their class in the set."""
+
+    def events(rng, n_children):
+        child = np.repeat(np.arange(n_children), rng.integers(5, 40, n_children))
+        label = (rng.random(len(child)) < 0.3).astype(int)
+        margin = rng.normal(1.0, 1.5, n_children)[child] + rng.normal(0, 1, len(child))
+        p = 1 / (1 + np.exp(-np.where(label == 1, margin - 1, margin)))
+        p1 = np.where(label == 1, p, 1 - p)
+        return pd.DataFrame({"patient": child.astype(str), "label": label, "p0": 1 - p1, "p1": p1})
+
+    inside = np.zeros(2)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        least = pretrained.least_probabilities(events(rng, 60))
+        new = events(rng, 200)
+        p = new[["p0", "p1"]].to_numpy()[range(len(new)), new["label"]]
+        held = pd.Series(p >= least[new["label"]])
+        for label in (0, 1):  # an event of a child, each child alike
+            here = new["label"] == label
+            inside[label] += held[here].groupby(new["patient"][here]).mean().mean() / 40
+    assert (inside > 0.88).all()
+    assert (inside < 0.94).all()
+    few = events(np.random.default_rng(0), 5)
+    assert (pretrained.least_probabilities(few) == 0).all()  # five children can exclude nothing
+
+
+def test_distances_are_of_children_left_out():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(100), 20)
+    x = rng.standard_normal((100, 8))[patient] + 0.3 * rng.standard_normal((2000, 8))
+    mean, whitening, distance = pretrained.distances_left_out(x, patient)
+    np.testing.assert_allclose(mean, x.mean(0), atol=1e-6)
+    inside = np.linalg.norm((x - mean) @ whitening, axis=1)
+    assert np.corrcoef(inside, distance)[0, 1] > 0.95
+    assert distance.mean() > inside.mean()  # nobody is compared with oneself
+    np.testing.assert_allclose(np.cov(x @ whitening, rowvar=False), np.eye(8), atol=0.15)
+
+
+def test_the_recorded_calibration_follows_from_the_recorded_predictions(classifier):
+    _, (name, row) = pretrained.PACKAGED["sprsound-cnn"]
+    left_out = evidence.ensemble(evidence.by_seed(evidence.predictions(name), row))
+    t = pretrained.temperature([left_out])
+    assert float(classifier.temperature) == pytest.approx(t, abs=1e-4)
+    least = pretrained.least_probabilities(pretrained.tempered(left_out, t))
+    np.testing.assert_allclose(classifier.least, least, atol=1e-4)
+    assert (classifier.distances.diff() >= 0).all()
+
+
+@pytest.mark.train
+def test_calibrate_makes_the_file_anew(classifier, tmp_path, monkeypatch):
+    """On simulated children: another distance, the same temperature."""
+    file = tmp_path / "calibration.safetensors"
+    monkeypatch.setattr(pretrained, "calibration_file", lambda name: file)
+    monkeypatch.setattr(experiments, "experiment", lambda name: evidence.experiment(name) | {"n_patients": 20})
+    assert pretrained.calibrate("sprsound-cnn", "simulated") == file
+    made = lungnb.load()
+    assert made.temperature == classifier.temperature
+    assert not torch.allclose(made.mean, classifier.mean)
+
+
+def test_occlusion_finds_the_part_that_matters(classifier, monkeypatch):
+    """A network that listens to one cell of the picture is found to do so."""
+
+    def read(maps):
+        p = (maps[:, 0, 16:24, 30:38].mean((1, 2)) / 20).sigmoid()  # of the mel map, band 2, stretch 4
+        return torch.stack([1 - p] + [p / 6] * 6, dim=1), None, None
+
+    monkeypatch.setattr(classifier, "read", read)
+    t = np.arange(RATE) / RATE
+    rng = np.random.default_rng(0)
+    sound = 0.001 * rng.standard_normal(RATE)
+    burst = (t > 0.40) & (t < 0.50)
+    sound[burst] += 0.3 * np.sin(2 * np.pi * 700 * t[burst])  # between the 16th and the 24th mel band
+    drop = classifier.explain(sound, classifier.classes[1])
+    assert drop.shape == pretrained.CELLS
+    assert np.unravel_index(drop.argmax(), drop.shape) == (2, 4)
+    assert drop.max() > 5 * np.sort(drop.ravel())[-3]
+
+
+@pytest.mark.train
+def test_onnx_says_what_torch_says(classifier, breaths, tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    classifier.to_onnx(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    noise = np.random.default_rng(0).standard_normal(64000).astype(np.float32)
+    for sound in (*breaths[:4], 0.1 * noise, noise[:80]):
+        given = np.ascontiguousarray(sound, dtype=np.float32)[None]
+        with torch.no_grad():
+            ours = classifier(torch.from_numpy(given))
+        for a, b in zip(ours, session.run(None, {"sound": given}), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_what_is_missing_is_said(classifier, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="known are sprsound-cnn"):
+        lungnb.load("icbhi")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"pip install lungnb\[onnx\]"):
+        classifier.to_onnx(tmp_path / "model.onnx")
+    monkeypatch.setattr(pretrained, "calibration_file", lambda name: tmp_path / "none")
+    with pytest.raises(UserError, match="none is missing; run inside a whole clone"):
+        lungnb.load()
