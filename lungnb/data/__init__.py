@@ -247,9 +247,8 @@ def check(name: str, data: Path | str) -> pd.DataFrame:
     """The counts of data set `name` in `data`/`name` beside the published ones: columns what, published, here, agrees.
 
     Annotations are counted whether or not their audio is here. A rounded published number agrees with one that rounds to it.
-    Everything that a run opens is opened: what would stop it is a row, and `attrs["report"]` are lines on what is read, passed
-    over, lost and odd. Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations
-    or lists where there are published counts.
+    Everything that a run opens is opened: what would stop it is a row, and `attrs` say what is read, passed over, lost and odd
+    (`lungnb.data.inspection.check_folder`). Raises UserError for an unknown data set and a missing folder.
     """
     if name not in DATASETS:
         raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")
