@@ -233,8 +233,12 @@ def check(
 
 
 @data_app.command()
-def fetch(name: DataSet, folder: Folder) -> None:
-    """Download the data set into DIR/NAME; what is there already is kept."""
+def fetch(
+    name: DataSet,
+    folder: Folder,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what, from where, how large.")] = False,
+) -> None:
+    """Download the data set into DIR/NAME, from mirrors first, and verify it; what is there already is kept."""
     from lungnb.data.download import fetch
 
-    fetch(name, folder)
+    fetch(name, folder, dry_run=dry_run)

@@ -153,10 +153,13 @@ def test_simulate_and_fetch(call, monkeypatch, tmp_path):
         "lungnb.simulate.icbhi",
         simulate_icbhi=lambda folder, n_patients, seed: asked.append((folder, n_patients, seed)),
     )
-    put_module(monkeypatch, "lungnb.data.download", fetch=lambda name, folder: asked.append((name, folder)))
+    put_module(
+        monkeypatch, "lungnb.data.download", fetch=lambda name, folder, dry_run: asked.append((name, folder, dry_run))
+    )
     assert call("data", "simulate", "icbhi", tmp_path, "--patients", 24, "--seed", 7).exit_code == 0
     assert call("data", "fetch", "icbhi", tmp_path).exit_code == 0
-    assert asked == [(tmp_path / "icbhi", 24, 7), ("icbhi", tmp_path)]
+    assert call("data", "fetch", "icbhi", tmp_path, "--dry-run").exit_code == 0
+    assert asked == [(tmp_path / "icbhi", 24, 7), ("icbhi", tmp_path, False), ("icbhi", tmp_path, True)]
 
 
 @pytest.mark.parametrize(("here", "stops"), [(920, 0), (192, 0), (192, 1)])
