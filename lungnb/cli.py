@@ -213,27 +213,50 @@ def simulate(
 
 
 @data_app.command()
-def check(name: DataSet, folder: Folder) -> None:
-    """Open all that a run would in DIR/NAME, count it against the published counts, list what was passed over; status 1 if
-    anything differs or is refused."""
+def check(
+    name: DataSet,
+    folder: Folder,
+    html: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="Also as a page, with pictures of the worst recordings.")
+    ] = None,
+) -> None:
+    """Open all that a run would in DIR/NAME, and say what is read, passed over, lost, refused and odd, and which counts differ
+    from the published ones, as those of own data do; status 1 if anything stops a run."""
     from lungnb.data import check
 
     counts = check(name, folder)
-    differences = counts[~counts["agrees"].astype(bool)]
-    for line in counts.attrs.get("report", []):
-        typer.echo(line)
+    stops = counts.attrs["stops"]
+    counted = counts[: len(counts) - stops]
+    differences = counted[~counted["agrees"].astype(bool)]
+    for finding in counts.attrs["report"]:
+        typer.echo(str(finding))
     if differences.empty:
-        agree = f"All {len(counts)} counts agree with the published ones."
-        typer.echo(agree if len(counts) else "No counts of it are published; nothing here stops a run.")
-        return
-    typer.echo(f"{len(differences)} of {len(counts)} counts differ:")
-    typer.echo(differences[["what", "published", "here"]].to_string(index=False))
-    raise typer.Exit(1)
+        typer.echo(
+            f"All {len(counted)} counts agree with the published ones."
+            if len(counts)
+            else "No counts of it are published."
+        )
+    else:
+        typer.echo(
+            f"{len(differences)} of {len(counted)} counts differ from the published ones, as those of own data and of parts do:"
+        )
+        typer.echo(differences[["what", "published", "here"]].to_string(index=False))
+    typer.echo(f"{stops} things stop a run." if stops else "Nothing here stops a run.")
+    if html:
+        from lungnb.book.inspection_page import write_page
+
+        typer.echo(write_page(name, counts, html))
+    if stops:
+        raise typer.Exit(1)
 
 
 @data_app.command()
-def fetch(name: DataSet, folder: Folder) -> None:
-    """Download the data set into DIR/NAME; what is there already is kept."""
+def fetch(
+    name: DataSet,
+    folder: Folder,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what, from where, how large.")] = False,
+) -> None:
+    """Download the data set into DIR/NAME, from mirrors first, and verify it; what is there already is kept."""
     from lungnb.data.download import fetch
 
-    fetch(name, folder)
+    fetch(name, folder, dry_run=dry_run)

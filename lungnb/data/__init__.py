@@ -49,7 +49,8 @@ class Source:
     """One file to download and where it belongs in the data set's folder.
 
     `archive_folder` is the folder of an archive that is unpacked as `target`; if `parts` are given only these of it, each as
-    `target`/part. Without `archive_folder` the file itself becomes `target`. `mirrors` hold the same bytes as `url`.
+    `target`/part. Without `archive_folder` the file itself becomes `target`. `mirrors` hold the same bytes as `url`, the
+    publisher's address, and are asked before it. size: bytes, of an archive rounded; 0 where nobody states it.
     """
 
     url: str
@@ -59,6 +60,11 @@ class Source:
     checksum: str | None = None
     mirrors: tuple[str, ...] = ()
     file_name: str = ""
+    size: int = 0
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (*self.mirrors, self.url)
 
     @property
     def name(self) -> str:
@@ -95,6 +101,8 @@ class DataSet:
 
 
 _ICBHI = "https://bhichallenge.med.auth.gr/sites/default/files/ICBHI_final_database/"
+_OPERA = "https://raw.githubusercontent.com/evelyn0414/OPERA/a3e66da8a59a3d9b1a41cbc4129dcf3e4bba9009/datasets/icbhi/"
+_PATCH_MIX = "https://raw.githubusercontent.com/raymin0223/patch-mix_contrastive_learning/23718c9e40781a151a656d5ea5133b184cd7b0a9/"
 _SPRSOUND = "874eeb8736ddb78937c2fb5332fc7e7293d0f0ca"
 
 DATASETS = {
@@ -106,26 +114,46 @@ DATASETS = {
         sounds=True,
         called=("icbhi2017", "icbhidataset", "icbhifinaldatabase", "respiratorysounddatabase"),
         known_by=r"[^_]+_[^_]+_[^_]+_[sm]c_.+\.txt",
-        # The addresses are those of the database's own page, https://bhichallenge.med.auth.gr, as many public scripts quote
-        # them; the names that files get here are those of the copies in circulation, which the reader knows.
+        # The database's own page, https://bhichallenge.med.auth.gr, has been reported as refusing downloads and as having no
+        # valid certificate, so mirrors come first: Harvard Dataverse, doi:10.7910/DVN/HT6PKI, and public studies, at one commit.
+        # MD5 and size of the archive are as public download scripts give them for both copies; the other checksums were
+        # computed from the mirrors' files. Names here are those of the copies in circulation, which the reader knows.
         sources=(
-            Source(_ICBHI + "ICBHI_challenge_train_test.txt", "ICBHI_challenge_train_test.txt"),
-            Source(_ICBHI + "ICBHI_Challenge_diagnosis.txt", "patient_diagnosis.csv"),
-            Source(_ICBHI + "ICBHI_Challenge_demographic_information.txt", "demographic_info.txt"),
-            # RespireNet's folds (MIT licence). The checksum was computed from the file at commit 5e3f41a.
             Source(
+                _ICBHI + "ICBHI_challenge_train_test.txt",
+                "ICBHI_challenge_train_test.txt",
+                checksum="sha256:e2969285a2f931dce5e8a0a7963d77ec2403fe854955818483efb24e5303b404",
+                mirrors=(_OPERA + "ICBHI_challenge_train_test.txt",),
+                size=27249,
+            ),
+            Source(
+                _ICBHI + "ICBHI_Challenge_diagnosis.txt",
+                "patient_diagnosis.csv",
+                checksum="sha256:b3948b8d43eb81331fcd954e78c8545d4bc9a04b48762591377cd94f47697e20",
+                mirrors=(_OPERA + "ICBHI_Challenge_diagnosis.txt",),
+                size=1368,
+            ),
+            Source(
+                _ICBHI + "ICBHI_Challenge_demographic_information.txt",
+                "demographic_info.txt",
+                checksum="sha256:7be825ef14639a2dc9f033139158ddd2d7368c26fb6c871fa7ebf4f21cfc63bc",
+                mirrors=(_OPERA + "ICBHI_Challenge_demographic_information.txt",),
+                size=2586,
+            ),
+            Source(  # RespireNet's folds (MIT licence), as at commit 5e3f41a
                 "https://raw.githubusercontent.com/microsoft/RespireNet/HEAD/data/patient_list_foldwise.txt",
                 "patient_list_foldwise.txt",
                 checksum="sha256:a244cb5a415af08884e6251cedbbc27b03b0001679d33bb8bab9e296252c31f5",
+                mirrors=(_PATCH_MIX + "data/icbhi_dataset/patient_list_foldwise.txt",),
+                size=756,
             ),
-            # The certificate of the database's site has been reported as expired, hence a mirror: Harvard Dataverse,
-            # doi:10.7910/DVN/HT6PKI. MD5 and mirror are as a public download script gives them for both copies.
             Source(
                 _ICBHI + "ICBHI_final_database.zip",
                 "audio_and_txt_files",
                 archive_folder="ICBHI_final_database",
                 checksum="md5:f6a5d0ea40bbcd25e17754f9d5ddae48",
                 mirrors=("https://dataverse.harvard.edu/api/access/datafile/7127117",),
+                size=1_900_000_000,
             ),
         ),
     ),
@@ -247,9 +275,8 @@ def check(name: str, data: Path | str) -> pd.DataFrame:
     """The counts of data set `name` in `data`/`name` beside the published ones: columns what, published, here, agrees.
 
     Annotations are counted whether or not their audio is here. A rounded published number agrees with one that rounds to it.
-    Everything that a run opens is opened: what would stop it is a row, and `attrs["report"]` are lines on what is read, passed
-    over, lost and odd. Raises UserError for an unknown data set, a missing folder and files that cannot be read as annotations
-    or lists where there are published counts.
+    Everything that a run opens is opened: what would stop it is a row, and `attrs` say what is read, passed over, lost and odd
+    (`lungnb.data.inspection.check_folder`). Raises UserError for an unknown data set and a missing folder.
     """
     if name not in DATASETS:
         raise UserError(f"There is no data set {name!r}; known are {', '.join(DATASETS)}.")

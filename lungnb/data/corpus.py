@@ -26,6 +26,8 @@ from lungnb.data.folders import OTHER, unread
 SIMULATED_MARKER = "SIMULATED.json"
 #: Files that changed in the last seconds may change again without a new time stamp: nothing is remembered of them.
 SETTLED_S = 2.0
+#: What of a corpus is lost for want of a file; `Corpus.unread` names it.
+NO_AUDIO = "recordings annotated or listed, without audio"
 #: Why an event is left out where prompts are made.
 OTHER_SOUND = "of a sound that is none of the 13 types"
 #: Label of a stethoscope's event -> its sound type in a prompt; stridor and both at once are none of the types.
@@ -88,7 +90,7 @@ class Corpus:
     fingerprint: hash of the audio, the annotations, the side files (split and fold lists, demographics, diagnoses) and the
     selection of events. audio_root: the folder that `events.path` is relative to. n_missing: recordings that are annotated
     but have no audio here. skipped: how many events, recordings or files a reader left out or found odd, by reason. unread:
-    every file of the data set's folder that was not read, by reason.
+    every file of the data set's folder that was not read, by reason, and the recordings without audio (NO_AUDIO).
     """
 
     name: str
@@ -155,19 +157,21 @@ def make_corpus(
     *,
     hint: str = "correct that line",
     folder: Path | None = None,
-    n_missing: int = 0,
+    missing: Iterable[str] = (),
     skipped: Mapping[str, int] | None = None,
     known: Iterable[Path] = (),
 ) -> Corpus:
     """The corpus of the events in `frame`: columns of EVENTS, and `where` ("file, line n") for what is said of a bad row.
 
     side_files: all files besides the audio that the events were read from. folder: the data set's, where `root` lies deeper.
-    `skipped` may hold zeros. known: further files that were read or are counted there; the others of the folder are
-    `unread`, and those of them that a user may have meant are counted. Raises UserError as `validate_events` does.
+    missing: recordings without audio. `skipped` may hold zeros. known: further files that were read or are counted there; the
+    others of the folder are `unread`, and those of them that a user may have meant are counted. Raises UserError as
+    `validate_events` does.
     """
     events = validate_events(frame, frame["where"], hint, name)
     read = [*side_files, *(root / path for path in events["path"].unique())]
     passed = unread(folder or root, [*read, *known])
+    missing = [str(name) for name in missing]
     counted = {**(skipped or {}), **{reason: len(paths) for reason, paths in passed.items() if reason != OTHER}}
     return Corpus(
         name=name,
@@ -175,9 +179,9 @@ def make_corpus(
         origin=origin_of(folder or root),
         fingerprint=fingerprint_files(read, root),
         audio_root=root,
-        n_missing=int(n_missing),
+        n_missing=len(missing),
         skipped={reason: int(n) for reason, n in counted.items() if n},
-        unread=passed,
+        unread=({NO_AUDIO: missing} if missing else {}) | passed,
     )
 
 

@@ -6,9 +6,13 @@
 Downloads go on where they stopped (`<file>.part`), and a second call fetches only what is missing. Downloaded files stay in
 `downloads/` of the data set, each with its checksum in `<file>.sha256`, in the form of `sha256sum`.
 
-Checksums. Where one is known (`Source.checksum`) the file must match it. For the others their publishers state none, and none
-is invented here: the SHA-256 of the first download is recorded and every later one must match it. Whoever has a trusted
-checksum writes it to `<file>.sha256` before the download; it goes before all others.
+Addresses are asked in turn, mirrors first, and the next goes on with what the last one gave. Certificates are always
+verified: a host whose own is not valid is passed by.
+
+Checksums. Where one is known (`Source.checksum`) the file must match it, else the next address is asked. For the others their
+publishers state none, and none is invented here: the SHA-256 of the first download is recorded and every later one must match
+it, and what was unpacked is counted against the published counts. Whoever has a trusted checksum writes it to `<file>.sha256`
+before the download; it goes before all others.
 """
 
 import errno
@@ -30,7 +34,7 @@ import requests
 from tqdm import tqdm
 
 from lungnb.core import UserError, disk_errors
-from lungnb.data import DATASETS
+from lungnb.data import DATASETS, Source, check
 from lungnb.data.corpus import SIMULATED_MARKER
 
 #: Bytes written at a time. Of a chunk that a broken connection cuts nothing is kept, so it is small.
@@ -38,8 +42,10 @@ CHUNK = 1 << 16
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError)
 
 
-def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Path:
+def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print, dry_run: bool = False) -> Path:
     """Download data set `name` into `folder`/`name`, and return that folder. What is there already is kept.
+
+    dry_run: only say what would be downloaded, from where, how large; that needs no network.
 
     Raises UserError, in one sentence that says what was kept and how to go on: an unknown name, no network, a broken or
     refused download, a full disk, a wrong checksum, an archive that is damaged or would write outside its folder.
@@ -47,16 +53,19 @@ def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> 
     known = [each for each, dataset in DATASETS.items() if dataset.sources]
     if name not in known:
         raise UserError(f"No known address of a data set {name!r}; known are {', '.join(known)}.")
-    root = Path(folder) / name
+    root = Path(folder).expanduser() / name
     if (root / SIMULATED_MARKER).exists():
         raise UserError(f"{root} holds simulated recordings; fetch the real ones into another folder.")
     for source in DATASETS[name].sources:
+        if dry_run:
+            say(plan(source, root))
+            continue
         if (root / source.proof).exists():
             say(f"{root / source.proof} is there already.")
             continue
         with disk_errors(root):
             downloads = root / "downloads"
-            file = download(source.name, (source.url, *source.mirrors), source.checksum, downloads, say)
+            file = download(source.name, source.urls, source.checksum, downloads, say)
             if source.archive_folder:
                 unpack(file, root / source.target, source.archive_folder, source.parts)
             else:
@@ -64,7 +73,26 @@ def fetch(name: str, folder: Path | str, say: Callable[[str], None] = print) -> 
                 shutil.copyfile(file, half)
                 half.replace(root / source.target)
         say(f"{root / source.proof} is complete.")
+        if not source.checksum:
+            counts = check(name, folder)
+            say(f"{counts['agrees'].sum()} of {len(counts)} counts agree; `lungnb data check {name}` lists them.")
     return root
+
+
+def plan(source: Source, root: Path) -> str:
+    """What would be downloaded of a source, from where, how large, and how it would be verified."""
+    size = f"about {source.size / 1e9:.1f} GB" if source.size > 1e6 else f"{source.size:,} bytes"
+    part = root / "downloads" / f"{source.name}.part"
+    state = f", {part.stat().st_size:,} bytes are here" if part.exists() else ""
+    if (root / source.proof).exists() or part.with_suffix("").exists():
+        state = ", is there already"
+    return "\n".join(
+        [
+            f"{source.name} -> {root / source.proof} ({size if source.size else 'size not stated'}{state})",
+            *(f"  {'or ' if n else ''}from {url}" for n, url in enumerate(source.urls)),
+            f"  verified by {source.checksum or 'the published counts: no checksum of it is published'}",
+        ]
+    )
 
 
 def unpack(archive: Path, target: Path, archive_folder: str = "", parts: tuple[str, ...] = ()) -> None:
@@ -154,22 +182,27 @@ def download(
 
 def _retrieve(urls: Sequence[str], file: Path, expected: str | None, record: Path) -> None:
     pooch.get_logger().setLevel("WARNING")
-    part, failures = file.with_name(file.name + ".part"), []
+    part, failures, others = file.with_name(file.name + ".part"), [], 0
     for url in urls:
         try:
             pooch.retrieve(url, expected, file.name, file.parent, downloader=ResumingDownloader(part))
+            if expected is None and file.suffix == ".zip" and not zipfile.is_zipfile(file):
+                file.unlink()  # a page that says what went wrong; as a recorded checksum it would stand in the way
+                raise requests.ConnectionError(f"{url} is no zip file")
             return
         except requests.RequestException as error:
             status = f"status {error.response.status_code}" if isinstance(error, requests.HTTPError) else None
             certificate = isinstance(error, requests.exceptions.SSLError)
             reason = status or ("its certificate is not valid" if certificate else "no connection, or a broken one")
-            failures.append(f"{urlsplit(url).netloc}: {reason}")
-        except ValueError as error:  # pooch's, which has removed the download
-            raise UserError(
-                f"{url} does not match its checksum {expected} and the download was removed; run the same command again, "
-                f"or, if the publisher has replaced the file, write the new SHA-256 to {record}."
-            ) from error
+        except ValueError:  # pooch's, which has removed the download
+            reason, others = "another file than the checksum says", others + 1
+        failures.append(f"{urlsplit(url).netloc}: {reason}")
     kept = f"{part.stat().st_size:,} bytes are kept in {part}" if part.exists() else "nothing is kept"
+    if others == len(urls):
+        raise UserError(
+            f"{file.name} does not match its checksum {expected} ({'; '.join(failures)}) and was removed; run the same command "
+            f"again, or, if its publisher has replaced it, write the new SHA-256 to {record}."
+        )
     raise UserError(
         f"{file.name} could not be downloaded ({'; '.join(failures)}) and {kept}; run the same command again to go on, "
         f"or download {urls[0]} yourself to {file} and then run it."

@@ -84,9 +84,9 @@ def read_icbhi(folder: Path) -> Corpus:
         frame,
         [*filter(None, (*lists.values(), fold_list, side_file(folder, "split"))), *_below(folder, here["annotation"])],
         hint="correct that line",
-        n_missing=missing["recording"].nunique(),
+        missing=missing["recording"].unique(),
         skipped=lost,
-        known=files(folder / _WITHOUT_AUDIO, (".txt",)),
+        known=[*files(folder / _WITHOUT_AUDIO, (".txt",)), *_below(folder, missing["annotation"])],
     )
 
 

@@ -1,7 +1,10 @@
 """Recordings looked into: their headers by every reader, their samples and the rest of a folder by `lungnb data check`."""
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,9 @@ import pandas as pd
 import soundfile
 
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus
-from lungnb.data.folders import READABLE, files
+from lungnb.data.corpus import NO_AUDIO, Corpus
+from lungnb.data.folders import COPIES, LEFT_BY_SYSTEMS, READABLE, files, unread
 
-#: No event that can be heard is shorter; what is, was given in another unit.
-SHORTEST_S = 0.01
-#: Words for the sex, in lower case -> ours.
-SEX_WORDS = {"female": "female", "male": "male", "f": "female", "m": "male", "woman": "female", "man": "male"}
 #: No event that can be heard is shorter; what is, was given in another unit.
 SHORTEST_S = 0.01
 #: An event may end this much past its audio (rounding of annotation times); more means truncated audio.
@@ -26,6 +25,10 @@ TOLERANCE_S = 0.05
 SILENCE = 2e-4
 #: A recording with this share of samples at full scale is clipped.
 CLIPPED = 1e-3
+#: Digital silence of this length is no pause of a chest; this share of a recording is a good part of it.
+ZERO_S, ZEROS = 0.1, 0.2
+#: No breath and no cough is shorter.
+SHORT_S = 0.25
 
 
 def duration_s(file: Path, where: str = "") -> float:
@@ -129,59 +132,121 @@ def cancel(audio: np.ndarray) -> bool:
     return bool(np.square(audio.mean(axis=1), dtype=np.float64).mean() < 1e-4 * loudest)
 
 
-def look_into(root: Path, paths: list[str], events: pd.DataFrame | None = None) -> dict[str, list[str]]:
-    """What is odd in each recording, by kind: the first of these (and events of silence, where the rest is none)."""
+#: What can be odd in a recording, the worst first -> what it means. The first STOPS stop a run that opens it.
+KINDS = {
+    "that cannot be decoded": "No decoder here knows it: another kind of file under a suffix of audio, or a part of one.",
+    "without samples": "The header is there and no sound follows, or the header says so.",
+    "with samples that are not numbers (NaN)": "Something computed this file wrongly; from there on nothing can be filtered.",
+    "that is silent": "All samples are as good as equal: nothing was plugged in, or the file was made and never filled.",
+    "of channels that cancel each other (the first is read)": "The channels are one sound with opposite signs, so their mean "
+    "would be silence.",
+    "with a header that claims more sound than there is": "The file was cut, or the recorder stopped before it could correct "
+    "the header; what is there is read.",
+    "that is clipped": "The sound went past full scale, and its tops are cut off.",
+    "of zeros for a good part": "Blocks of digital silence stand where sound should be, as dropped packets or an eraser leave.",
+    "shorter than a breath or a cough": "Too short for either; it may be a piece, or the sample rate in its header is wrong.",
+    "with an event of silence, or past the audio": "The annotation says that there is a sound where there is none.",
+}
+STOPS = tuple(KINDS)[:3]
+_CUT = re.compile(r"data : \d+ \(should be \d+\)")  # libsndfile's word for it
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A recording (`path`) of one of KINDS, `how` much or where, `at_s` seconds from its start, and the `share` of it."""
+
+    kind: str
+    path: str
+    how: str = ""
+    at_s: float = math.nan
+    share: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.how}".rstrip()
+
+
+def look_into(root: Path, paths: list[str], events: pd.DataFrame | None = None) -> list[Odd]:
+    """What is odd in the recordings and, by `events`, in what is cut from them; by kind, the worst of each first."""
     parts = dict(iter(events.groupby("path"))) if events is not None else {}
-
-    def one(path: str) -> tuple[str, str] | None:
-        try:
-            audio, rate = soundfile.read(root / path, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError:
-            return STOPS[0], path
-        if not len(audio):
-            return STOPS[1], path
-        if not (finite := np.isfinite(audio).all(axis=1)).all():
-            return STOPS[2], f"{path} at {np.flatnonzero(~finite)[0] / rate:.2f} s"
-        if np.ptp(audio, axis=0).max() < SILENCE:
-            return "silent", path
-        if cancel(audio):
-            return "of channels that cancel each other (the first is read)", path
-        if (share := (np.abs(audio) > 0.9995).mean()) > CLIPPED:
-            return "clipped", f"{path} ({100 * share:.1f} % of its samples)"
-        cuts = parts.get(path, pd.DataFrame(columns=["start_s", "end_s"]))
-        ends = cuts["end_s"].fillna(len(audio) / rate)
-        for start_s, end_s in zip(cuts["start_s"], ends, strict=True):
-            event = audio[int(start_s * rate) : int(end_s * rate)]
-            if not len(event) or np.ptp(event, axis=0).max() < SILENCE:
-                return "with an event of silence, or past the audio", f"{path} at {start_s:.2f} s"
-        return None
-
-    found: dict[str, list[str]] = {}
     with ThreadPoolExecutor() as pool:
-        for kind, what in filter(None, pool.map(one, paths)):
-            found.setdefault(kind, []).append(what)
+        found = [odd for each in pool.map(lambda path: _look_into(root, path, parts.get(path)), paths) for odd in each]
+    return sorted(found, key=lambda odd: (list(KINDS).index(odd.kind), -odd.share, odd.path))
+
+
+def _look_into(root: Path, path: str, events: pd.DataFrame | None) -> list[Odd]:
+    undecoded, empty, nan, silent, cancelling, cut, clipped, zeros, short, event_of_silence = KINDS
+    try:
+        audio, rate = soundfile.read(root / path, dtype="float32", always_2d=True)
+        header = soundfile.info(root / path, verbose=True).extra_info
+    except soundfile.SoundFileError:
+        return [Odd(undecoded, path)]
+    if not len(audio):
+        return [Odd(empty, path)]
+    if not (finite := np.isfinite(audio).all(axis=1)).all():
+        at_s = np.flatnonzero(~finite)[0] / rate
+        return [Odd(nan, path, f"at {at_s:.2f} s", at_s, 1 - finite.mean())]
+    if np.ptp(audio, axis=0).max() < SILENCE:
+        return [Odd(silent, path)]
+    found, seconds = [], len(audio) / rate
+    if cancel(audio):
+        found.append(Odd(cancelling, path))
+    if _CUT.search(header):
+        found.append(Odd(cut, path, f"({seconds:.2f} s are there)", seconds))
+    if (share := ((full := np.abs(audio) > 0.9995).mean())) > CLIPPED:
+        at_s = np.argmax(full.any(axis=1)) / rate
+        found.append(Odd(clipped, path, f"({100 * share:.1f} % of its samples)", at_s, share))
+    size = max(1, int(ZERO_S * rate))
+    blocks = (np.abs(audio[: len(audio) // size * size]).max(axis=1) < SILENCE / 2).reshape(-1, size).all(axis=1)
+    if len(blocks) and (share := blocks.mean()) > ZEROS:
+        found.append(Odd(zeros, path, f"({100 * share:.0f} % of it)", np.argmax(blocks) * ZERO_S, share))
+    if seconds < SHORT_S:
+        found.append(Odd(short, path, f"({seconds:.3f} s)", share=1 - seconds))
+    for start_s, end_s in (
+        () if events is None else zip(events["start_s"], events["end_s"].fillna(seconds), strict=True)
+    ):
+        event = audio[int(start_s * rate) : int(end_s * rate)]
+        if not len(event) or np.ptp(event, axis=0).max() < SILENCE:
+            found.append(Odd(event_of_silence, path, f"at {start_s:.2f} s", start_s, (end_s - start_s) / seconds))
+            break
     return found
 
 
-#: What stops a run that opens the recording.
-STOPS = ("that cannot be decoded", "without samples", "with samples that are not numbers (NaN)")
+GROUPS = ("refused", "read", "lost", "passed over", "odd")
 
 
-def describe(corpus: Corpus, odd: Mapping[str, list[str]]) -> list[str]:
-    """Lines on what is read, passed over and lost, and on recordings that are odd (`look_into`)."""
+@dataclass(frozen=True)
+class Finding:
+    """Something that `data check` says: `group` is one of GROUPS; `names` are files or recordings."""
+
+    group: str
+    what: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        listed = f": {', '.join(self.names[:8])}{' and more' if len(self.names) > 8 else ''}" if self.names else ""
+        return f"{self.group + ':':13}{self.what}{listed}"
+
+
+def describe(corpus: Corpus) -> list[Finding]:
+    """What is read, passed over and lost."""
     events = corpus.events
-    people = events["patient"].nunique()
     parts = events.groupby("split", dropna=False)["recording"].nunique()
     by_part = ", ".join(f"{'no part' if pd.isna(part) else part} {n:,}" for part, n in parts.items())
     by_part = f" ({by_part})" if events["split"].notna().any() else ""
-    lines = [f"read: {events['path'].nunique():,} recordings{by_part}, {len(events):,} events, {people:,} patients"]
+    people = f"{events['patient'].nunique():,} patients"
+    found = [Finding("read", f"{_recordings(events['path'].nunique())}{by_part}, {len(events):,} events, {people}")]
     unknown = {name: int(events[name].isna().sum()) for name in ("age_years", "sex", "diagnosis", "condition")}
-    lines += [f"read without {name}: {n:,} events" for name, n in unknown.items() if 0 < n < len(events)]
-    lines += [f"annotated or listed, without audio: {corpus.n_missing:,} recordings"] if corpus.n_missing else []
-    lines += [f"{n:,} {why}" for why, n in corpus.skipped.items() if why not in corpus.unread]
-    for kind, names in (*corpus.unread.items(), *((f"recordings {kind}", names) for kind, names in odd.items())):
-        lines.append(f"{len(names):,} {kind}: {_some(names)}")
-    return lines
+    found += [
+        Finding("lost", f"{name} of {n:,} events is not known") for name, n in unknown.items() if 0 < n < len(events)
+    ]
+    for why, names in corpus.unread.items():
+        found.append(
+            Finding("lost" if why.endswith(NO_AUDIO) else "passed over", f"{len(names):,} {why}", tuple(names))
+        )
+    for why, n in corpus.skipped.items():
+        if why not in corpus.unread:
+            found.append(Finding("read" if "(kept" in why else "passed over", f"{n:,} {why}"))
+    return found
 
 
 def check_folder(
@@ -190,22 +255,32 @@ def check_folder(
     counts: Callable[[Path], list[Count]] | None,
     printed: pd.DataFrame,
 ) -> pd.DataFrame:
-    """`compare` for a data set's folder, with a row for all that would stop a run; `attrs["report"]`: lines of `describe`."""
-    frame, found = compare(counts(folder) if counts else [], printed), []
+    """`compare` for a data set's folder, with a row for all that would stop a run.
+
+    `attrs`: `report`, the findings; `odd`, what `look_into` found below the folder `root`; `stops`, how many rows stop a run.
+    """
+    frame, found, root = pd.DataFrame(), [], folder
     try:
+        frame = compare(counts(folder) if counts else [], printed)
         corpus = reader(folder)
-        odd = look_into(corpus.audio_root, corpus.events["path"].unique().tolist(), corpus.events)
-        report = describe(corpus, odd)
+        root, report = corpus.audio_root, describe(corpus)
+        odd = look_into(root, corpus.events["path"].unique().tolist(), corpus.events)
     except UserError as error:
         found.append((f"a run is refused: {error}", "read", "refused"))
         paths = [path.relative_to(folder).as_posix() for path in files(folder, READABLE, None)]
-        odd, report = look_into(folder, paths), []
-        report = [f"{len(names):,} recordings {kind}: {_some(names)}" for kind, names in odd.items()]
-    found += [(f"audio of {what}: {kind}", "sound", "none") for kind in STOPS for what in odd.get(kind, ())]
+        report = [Finding("refused", str(error)), Finding("read", f"nothing of {len(paths):,} audio files")]
+        left = {why: names for why, names in unread(folder, []).items() if why in (LEFT_BY_SYSTEMS, COPIES)}
+        report += [Finding("passed over", f"{len(names):,} {why}", tuple(names)) for why, names in left.items()]
+        odd = look_into(folder, paths)
+    for kind in KINDS:
+        if names := tuple(str(each) for each in odd if each.kind == kind):
+            report.append(Finding("refused" if kind in STOPS else "odd", f"{_recordings(len(names))} {kind}", names))
+    found += [(f"audio of {each}: {each.kind}", "sound", "none") for each in odd if each.kind in STOPS]
     frame = pd.concat([frame, compare(found, printed)], ignore_index=True)
-    frame.attrs["report"] = report
+    report.sort(key=lambda finding: GROUPS.index(finding.group))
+    frame.attrs |= {"report": report, "odd": odd, "root": root, "stops": len(found)}
     return frame
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")
+def _recordings(n: int) -> str:
+    return f"{n:,} recording{'s' if n != 1 else ''}"

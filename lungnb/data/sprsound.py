@@ -80,7 +80,7 @@ def read_sprsound(folder: Path) -> Corpus:
         [root / path for path in (*here["annotation"], *here["path"])],  # those without events, too
         hint="correct that event",
         folder=Path(folder),
-        n_missing=len(recordings) - len(here),
+        missing=recordings.loc[recordings["path"].isna(), "recording"],
         skipped={
             WITHOUT_EVENTS: (here["n_events"] == 0).sum(),
             "recordings that an earlier release holds as well (passed over)": again,

@@ -238,4 +238,6 @@ def sound_corpus(
         here = here.assign(clip=name + "/" + here["path"], start_s=0.0)
     skipped = {**(skipped or {}), UNREADABLE_TEXT: unreadable.sum()}
     known = [*known, *(root / path for path in rows.loc[unreadable, "path"])]
-    return make_corpus(name, root, here, listed, folder=folder, n_missing=(~there).sum(), skipped=skipped, known=known)
+    missing = rows["where"].map(lambda where: Path(where).name)  # file, line n
+    missing = (missing + (": " + rows["file"] if "file" in rows else ""))[~there]
+    return make_corpus(name, root, here, listed, folder=folder, missing=missing, skipped=skipped, known=known)

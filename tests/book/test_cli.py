@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import lungnb
 from lungnb.book import build, doctor
 from lungnb.cli import app
+from lungnb.data.inspection import Finding
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,21 +153,29 @@ def test_simulate_and_fetch(call, monkeypatch, tmp_path):
         "lungnb.simulate.icbhi",
         simulate_icbhi=lambda folder, n_patients, seed: asked.append((folder, n_patients, seed)),
     )
-    put_module(monkeypatch, "lungnb.data.download", fetch=lambda name, folder: asked.append((name, folder)))
+    put_module(
+        monkeypatch, "lungnb.data.download", fetch=lambda name, folder, dry_run: asked.append((name, folder, dry_run))
+    )
     assert call("data", "simulate", "icbhi", tmp_path, "--patients", 24, "--seed", 7).exit_code == 0
     assert call("data", "fetch", "icbhi", tmp_path).exit_code == 0
-    assert asked == [(tmp_path / "icbhi", 24, 7), ("icbhi", tmp_path)]
+    assert call("data", "fetch", "icbhi", tmp_path, "--dry-run").exit_code == 0
+    assert asked == [(tmp_path / "icbhi", 24, 7), ("icbhi", tmp_path, False), ("icbhi", tmp_path, True)]
 
 
-@pytest.mark.parametrize(("here", "status"), [(920, 0), (192, 1)])
-def test_check(call, monkeypatch, tmp_path, here, status):
+@pytest.mark.parametrize(("here", "stops"), [(920, 0), (192, 0), (192, 1)])
+def test_check(call, monkeypatch, tmp_path, here, stops):
+    """A count that is not the published one is no error; what stops a run is."""
     counts = pd.DataFrame({"what": ["patients", "recordings"], "published": [126, 920], "here": [126, here]})
     counts["agrees"] = counts["published"] == counts["here"]
+    counts = pd.concat([counts, counts[1:].assign(what="audio", here="none", agrees=False)][: 1 + stops])
+    counts.attrs |= {"stops": stops, "report": [Finding("read", "a few")], "odd": [], "root": tmp_path}
     monkeypatch.setattr("lungnb.data.check", lambda name, folder: counts)
-    answer = call("data", "check", "icbhi", tmp_path)
-    assert answer.exit_code == status
-    assert ("192" in answer.stdout) == bool(status)
+    answer = call("data", "check", "icbhi", tmp_path, "--html", tmp_path / "page.html")
+    assert answer.exit_code == stops
+    assert ("192" in answer.stdout) == (here == 192)
     assert "126" not in answer.stdout  # only what differs is listed
+    assert "a few\n" in answer.stdout
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 
 def test_student(call, toy, tmp_path):

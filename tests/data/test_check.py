@@ -101,10 +101,12 @@ def test_no_fold_list_is_a_difference_and_no_failure(folder):
     assert "fold 0: recordings" not in frame.index
 
 
-def test_a_broken_fold_list_is_an_error(folder):
+def test_a_broken_fold_list_stops_a_run(folder):
     (folder / "icbhi/patient_list_foldwise.txt").write_text("101 0\n102 nine\n")
-    with pytest.raises(UserError, match=r"patient_list_foldwise\.txt, line 2"):
-        check("icbhi", folder)
+    frame = check("icbhi", folder)
+    assert frame.attrs["stops"] == 1
+    assert "patient_list_foldwise.txt, line 2" in str(frame.attrs["report"][0])
+    assert frame["what"].str.contains(r"patient_list_foldwise\.txt, line 2").any()
 
 
 def test_bad_audio_is_listed(folder):

@@ -197,6 +197,57 @@ def test_the_mirror_goes_on_with_the_part(server, tmp_path):
     assert server.requests[-1] == ("/mirror.bin", "bytes=1000-")
 
 
+@pytest.mark.parametrize("first", ["dead", "other bytes", "breaks off", "bad certificate"])
+def test_the_second_address_helps_where_the_first_does_not(server, tmp_path, monkeypatch, first):
+    server.files = {"/a.bin": PAYLOAD[::-1] if first == "other bytes" else PAYLOAD, "/b.bin": PAYLOAD}
+    urls = [f"{server.url}/a.bin", f"{server.url}/b.bin"]
+    if first == "dead":
+        urls[0] = "http://127.0.0.1:9/a.bin"
+    if first == "breaks off":
+        server.break_after = [2 * CHUNK, 0, 0, 0, 0]
+    if first == "bad certificate":
+        urls[0], get = "https://expired.example/a.bin", requests.get
+
+        def expired(url, **kwargs):
+            assert kwargs.get("verify", True) is True
+            if url.startswith("https"):
+                raise requests.exceptions.SSLError("certificate has expired")
+            return get(url, **kwargs)
+
+        monkeypatch.setattr(download_module.requests, "get", expired)
+    assert download("data.bin", urls, f"sha256:{SHA}", tmp_path).read_bytes() == PAYLOAD
+    assert server.requests[-1] == ("/b.bin", f"bytes={2 * CHUNK}-" if first == "breaks off" else None)
+
+
+def test_a_page_in_place_of_an_archive_is_not_recorded(server, tmp_path):
+    server.files = {"/a.zip": b"<html>come back later</html>"}
+    with pytest.raises(UserError, match=r"a\.zip could not be downloaded.*nothing is kept"):
+        get(server, tmp_path, name="a.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_lists_what_from_where_how_large_and_asks_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module.requests, "get", None)
+    said = []
+    fetch("icbhi", tmp_path, said.append, dry_run=True)
+    fetch("sprsound", tmp_path, said.append, dry_run=True)
+    assert list(tmp_path.iterdir()) == []
+    assert [text.partition(" -> ")[0] for text in said][-2:] == ["ICBHI_final_database.zip", "SPRSound.zip"]
+    first = said[4].splitlines()
+    assert first[0].endswith("icbhi/audio_and_txt_files (about 1.9 GB)")
+    assert [line.split("/")[2] for line in first[1:3]] == ["dataverse.harvard.edu", "bhichallenge.med.auth.gr"]
+    assert first[3] == "  verified by md5:f6a5d0ea40bbcd25e17754f9d5ddae48"
+    assert "(27,249 bytes)" in said[0]
+    assert "size not stated" in said[5]
+    part = tmp_path / "icbhi" / "downloads" / "ICBHI_final_database.zip.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 1000)
+    (tmp_path / "icbhi" / "demographic_info.txt").write_text("101 3 F")
+    fetch("icbhi", tmp_path, said.append, dry_run=True)
+    assert "1,000 bytes are here" in said[-1]
+    assert "is there already" in said[-3]
+
+
 def test_no_network(server, tmp_path):
     with pytest.raises(UserError, match=r"no connection.*run the same command again to go on"):
         download("data.bin", ["http://127.0.0.1:9/data.bin"], None, tmp_path)
@@ -359,11 +410,13 @@ def test_fetch_unpacks_sprsound(server, monkeypatch, tmp_path):
 
 
 def test_sources_are_public_and_end_below_the_folder():
-    for dataset in DATASETS.values():
+    for name, dataset in DATASETS.items():
         for source in dataset.sources:
             assert all(url.startswith("https://") for url in (source.url, *source.mirrors))
             assert ".." not in source.target
             assert not source.mirrors or source.checksum  # a mirror needs a proof that it is one
+            assert source.urls[-1] == source.url
+            assert name != "icbhi" or source.mirrors  # the publisher's site is not to be relied on
 
 
 def test_unknown_and_simulated_data_sets(tmp_path):
