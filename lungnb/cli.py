@@ -145,16 +145,19 @@ def record(
 
 
 @app.command()
-def verify() -> None:
-    """Compute every recorded score and sentence anew from the recorded predictions; status 1 and a list if any differs."""
-    from lungnb.book.evidence import verify
-    from lungnb.book.sentences import missing_headlines
+def verify(
+    write: Annotated[bool, typer.Option("--write", help="First write the README's tables and pictures anew.")] = False,
+) -> None:
+    """Compute every recorded score anew from the predictions, and the README from these; status 1 and a list if any differs."""
+    from lungnb.book import evidence, front
 
-    if found := verify() + missing_headlines():
+    if write:
+        front.write()
+    if found := evidence.verify() + front.differences():
         typer.echo("\n".join(found))
         raise typer.Exit(1)
     typer.echo(
-        "Every recorded score follows from the recorded predictions, and so do the README's sentences about them."
+        "Every recorded score follows from the recorded predictions, and so do the README's tables, findings and pictures."
     )
 
 
