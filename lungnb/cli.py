@@ -112,12 +112,15 @@ def store(names: Names = None) -> None:
 @app.command()
 def site(
     profile: Annotated[str, typer.Option(help="Show the notebooks of this build, not the stored ones.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="For readers: without notes on this build.")] = False,
+    student: Annotated[bool, typer.Option("--student", help="Without solutions, into reports/site-student/.")] = False,
 ) -> None:
-    """Build the book as a site into reports/site/: the notebooks, guides, the leaderboard of what was built."""
+    """Build the book as a site into reports/site/: the notebooks, guides, ranking and ledger, sounds."""
     from lungnb.book.report import default_out
     from lungnb.book.site import build
 
-    typer.echo(build(books=sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None))
+    books = sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None
+    typer.echo(build(books=books, public=public, student=student))
 
 
 @app.command()

@@ -27,4 +27,3 @@ def difference(one: str, other: str, line: Mapping, metric: str = "Score", digit
     if not sure:
         return f"{one} and {other} cannot be told apart: {said} {interval}."
     return f"{one} is {'better' if line['ours'] > 0 else 'worse'} than {other}: {said} {interval}."
-
