@@ -112,12 +112,15 @@ def store(names: Names = None) -> None:
 @app.command()
 def site(
     profile: Annotated[str, typer.Option(help="Show the notebooks of this build, not the stored ones.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="For readers: without notes on this build.")] = False,
+    student: Annotated[bool, typer.Option("--student", help="Without solutions, into reports/site-student/.")] = False,
 ) -> None:
-    """Build the book as a site into reports/site/: the notebooks, guides, the leaderboard of what was built."""
+    """Build the book as a site into reports/site/: the notebooks, guides, ranking and ledger, sounds."""
     from lungnb.book.report import default_out
     from lungnb.book.site import build
 
-    typer.echo(build(books=sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None))
+    books = sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None
+    typer.echo(build(books=books, public=public, student=student))
 
 
 @app.command()
@@ -145,16 +148,19 @@ def record(
 
 
 @app.command()
-def verify() -> None:
-    """Compute every recorded score and sentence anew from the recorded predictions; status 1 and a list if any differs."""
-    from lungnb.book.evidence import verify
-    from lungnb.book.sentences import missing_headlines
+def verify(
+    write: Annotated[bool, typer.Option("--write", help="First write the README's tables and pictures anew.")] = False,
+) -> None:
+    """Compute every recorded score anew from the predictions, and the README from these; status 1 and a list if any differs."""
+    from lungnb.book import evidence, front
 
-    if found := verify() + missing_headlines():
+    if write:
+        front.write()
+    if found := evidence.verify() + front.differences():
         typer.echo("\n".join(found))
         raise typer.Exit(1)
     typer.echo(
-        "Every recorded score follows from the recorded predictions, and so do the README's sentences about them."
+        "Every recorded score follows from the recorded predictions, and so do the README's tables, findings and pictures."
     )
 
 

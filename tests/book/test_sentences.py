@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lungnb.book import evidence, sentences
+from lungnb.book import sentences
 
 GAIN = {"ours": 0.045, "low": 0.018, "high": 0.072, "n_seeds": 5, "n_patients": 85, "p": 0.002}
 
@@ -29,18 +29,3 @@ def test_a_difference_is_called_one_only_where_it_is_carried(change, said):
 def test_a_value_without_interval_says_so():
     assert sentences.value(GAIN) == "0.045 [0.018, 0.072] (5 seeds, 85 patients)"
     assert "too few for an interval" in sentences.value(GAIN | {"low": float("nan")})
-
-
-def test_headlines_that_the_readme_lacks_are_found(tmp_path, monkeypatch):
-    said = sentences.headlines()
-    assert said  # the experiment is packaged with the repository
-    assert sentences.missing_headlines() == []
-    (tmp_path / "README.md").write_text(" ".join(said[1:]).replace(" ", "\n", 3))
-    monkeypatch.setattr(sentences, "repository", lambda start: tmp_path)
-    assert sentences.missing_headlines() == [f"README.md lacks: {said[0]}"]
-    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
-    assert sentences.headlines() == []
-
-
-def test_what_is_packaged_follows_from_its_predictions():
-    assert evidence.verify() == []

@@ -7,7 +7,8 @@ import nbformat
 import pytest
 from site_book import toy_book
 
-from lungnb.book.site import build, write_pages
+from lungnb.book.site import _sounds, build, write_pages
+from lungnb.book.site import chapter as chapter_module
 from lungnb.book.site.chapter import label, write_chapter
 from lungnb.core import UserError
 from lungnb.published import ledger
@@ -101,7 +102,7 @@ def test_guides_know_the_notebooks(written, tmp_path):
     chapter, folder, _ = written
     write_pages(folder, [chapter], tmp_path / "reports")
     page = {path.stem: path.read_text() for path in (*folder.glob("*.md"), *folder.glob("*.rst"))}
-    assert "No results were found for `01_toy`" in page["leaderboard"]
+    assert "No results were found for `01_toy`" in page["numbers"]
     assert "No build lay beside this site" in page["teaching"]
     assert "[`01_toy`](01_toy.ipynb)" in page["teaching"]
     assert "`02_convlstm` (not here yet)" in page["teaching"]
@@ -109,6 +110,49 @@ def test_guides_know_the_notebooks(written, tmp_path):
     assert "| [2.1 Data](#toy-cell-3) | 3 to 5 | {numref}`toy-table-1` Scores<br>" in page["reading"]
     assert "\n   ~lungnb.core.atomic_file\n" in page["library"]
     assert "_Fit" not in page["library"]
+
+
+def test_what_is_for_the_builder_is_not_for_readers(written, tmp_path):
+    chapter, folder, _ = written
+    write_pages(folder, [chapter], tmp_path / "reports", public=True)
+    pages = "".join(path.read_text() for path in folder.glob("*.md"))
+    assert "# All numbers" in pages
+    assert not re.search("No results were found|No build lay|make report", pages)
+
+
+def test_a_page_leads_to_its_notebook_and_its_sheet(tmp_path):
+    nbformat.write(toy_book(), tmp_path / "01_toy.ipynb")
+    (tmp_path / "01_toy.py").write_text("x = 1")
+    (tmp_path / "out" / "papers").mkdir(parents=True)
+    (tmp_path / "out" / "papers" / "toy.md").write_text("# Toy")
+    write_chapter(tmp_path / "01_toy.ipynb", tmp_path / "out")
+    text = nbformat.read(tmp_path / "out" / "01_toy.ipynb", as_version=4).cells[0].source
+    assert "# Toy: two sounds and a score\n\n{download}`01_toy.ipynb <files/01_toy.ipynb>` · " in text
+    assert "{download}`01_toy.py <files/01_toy.py>` · [paper, code and data](papers/toy.md)" in text
+    assert (tmp_path / "out" / "files" / "01_toy.py").read_text() == "x = 1"
+
+
+def test_students_get_no_solutions(tmp_path):
+    nbformat.write(toy_book(), tmp_path / "01_toy.ipynb")
+    write_chapter(tmp_path / "01_toy.ipynb", tmp_path, student=True)  # over the file itself: only its page is there
+    book = nbformat.read(tmp_path / "01_toy.ipynb", as_version=4)
+    assert not [cell for cell in book.cells if "solution" in cell.metadata.get("tags", [])]
+    assert "download" not in book.cells[0].source
+    assert len([cell for cell in toy_book().cells if cell.metadata.get("tags") == ["solution"]]) == 2
+
+
+def test_imports_and_drawing_are_folded_under_what_they_are():
+    assert chapter_module._folded("import a\nfrom b import c\n\nx = 1") == "the imports"
+    assert chapter_module._folded("figure, axes = plt.subplots()\naxes.plot([1])") == "how it is drawn"
+    assert chapter_module._folded("x = model(sound)\nprint(x.shape)") == ""
+
+
+def test_sounds_are_players_with_what_was_asked_and_heard():
+    sounds = _sounds()
+    assert sum(map(len, sounds.values())) == len(list((ROOT / "reports/recorded/lungldm-samples").glob("*.ogg")))
+    assert all(
+        "<audio controls" in text and "heard by a classifier: " in text for texts in sounds.values() for text in texts
+    )
 
 
 def test_the_ledger_links_its_sources(written, tmp_path):

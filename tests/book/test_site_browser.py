@@ -27,11 +27,12 @@ PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
 def site(tmp_path_factory):
     """The folder of a small site: a toy notebook and a real one, and one result of a build."""
     root = tmp_path_factory.mktemp("site")
-    nbformat.write(toy_book(), root / "01_toy.ipynb")
+    for name in ("01_toy", "90_more"):
+        nbformat.write(toy_book(), root / f"{name}.ipynb")
     ours = pd.DataFrame({"row": ["full"], "metric": ["Score"], "ours": [0.125], "n_seeds": [1]})
     report = Report("02_convlstm", "smoke", out=root / "reports", corpus=SIMULATED)
     report.table("table-3", comparison(published.load("convlstm", "table-3"), ours))
-    build(root / "site", [root / "01_toy.ipynb", STORED], root / "reports")
+    build(root / "site", [root / "01_toy.ipynb", STORED, root / "90_more.ipynb"], root / "reports")
     return root / "site"
 
 
@@ -121,12 +122,47 @@ def test_every_page_opens_without_an_error_and_fits_a_phone(look, site):
         assert [src for src, width in shown if not width] == [], name
 
 
-def test_what_is_wide_scrolls_in_its_own_box(look):
-    page = look("01_toy.html", PHONE)
-    for wide in ("#toy-wide .table-box", "div.cell_input pre"):
-        boxes = page.locator(wide).evaluate_all("all => all.map((box) => [box.scrollWidth, box.clientWidth])")
-        assert any(content > box for content, box in boxes), wide
-        assert all(box <= PHONE["width"] for _, box in boxes)
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_code_is_wrapped_and_a_wide_table_scrolls_in_its_own_box(look, size):
+    page = look("01_toy.html", size)
+    measure = "all => all.map((box) => [box.scrollWidth, box.clientWidth, box.tabIndex])"
+    ((content, box, reached),) = page.locator("#toy-wide .table-box").evaluate_all(measure)
+    assert content > box
+    assert box <= size["width"]
+    assert reached == 0
+    code = page.locator("div.cell_input pre").evaluate_all(measure)
+    assert len(code) > 3
+    assert all(content <= box for content, box, _ in code)
+
+
+def test_chapters_have_the_numbers_of_their_notebooks(look):
+    page = look("90_more.html")
+    assert page.locator("h1").inner_text().startswith("90. Toy")
+    numbers = page.locator("figcaption .caption-number").all_inner_texts()
+    assert [text.strip() for text in numbers] == ["Table 90.1", "Table 90.2", "Figure 90.1"]
+    assert "90. Toy" in page.locator(".sidebar-tree").inner_text()
+
+
+def test_a_player_has_a_picture_whose_cursor_moves(look):
+    page = look("sounds.html")
+    page.locator(".sound-picture").first.wait_for()
+    lit = page.locator(".sound-picture canvas").first.evaluate(
+        """(canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+            .data.filter((value, i) => i % 4 == 0 && value > 100).length"""
+    )
+    assert lit > 50
+    left = "(box) => parseFloat(box.querySelector('i').style.left || 0)"
+    box = page.locator(".sound-picture").first
+    box.click(position={"x": box.bounding_box()["width"] / 2, "y": 10})
+    page.wait_for_function("Math.abs(parseFloat(document.querySelector('.sound-picture i').style.left) - 50) < 5")
+    assert 45 < box.evaluate(left) < 55
+
+
+def test_a_print_has_no_furniture_and_whole_tables(look):
+    page = look("01_toy.html")
+    page.emulate_media(media="print")
+    assert not page.locator(".sidebar-drawer").is_visible()
+    assert page.locator("#toy-wide .table-box").evaluate("(box) => getComputedStyle(box).overflowX") == "visible"
 
 
 def test_tables_and_figures_are_numbered_and_pointed_at_across_notebooks(look):
@@ -148,6 +184,10 @@ def test_search_finds_a_term(look):
     results = page.locator("#search-results li a")
     results.first.wait_for()
     assert "02_convlstm.html" in "".join(link.get_attribute("href") for link in results.all())
+    page.locator("#search-results p.context mark").first.wait_for()
+    assert page.locator("#search-results p.context mark").first.inner_text().lower() == "staircase"
+    page.locator("#search-results p.context").first.locator("xpath=preceding-sibling::a[1]").click()
+    assert "02_convlstm.html#" in page.url
 
 
 def test_a_player_plays(look):
@@ -183,11 +223,11 @@ def test_solutions_are_folded_until_they_are_asked_for(look):
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_the_leaderboard_is_searched(look, size):
-    page = look("leaderboard.html", size)
-    rows = page.locator("#leaderboard-table tbody tr")
+def test_all_numbers_are_searched(look, size):
+    page = look("numbers.html", size)
+    rows = page.locator("#numbers-table tbody tr")
     rows.first.wait_for()
-    assert "No results were found for 01_toy: run make report" in page.locator(".admonition").inner_text()
+    assert "No results were found for 01_toy, 90_more: run make report" in page.locator(".admonition").inner_text()
     assert all(word in rows.first.inner_text() for word in ("convlstm", "full", "0.671", "0.125", "simulated; smoke"))
     search = page.locator("input[type=search]").last
     search.fill("pediatric GVA accuracy")
@@ -195,7 +235,20 @@ def test_the_leaderboard_is_searched(look, size):
     assert shown
     assert all(word in text for text in shown for word in ("pediatric", "GVA", "accuracy"))
     search.fill("no such words")
-    assert "No matching" in page.locator("#leaderboard-table").inner_text()
+    assert "No matching" in page.locator("#numbers-table").inner_text()
+
+
+def test_the_leaderboard_ranks_and_is_sorted(look):
+    page = look("leaderboard.html")
+    rows = page.locator("#leaderboard-table tbody tr")
+    rows.first.wait_for()
+    assert all(
+        word in rows.first.inner_text() for word in ("SPRSound, 7 classes", "best CNN", "0.817", "0.770 to 0.863")
+    )
+    assert "best CNN is better than fair CNN" in rows.nth(1).inner_text()
+    page.locator("#leaderboard-table th", has_text="score").first.click()
+    scores = page.locator("#leaderboard-table tbody tr td:nth-child(5)").all_inner_texts()
+    assert scores == sorted(scores)
 
 
 def test_the_audits_show_first_what_does_not_add_up(look):

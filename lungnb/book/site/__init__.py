@@ -1,18 +1,20 @@
 """The book as a site: Sphinx + myst-nb from notebooks with outputs, whole without a network.
 
-    build(Path("reports/site"))    pages of the notebooks, guides, the leaderboard, the library
+    build(Path("reports/site"))    pages of the notebooks, guides, ranking, ledger, sounds, the library
 
 `chapter` makes a page of a notebook; the prose of the guides stands in `templates/*.md.j2`, and what it speaks of is taken from
 the notebooks, the audits and the manifests in `reports/<profile>/`, as far as there are any. Notebooks are never executed here.
 """
 
 import ast
+import base64
 import html
 import json
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,10 +24,12 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective, docutils_namespace, patch_docutils
 from sphinx.writers.html5 import HTML5Translator
 
-from lungnb.book import notebooks
+from lungnb import __version__
+from lungnb.book import evidence, front, notebooks
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out, number
 from lungnb.book.report import label as title
@@ -33,7 +37,17 @@ from lungnb.book.site.chapter import Chapter, label, write_chapter
 from lungnb.core import UserError, disk_errors
 from lungnb.published import ANSWER, FLAGS, PAPERS, audit, ledger
 
-GUIDES = ("index.md", "reading.md", "teaching.md", "audits.md", "ledger.md", "leaderboard.md", "library.rst")
+GUIDES = (
+    "index.md",
+    "sounds.md",
+    "reading.md",
+    "teaching.md",
+    "leaderboard.md",
+    "ledger.md",
+    "audits.md",
+    "numbers.md",
+)
+GUIDES += ("library.rst",)
 _SOURCE = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}):([^\s;:]+)(?::(\d+))?")  # as `ledger` names a line of code
 _MATHJAX = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0]) / "static" / "mathjax"
 
@@ -42,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "extensions": ["myst_nb", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "lungnb.book.site"],
     "autosummary_generate": False,
     "nb_execution_mode": "off",
-    "nb_code_prompt_show": "Show the solution",  # nothing else is folded
+    "nb_code_prompt_show": "Show the solution",  # what else is folded says what it is
     "nb_code_prompt_hide": "Hide the solution",
     "nb_merge_streams": True,
     "nb_render_markdown_format": "gfm",
@@ -52,52 +66,69 @@ SETTINGS: dict[str, Any] = {
     "numfig_secnum_depth": 1,
     "numfig_format": {"figure": "Figure %s", "table": "Table %s"},
     "html_theme": "furo",
-    "html_title": "lungnb",
+    "html_title": f"lungnb {__version__}",
+    "html_last_updated_fmt": "%d %B %Y",
+    "copyright": "lungnb contributors. Code: MIT. Text and figures: CC BY 4.0. Nothing here is a medical device",
+    "exclude_patterns": ["files"],  # notebooks and scripts as they are, to download
     # MathJax as one file, its letters in it: no fonts to load, and no menu, which would load more files.
     "html_static_path": [str(Path(__file__).parent / "static"), str(_MATHJAX / "tex-svg-full.js")],
     "mathjax_path": "tex-svg-full.js",
     "mathjax3_config": {"options": {"enableMenu": False}},
     "html_css_files": ["site.css"],
-    **dict.fromkeys(("html_show_sphinx", "html_show_copyright", "html_show_sourcelink", "html_copy_source"), False),
+    "html_js_files": ["site.js"],
+    **dict.fromkeys(("html_show_sphinx", "html_show_sourcelink", "html_copy_source"), False),
     "html_show_search_summary": False,  # it would be fetched, which a browser refuses for pages opened from a disk
 }
 
 
-def build(target: Path | None = None, books: list[Path] | None = None, reports: Path | None = None) -> Path:
+def build(
+    target: Path | None = None,
+    books: list[Path] | None = None,
+    reports: Path | None = None,
+    *,
+    public: bool = False,
+    student: bool = False,
+) -> Path:
     """Build the site into `target` (`reports/site`), which is replaced only when all went well. Returns its index page.
 
     books: notebooks with outputs (.ipynb), by default all stored ones. reports: where built and recorded results lie.
+    public: without the notes that are for whoever builds it. student: without solutions, into `reports/site-student`.
     Raises UserError where Sphinx warns of anything; the warnings are printed.
     """
     reports = reports or default_out()
-    target = target or reports / "site"
+    target = target or reports / ("site-student" if student else "site")
     books = books if books is not None else sorted(notebooks.folder().glob("*.ipynb"))
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".site-", dir=target.parent) as folder, docutils_namespace():
             source, built, trees = (Path(folder) / name for name in ("source", "html", "doctrees"))
-            chapters = [write_chapter(book, source, [path.stem for path in books]) for book in books]
-            write_pages(source, chapters, reports)
+            for part in ("papers", "figures"):
+                shutil.copytree(front.root() / "docs" / part, source / part)
+            chapters = [write_chapter(book, source, [path.stem for path in books], student) for book in books]
+            write_pages(source, chapters, reports, public, student)
             options = {"confoverrides": SETTINGS, "status": None, "warningiserror": True, "parallel": 2}
             with patch_docutils():
                 app = Sphinx(source, None, built, trees, "html", warning=sys.stderr, **options)
                 app.build()
             if app.statuscode:
                 raise UserError("The site was not built: mend what Sphinx says above, then run the command again.")
-            shutil.copy(source / "leaderboard.csv", built)
+            shutil.copy(source / "numbers.csv", built)
+            (built / "_static" / "pages.js").write_text(f"window.PAGES = {json.dumps(_texts(app))};")
             shutil.rmtree(target, ignore_errors=True)
             built.rename(target)
     return target / "index.html"
 
 
-def write_pages(folder: Path, chapters: list[Chapter], reports: Path) -> None:
-    """Write all pages but the notebooks' into `folder`, and `leaderboard.csv`."""
+def write_pages(
+    folder: Path, chapters: list[Chapter], reports: Path, public: bool = False, student: bool = False
+) -> None:
+    """Write all pages but the notebooks' into `folder`, and `numbers.csv`."""
     numbers, checks = leaderboard(reports), pd.concat([audit(paper) for paper in PAPERS], ignore_index=True)
     entries = ledger()
-    numbers.to_csv(folder / "leaderboard.csv", index=False)
-    (folder / "leaderboard.html").write_text(_interactive(_leaderboard(side_by_side(numbers), chapters), "leaderboard"))
-    (folder / "audits.html").write_text(_interactive(_audits(checks), "audits"))
-    (folder / "ledger.html").write_text(_interactive(_ledger(entries), "ledger"))
+    numbers.to_csv(folder / "numbers.csv", index=False)
+    tables = {"numbers": _numbers(side_by_side(numbers), chapters), "leaderboard": _ranking(front.ranking())}
+    for name, table in (tables | {"audits": _audits(checks), "ledger": _ledger(entries)}).items():
+        (folder / f"{name}.html").write_text(_interactive(table, name))
     environment = Environment(
         loader=PackageLoader("lungnb.book.site"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -106,6 +137,11 @@ def write_pages(folder: Path, chapters: list[Chapter], reports: Path) -> None:
         "chapters": chapters,
         "label": label,
         "link": lambda name: links.get(name.partition("_")[0], f"`{name}` (not here yet)"),
+        "public": public,
+        "student": student,
+        "findings": [_on_site(text, [chapter.name for chapter in chapters]) for text in front.headlines()],
+        "sounds": _sounds(),
+        "papers": PAPERS,
         "times": _times(reports, chapters),
         "gaps": [f"`{name}`" for name in gaps(reports, [chapter.name for chapter in chapters])],
         "checks": checks,
@@ -139,7 +175,56 @@ def _times(reports: Path, chapters: list[Chapter]) -> list[tuple[str, str, str]]
     return lines
 
 
-def _leaderboard(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
+def _on_site(text: str, books: Collection[str]) -> str:
+    """Markdown of the README with its links as they are here; those to notebooks that are not among `books` are plain words."""
+    text = text.replace("(lungnb/published/ledger.csv)", "(ledger.md)")
+    found = re.compile(r"\[([^]]*)\]\(notebooks/(\w+)\.ipynb\)")
+    return found.sub(lambda m: f"[{m[1]}]({m[2]}.ipynb)" if m[2] in books else m[1], text)
+
+
+def _sounds() -> dict[str, list[str]]:
+    """The recorded generated sounds by type, each as a player with what was asked for and heard; none if none are on file."""
+    folder, sounds = evidence.folder() / "lungldm-samples", {}
+    made = pd.read_csv(folder / "prompts.csv").sort_values("file") if folder.is_dir() else pd.DataFrame()
+    for sound in made.map(html.escape).itertuples():
+        data = base64.b64encode((folder / sound.file).read_bytes()).decode()
+        player = (
+            f'<audio controls preload="none" aria-label="{sound.prompt}" src="data:audio/ogg;base64,{data}"></audio>'
+        )
+        said = f"{sound.prompt}<br>heard by a classifier: {sound.predicted}"
+        kind = sound.file.rpartition("-")[0].replace("-", " ").capitalize()
+        figure = f'<figure class="sound">{player}<figcaption>{said}</figcaption></figure>'
+        sounds.setdefault(kind, []).append(figure)
+    return sounds
+
+
+def _texts(app: Sphinx) -> dict[str, list[list[str]]]:
+    """What each page says, for the search to quote: of each section its id, its title and its own text."""
+    pages = {}
+    for name in sorted(app.env.found_docs):
+        for section in app.env.get_doctree(name).findall(nodes.section):
+            own = (child for child in section.children[1:] if not isinstance(child, nodes.section))
+            words = (t for child in own for t in child.findall(nodes.Text) if not isinstance(t.parent, nodes.raw))
+            text = [section["ids"][0], section[0].astext(), " ".join(" ".join(words).split())]
+            pages.setdefault(f"{name}.html", []).append(text)
+    return pages
+
+
+def _ranking(lines: pd.DataFrame) -> pd.DataFrame:
+    """One line a model and task, each task from its best; the words of a verdict are whole sentences."""
+    shown = lines[["task", "model", "source"]].assign(rank=lines.groupby("task", sort=False).cumcount() + 1)
+    shown["score"] = lines["score"].map("{:.3f}".format)
+    shown["95 % interval"] = [
+        "" if pd.isna(a) else f"{a:.3f} to {b:.3f}" for a, b in zip(lines["low"], lines["high"], strict=True)
+    ]
+    for column in ("n_seeds", "n_patients"):
+        shown[column.removeprefix("n_")] = lines[column].map(lambda n: "" if pd.isna(n) else f"{n:.0f}")
+    for column in (*FLAGS, "verdict"):
+        shown[column.replace("_", " ")] = lines[column].fillna("not read")
+    return shown[["task", "rank", *shown.columns.drop(["task", "rank"])]].astype(str).map(html.escape)
+
+
+def _numbers(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
     """What was measured again stands first."""
     known = {chapter.name.partition("_")[2]: chapter for chapter in chapters}
     rows = []
@@ -205,7 +290,14 @@ def _interactive(frame: pd.DataFrame, name: str) -> str:
     from itables.javascript import generate_init_offline_itables_html
     from itables.options import dt_bundle
 
-    options = {"showIndex": False, "maxBytes": 0, "allow_html": True, "lengthMenu": [25, 100, -1], "connected": False}
+    options = {
+        "showIndex": False,
+        "classes": "display",
+        "maxBytes": 0,
+        "allow_html": True,
+        "lengthMenu": [25, 100, -1],
+        "connected": False,
+    }
     table = itables.to_html_datatable(frame.reset_index(drop=True), table_id=f"{name}-table", **options)
     return generate_init_offline_itables_html(dt_bundle) + table
 
@@ -238,7 +330,20 @@ def setup(app: Sphinx) -> dict:
     app.add_enumerable_node(artefact_table, "table", html=(HTML5Translator.visit_figure, HTML5Translator.depart_figure))
     app.add_directive("artefact-table", ArtefactTable)
     app.connect("autodoc-process-docstring", _escape)
+    app.connect("env-get-updated", _number_as_notebooks, priority=600)  # after Sphinx has counted
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _number_as_notebooks(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Chapter 90 is notebook 90: its sections, tables and figures begin with the number in its name."""
+    for page in (name for name in env.found_docs if name[:2].isdigit()):
+        own = int(page[:2])
+        for node in (*env.tocs[page].findall(nodes.reference), env.titles[page]):
+            if node.get("secnumber"):
+                node["secnumber"] = [own, *node["secnumber"][1:]]
+        for numbers in (env.toc_secnumbers.get(page, {}), *env.toc_fignumbers.get(page, {}).values()):
+            numbers.update({mark: (own, *number[1:]) for mark, number in numbers.items() if number})
+    return []
 
 
 def _escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

@@ -7,6 +7,7 @@ the label `respirenet-table-1`. All else stays as it was stored.
 import base64
 import html
 import re
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ _HEADING = re.compile(r"^#+ +(.+)$", re.M)
 _EXERCISE = re.compile(r"^\*\*\d+\.\*\* ", re.M)
 _OF_PAPER = re.compile(r"\b(Table|Figure) ([IVX]+|\d+)\b")
 _LINKED = re.compile(r"(`[^`]*`|\[[^]]*\]\([^)]*\)|\$[^$]*\$|^#+ .*$)", re.M)  # prose in which nothing is linked anew
+_IMPORT = re.compile(r"(from|import) ")
+_DRAWING = re.compile(r"\b(plt|axes|axis|ax|figure|panels?|plots)\b[.\[]")
 ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "X": 10}
 
 
@@ -59,14 +62,24 @@ def label(notebook: str, what: str) -> str:
     return nodes.make_id(f"{notebook}-{what}")
 
 
-def write_chapter(stored: Path, folder: Path, books: Collection[str] = ()) -> Chapter:
+def write_chapter(stored: Path, folder: Path, books: Collection[str] = (), student: bool = False) -> Chapter:
     """Write the page of the notebook `stored` and the files of its artefacts into `folder`; says what is in it.
 
-    books: the notebooks that are in the site, to which prose may be linked.
+    books: the notebooks that are in the site, to which prose may be linked. student: without solutions, nor the files that
+    hold them. A page links its notebook and script, copied into `files`, and what its code rests on, if `papers` has it.
     """
     book, name = nbformat.read(stored, as_version=4), stored.stem
     notebooks.drop_widgets(book)
-    (folder / name).mkdir(parents=True, exist_ok=True)
+    for made in (folder / name, folder / "files"):
+        made.mkdir(parents=True, exist_ok=True)
+    if student:
+        book.cells = [cell for cell in book.cells if "solution" not in notebooks.tags(cell)]
+    files = [] if student else [path for path in (stored, stored.with_suffix(".py")) if path.is_file()]
+    for path in files:
+        shutil.copy(path, folder / "files")
+    places = [f"{{download}}`{path.name} <files/{path.name}>`" for path in files]
+    if (folder / "papers" / f"{name.partition('_')[2]}.md").is_file():
+        places.append(f"[paper, code and data](papers/{name.partition('_')[2]}.md)")
     chapter, cells = Chapter(name, notebooks.heading(book) or name), []
     outputs = [output for cell in book.cells for output in cell.get("outputs", []) if artefact(output)]
     chapter.captions = {artefact(output): _said(output).partition(". ")[0].rstrip(".") for output in outputs}
@@ -77,10 +90,17 @@ def write_chapter(stored: Path, folder: Path, books: Collection[str] = ()) -> Ch
             if chapter.sections and chapter.sections[-1].title.startswith("Exercise"):
                 chapter.exercises += [(text.strip(), mark) for text in _EXERCISE.split(cell.source)[1:]]
             text = linked(cell.source, name, chapter.captions, books)
+            if number == 1:
+                text = _HEADING.sub(lambda title: f"{title[0]}\n\n{' · '.join(places)}\n", text, count=1)
             cells.append(new_markdown_cell(f"({mark})=\n{text}"))
         elif cell.cell_type == "code":
             if "solution" in notebooks.tags(cell):
                 cell.metadata["tags"] = [*notebooks.tags(cell), "hide-cell"]
+            elif what := _folded(cell.source):
+                cell.metadata["tags"] = [*notebooks.tags(cell), "hide-input"]
+                cell.metadata["mystnb"] = {
+                    f"code_prompt_{verb}": f"{verb.capitalize()} {what}" for verb in ("show", "hide")
+                }
             if chapter.sections:
                 chapter.sections[-1].artefacts += filter(None, map(artefact, cell.outputs))
             cells += split(cell, name, folder)
@@ -89,6 +109,15 @@ def write_chapter(stored: Path, folder: Path, books: Collection[str] = ()) -> Ch
     book.cells = cells
     nbformat.write(book, folder / stored.name)
     return chapter
+
+
+def _folded(source: str) -> str:
+    """What a cell consists of that hardly anyone reads, `the imports` or `how it is drawn`; else empty."""
+    lines = [line for line in source.splitlines() if line.strip()]
+    drawing = sum(bool(_DRAWING.search(line)) for line in lines)
+    if sum(bool(_IMPORT.match(line)) for line in lines) > len(lines) / 2:
+        return "the imports"
+    return "how it is drawn" if drawing > 3 or drawing > 0.4 * len(lines) else ""
 
 
 def split(cell: NotebookNode, name: str, folder: Path) -> list[NotebookNode]:

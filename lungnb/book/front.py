@@ -1,0 +1,285 @@
+"""The front door: what README.md and docs/figures/ show, made from recorded predictions, published numbers and stored notebooks.
+
+    write()          make it anew (`lungnb verify --write`)
+    differences()    what of it no longer follows; `lungnb verify` prints it
+
+A generated part of README.md stands between `<!-- NAME -->` and `<!-- end -->`.
+"""
+
+import base64
+import re
+import textwrap
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+from PIL import Image
+
+from lungnb import published
+from lungnb.book import evidence, notebooks
+from lungnb.book.report import label
+from lungnb.book.sentences import difference, value
+from lungnb.core import UserError, atomic_file, repository
+from lungnb.data import DATASETS
+from lungnb.data.tasks import task_of
+from lungnb.metrics.classification import biocas_scores, paired, score_rows
+
+_BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
+#: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
+GALLERY = {
+    ("01_respirenet", "figure-2"): "two cycles of a class joined to a third",
+    ("01_respirenet", "figure-3"): "a network that stops looking at empty bands",
+    ("02_convlstm", "confusion"): "which sounds are taken for which",
+    ("02_convlstm", "calibration"): "how sure a network may be",
+    ("03_pediatric", "mean-spectrum"): "two clinics that sound different",
+    ("04_lungldm", "interpolation"): "from one generated sound to another",
+}
+#: Whose table of test scores a recorded experiment is compared with, and by which metric; others are shown by their AS alone.
+COMPARED = {"convlstm": ("table-3", "Score")}
+_BEST = "the best one here"
+
+
+def root() -> Path:
+    """The repository around the working directory, else the one the package lies in. Raises UserError if there is none."""
+    found = repository(Path.cwd()) or repository(Path(__file__))
+    if found is None:
+        raise UserError("There is no README here; call lungnb inside a clone of its repository.")
+    return found
+
+
+def on_file() -> list[str]:
+    """The recorded experiments whose predictions are kept."""
+    return ["/".join(path.parts[-3:-1]) for path in sorted(evidence.folder().glob("*/*/predictions.parquet"))]
+
+
+@cache
+def ranking() -> pd.DataFrame:
+    """One line a model and task, the best of each task first: recorded experiments beside what was published.
+
+    Columns: task, model, source (published or recorded), data, score (fractions), low, high, n_seeds, n_patients, FLAGS of
+    `lungnb.published.ledger`, verdict (the best recorded row of the task against this one, same patients and seeds).
+    """
+    lines = []
+    for name in on_file():
+        paper, about = name.partition("/")[0], evidence.experiment(name)
+        artefact, metric = COMPARED.get(paper, ("", "AS"))
+        kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric")
+        subset = "combined" if "combined" in set(kept["subset"]) else "test"
+        kept = kept[kept["subset"] == subset].sort_values("ours", ascending=False)
+        of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
+        classes = len(task_of(about["fields"]["task"]).classes)
+        task = f"{label(about['corpus'])}, {classes} classes, {metric} {of}"
+        frame, best = evidence.predictions(name), None
+        for line in kept.to_dict("records"):
+            fields, tables = evidence.configurations(name)[line["row"]], evidence.by_seed(frame, line["row"])
+            best = best or (line["row"], tables)
+            flags = {
+                "epoch_on_test": "yes" if fields.get("selection") == "test" else "no",
+                "shared_patients": "yes" if fields.get("leaky") else "no",
+                "random_split": "no",
+                "other_se": "no",
+            }
+            verdict = _BEST if best[0] == line["row"] else _against(best, (line["row"], tables), metric)
+            kind = {"task": task, "model": line["row"], "score": line["ours"], "verdict": verdict}
+            kind |= {"source": "recorded", "data": evidence.provenance(name)["origin"]}
+            lines.append(kind | flags | {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")})
+        if artefact and "folds" not in about:
+            for row in published.load(paper, artefact).query("metric == @metric").to_dict("records"):
+                flags = {"epoch_on_test": "not said", "shared_patients": "yes", "random_split": "no", "other_se": "no"}
+                kind = {"task": task, "model": row["row"], "source": "published", "score": float(row["value"])}
+                lines.append(kind | flags)
+    for entry in published.ledger().to_dict("records"):
+        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
+        kind |= {
+            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
+            "score": float(entry["Score"]) / 100,
+        }
+        lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
+    order = pd.DataFrame(lines).fillna({"verdict": ""})
+    first = order.groupby("task", sort=False).ngroup()
+    return order.assign(first=first).sort_values(["first", "score"], ascending=[True, False]).drop(columns="first")
+
+
+def _against(best: tuple, other: tuple, metric: str) -> str:
+    n = min(len(best[1]), len(other[1]))
+    gain = paired(best[1][:n], other[1][:n]).set_index("metric").loc[metric]
+    return difference(best[0], other[0], gain, metric)
+
+
+def headlines() -> list[str]:
+    """What recorded and published numbers say that a reader may not expect, each with the place to read on."""
+    entries, audits = published.ledger(), pd.concat(map(published.audit, published.PAPERS))
+    chosen, score = entries["epoch_on_test"].isin(["yes", "no"]), entries["Score"].astype(float)
+    clean = entries[["epoch_on_test", "shared_patients", "random_split"]].eq("no").all(axis=1)
+    claims = audits[audits["kind"] != "note"]
+    failed = claims[claims["agrees"].eq(False)]["kind"].value_counts()
+    footnote = (
+        claims[claims["claim"].str.startswith("Footnote 5")].astype({"published": int, "recomputed": int}).iloc[0]
+    )
+    said = [
+        f"**Most scores on ICBHI were chosen on the test part.** Of {chosen.sum()} published four-class Scores for which it "
+        f"could be read, {entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the part they test. "
+        f"Scores reach {score.max():.1f}; the highest known to keep test patients out of training and of this choice is "
+        f"{score[clean].max():.1f} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb), "
+        "[the ledger](lungnb/published/ledger.csv)).",
+        f"**Printed numbers can be checked by arithmetic.** Of {len(claims)} checks of the four papers {failed['contradiction']} "
+        f"contradict the same paper and {failed['inconsistent']} its code or data. By a footnote of RespireNet "
+        f"{footnote['published']} patients stand on both sides of the official split; there are {footnote['recomputed']} "
+        "([notebook 01, *Splits, and a footnote that does not hold*](notebooks/01_respirenet.ipynb)).",
+    ]
+    return [*said[:1], *([_plain_cnn()] if "convlstm/sprsound-event" in on_file() else []), *said[1:]]
+
+
+def _plain_cnn() -> str:
+    """The finding of notebook 02, from the predictions of its experiment."""
+    frame, printed = evidence.predictions("convlstm/sprsound-event"), published.load("convlstm", "table-3")
+    printed = printed.query("metric == 'Score'").set_index("row")["value"]
+    weights = evidence.training("convlstm/sprsound-event").query("row == 'fair CNN'")["parameters"].iloc[0]
+    return (
+        "**The plainest network of a paper passes its best one.** On SPRSound the Conv-LSTM paper prints a Score of "
+        f"{printed['CNN']:.3f} for its CNN and {printed.max():.3f} for its best network. The CNN, {weights:,} weights, trained "
+        f"to the end on the same input, has {value(_score(evidence.by_seed(frame, 'fair CNN')))} "
+        "([notebook 02, *What the same networks can do*](notebooks/02_convlstm.ipynb))."
+    )
+
+
+def _score(tables: list[pd.DataFrame]) -> pd.Series:
+    return score_rows("", tables, biocas_scores, 1).set_index("metric").loc["Score"]
+
+
+def results() -> str:
+    """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then who beats whom."""
+    table = ranking()
+    recorded = table[table["source"] == "recorded"]
+    printed = table[table["source"] == "published"].set_index(["task", "model"])["score"].map("{:.3f}".format)
+    lines = ["| task | setting | published | recorded [95 % interval] (seeds, patients) | data |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for line in recorded.to_dict("records"):
+        known = printed.get((line["task"], line["model"].partition(" ")[2]), "")
+        text = value(line | {"ours": line["score"]})
+        lines.append(f"| {line['task']} | {line['model']} | {known} | {text} | {line['data']} |")
+    compared = recorded.loc[~recorded["verdict"].isin(["", _BEST]), "verdict"]
+    return "\n".join([*lines, "", *(f"- {verdict}" for verdict in compared)])
+
+
+def data() -> str:
+    """The data sets that are read here, as a table in Markdown."""
+    corpora = pd.read_csv(Path(published.__file__).parents[1] / "data" / "corpora.csv").set_index("corpus").fillna("")
+    rows = corpora.loc[[name for name in corpora.index if name in DATASETS]]
+    lines = ["| data set | access | licence | size | where from |", "| --- | --- | --- | --- | --- |"]
+    columns = ["name", "access", "licence", "holds", "where"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows[columns].to_numpy())])
+
+
+def gallery() -> str:
+    """The figures of `GALLERY` as a table in Markdown, three a row."""
+    cells = [
+        f"[![{said}](docs/figures/{book[:2]}-{name}.png)](notebooks/{book}.ipynb)<br>{book[:2]}: {said}"
+        for (book, name), said in GALLERY.items()
+    ]
+    rows = [f"| {' | '.join(cells[k : k + 3])} |" for k in range(0, len(cells), 3)]
+    return "\n".join([rows[0], "| --- | --- | --- |", *rows[1:]])
+
+
+BLOCKS = {
+    "findings": lambda: "\n".join(
+        textwrap.fill(f"{k}. {text}", 130, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
+        for k, text in enumerate(headlines(), start=1)
+    ),
+    "results": results,
+    "gallery": gallery,
+    "data": data,
+}
+
+
+def readme(text: str) -> str:
+    """`text` of the README with its generated parts as they are now. Raises UserError for a part that nothing makes."""
+
+    def made(found: re.Match) -> str:
+        if found[2] not in BLOCKS:
+            raise UserError(f"README.md: nothing makes the part {found[2]!r}; known are {', '.join(BLOCKS)}.")
+        return f"{found[1]}{BLOCKS[found[2]]()}\n{found[3]}"
+
+    return _BLOCK.sub(made, text)
+
+
+def pictures() -> dict[str, bytes]:
+    """The figures of the gallery, file name -> PNG, as the stored notebooks show them."""
+    found = {}
+    for book in dict.fromkeys(book for book, _ in GALLERY):
+        for cell in nbformat.read(notebooks.folder() / f"{book}.ipynb", as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if (book, name := notebooks.artefact(output)) in GALLERY:
+                    found[f"{book[:2]}-{name}.png"] = base64.b64decode(output["data"]["image/png"])
+    return found
+
+
+def front() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the picture at the head of the README is drawn from: the first recorded task, and the ledger with what is known of
+    each protocol (`kind`)."""
+    table, ledger = ranking(), published.ledger()
+    kind = ledger["epoch_on_test"].map({"yes": "epoch chosen on the test part", "no": "epoch chosen elsewhere"})
+    kind = kind.mask(ledger["random_split"] == "yes", "and patients on both sides at random").fillna("not known")
+    own = table[(table["task"] == table["task"].iloc[0]) & table["source"].isin(["recorded", "published"])]
+    return own[["model", "source", "score", "low", "high"]], ledger[["year", "Score"]].astype(float).assign(kind=kind)
+
+
+def draw(target: Path) -> None:
+    """Draw `front` into the PNG `target`, which carries the numbers that it shows."""
+    own, ledger = front()
+    colours = {"epoch chosen on the test part": "C1", "and patients on both sides at random": "C3"}
+    colours |= {"not known": "0.75", "epoch chosen elsewhere": "C0"}
+    with plt.style.context("lungnb.book.style"):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
+        for k, line in enumerate(own.to_dict("records")):
+            ours = line["source"] == "recorded"
+            left.hlines(k, line["low"], line["high"], color="C0", linewidth=2.2, alpha=0.6)
+            style = {"marker": "o", "color": "C0"} if ours else {"marker": "D", "color": "black", "mfc": "white"}
+            left.plot(line["score"], k, linestyle="", **style)
+        left.set_yticks(range(len(own)), [f"{m}, {s}" for m, s in own[["model", "source"]].to_numpy()])
+        left.set(ylim=(len(own) - 0.5, -0.5), title="Conv-LSTM on SPRSound: published and recorded")
+        left.set_xlabel("Score; lines: 95 % over seeds and children")
+        for kind, colour in colours.items():
+            part = ledger[ledger["kind"] == kind]
+            right.plot(part["year"], part["Score"], "o", color=colour, label=kind, markersize=6)
+        right.set(title=f"{len(ledger)} published Scores on ICBHI, four classes", ylabel="Score (%)")
+        right.xaxis.get_major_locator().set_params(integer=True)
+        right.legend(loc="lower right", fontsize=8)
+        with atomic_file(target) as path:
+            figure.savefig(path, format="png", dpi=100, metadata={"Description": _numbers()})
+        plt.close(figure)
+
+
+def _numbers() -> str:
+    return "\n".join(table.round(4).to_csv(index=False) for table in front())
+
+
+def write() -> None:
+    """Write the generated parts of README.md and the pictures of docs/figures/ anew."""
+    folder = root() / "docs" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, png in pictures().items():
+        (folder / name).write_bytes(png)
+    draw(folder / "front.png")
+    text = (root() / "README.md").read_text(encoding="utf-8")
+    with atomic_file(root() / "README.md") as path:
+        path.write_text(readme(text), encoding="utf-8")
+
+
+def differences() -> list[str]:
+    """Which generated parts of README.md and which pictures are not what today's numbers and notebooks make of them, a
+    sentence each."""
+    text, folder = (root() / "README.md").read_text(encoding="utf-8"), root() / "docs" / "figures"
+    there, made = ({m[2]: m[0] for m in _BLOCK.finditer(t)} for t in (text, readme(text)))
+    stale = [f"README.md: the part {name!r}" for name in BLOCKS if name not in there or there[name] != made[name]]
+    for name, png in pictures().items():
+        if not (folder / name).is_file() or (folder / name).read_bytes() != png:
+            stale.append(f"docs/figures/{name}")
+    picture = folder / "front.png"
+    if not picture.is_file() or Image.open(picture).text.get("Description") != _numbers():
+        stale.append("docs/figures/front.png")
+    return [
+        f"{what} is not what the numbers on file make of it; write it with `lungnb verify --write`." for what in stale
+    ]
