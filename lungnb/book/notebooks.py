@@ -1,4 +1,4 @@
-"""The notebooks as files: the source half of each pair, the stored half, the student's copy."""
+"""The notebooks as files: the source half of each pair and the stored half."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from papermill.inspection import inspect_notebook
 
 from lungnb.book.parameters import did_you_mean
 from lungnb.book.report import default_out
-from lungnb.core import UserError, atomic_file, repository
+from lungnb.core import UserError, repository
 
 MAX_BYTES = 1_000_000
 _EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
@@ -46,7 +46,7 @@ def _find(name: str, known: dict[str, Path]) -> Path:
     word = (path.stem if is_file else path.name).lower().replace("-", "_")
     for stem, source in known.items():
         number, _, title = stem.lower().partition("_")
-        if word in (stem.lower(), number, number.lstrip("0"), title):
+        if word in (stem.lower(), number, number.removeprefix("0"), title):
             return source
     listed = ", ".join(known) or "yet to come"
     raise UserError(f"There is no notebook {name!r}{did_you_mean(word, list(known))}; the notebooks are {listed}.")
@@ -115,21 +115,6 @@ def artefacts(path: Path) -> list[str]:
     """The tables and figures that the stored or built notebook at `path` shows, in their order; none if it is not there."""
     cells = nbformat.read(path, as_version=4).cells if path.exists() else []
     return list(filter(None, (artefact(output) for cell in cells for output in cell.get("outputs", []))))
-
-
-def write_student_copies(target: Path) -> list[Path]:
-    """Write each notebook into `target` without its solutions and outputs. A file that is there is never overwritten."""
-    written = []
-    for source in find([]):
-        path = target / f"{source.stem}.ipynb"
-        if path.exists():
-            raise UserError(f"{path} exists and may hold a student's work; choose another folder or move it away.")
-        book = load(source)
-        book.cells = [cell for cell in book.cells if "solution" not in tags(cell)]
-        with atomic_file(path) as temporary:
-            nbformat.write(book, temporary)
-        written.append(path)
-    return written
 
 
 def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
