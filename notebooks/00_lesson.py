@@ -58,7 +58,9 @@ from lungnb.metrics.classification import biocas_scores, class_scores, count, pa
 from lungnb.metrics.intervals import draw, interval
 from lungnb.published.formulas import harmonic, reachable
 
-profile, data, out = check_parameters("00", profile=profile, data=data, out=out)
+profile, data, seeds, device, cluster, out = check_parameters(
+    "00", profile=profile, data=data, seeds=seeds, device=device, cluster=cluster, out=out
+)
 EXPERIMENT = "convlstm/sprsound-event"
 report = Report("00_lesson", profile=profile, out=out, corpus=Source(EXPERIMENT))
 
@@ -205,7 +207,7 @@ for setting in ("paper", "fair"):
         shown.append({"row": name, "series": setting, "value": line["ours"], "low": line["low"], "high": line["high"]})
 fig, ax = plt.subplots(figsize=(7, 2.8))
 plots.dots(ax, pd.DataFrame(shown), groups["test children"], "Score")
-ax.legend(title="setting")
+ax.legend(title="setting", loc="upper left", bbox_to_anchor=(1, 1))
 report.figure(
     "met", fig, title="Score of three kinds of test children", note="lines: 95 % intervals over 5 seeds and children"
 )

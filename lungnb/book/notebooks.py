@@ -52,16 +52,21 @@ def _find(name: str, known: dict[str, Path]) -> Path:
     raise UserError(f"There is no notebook {name!r}{did_you_mean(word, list(known))}; the notebooks are {listed}.")
 
 
-def load(source: Path) -> NotebookNode:
-    """The notebook whose source is `source`, without outputs, its cells numbered so that its text is the same each time."""
+def load(source: Path, paired: bool = False) -> NotebookNode:
+    """The notebook whose source is `source`, without outputs, its cells numbered so that its text is the same each time.
+
+    paired: with all that jupytext keeps in both halves of a pair, so that to sync them changes neither.
+    """
     book = jupytext.read(source, fmt="py:percent")
+    kept = {"tags", "lines_to_next_cell"} if paired else {"tags"}
     for number, cell in enumerate(book.cells, start=1):
         cell["id"] = f"cell-{number}"
-        cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
-    book["metadata"] = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+        cell["metadata"] = {key: value for key, value in cell.metadata.items() if key in kept}
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    pair = {key: value for key, value in book.metadata["jupytext"].items() if key != "text_representation"}
+    book["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}} | (
+        {"jupytext": pair} if paired else {}
+    )
     book["nbformat"], book["nbformat_minor"] = 4, 5
     return nbformat.from_dict(book)
 
@@ -119,7 +124,7 @@ def artefacts(path: Path) -> list[str]:
 
 def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
     """The executed notebook as it is kept: the source's cells with outputs and counts, no timings, no machine's paths."""
-    book = load(source)
+    book = load(source, paired=True)
     for number, (cell, done) in enumerate(zip(book.cells, executed.cells, strict=True), start=1):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = without_progress(done.outputs), done.execution_count

@@ -208,7 +208,7 @@ def test_store_writes_the_executed_half(toy):
         {"tags": ["parameters"]},
         {"tags": ["solution"]},
     ]
-    assert set(stored.metadata) == {"kernelspec", "language_info"}
+    assert set(stored.metadata) == {"jupytext", "kernelspec", "language_info"}
     assert code[-1].outputs[0].data == {"text/plain": "2"}
     assert not (toy / "reports/smoke").exists()
     first = (toy / "notebooks/01_good.ipynb").read_bytes()
