@@ -39,7 +39,7 @@ store: $(READY)  ## execute the notebooks and keep them, with outputs, beside th
 	@$(RUN)/lungnb store
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	@$(RUN)/jupyter lab notebooks
+	@$(RUN)/jupyter lab --config=jupyter_lab_config.py notebooks
 
 bench: $(READY)  ## measure speed and memory, printed as ratios
 	@set -e; for file in benchmarks/bench*.py; do echo "$$file"; $(RUN)/python "$$file"; done

@@ -197,11 +197,18 @@ def hear(
 
 
 @app.command()
-def student(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
-    """Write the notebooks into DIR without solutions and outputs."""
-    from lungnb.book.notebooks import write_student_copies
+def student(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    names: Names = None,
+    solutions: Annotated[
+        bool, typer.Option("--solutions", help="Also write the solutions, into DIR/solutions/.")
+    ] = False,
+    nbgrader: Annotated[bool, typer.Option("--nbgrader", help="Mark answers and tests for nbgrader.")] = False,
+) -> None:
+    """Write notebooks into DIR with cells to answer in, without solutions and outputs; copies that are there keep answers."""
+    from lungnb.book.student import write_student_copies
 
-    typer.echo("\n".join(map(str, write_student_copies(folder))))
+    typer.echo("\n".join(map(str, write_student_copies(folder, names or [], solutions, nbgrader))))
 
 
 @data_app.command()

@@ -1,4 +1,4 @@
-"""The notebooks as files: the source half of each pair, the stored half, the student's copy."""
+"""The notebooks as files: the source half of each pair and the stored half."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from papermill.inspection import inspect_notebook
 
 from lungnb.book.parameters import did_you_mean
 from lungnb.book.report import default_out
-from lungnb.core import UserError, atomic_file, repository
+from lungnb.core import UserError, repository
 
 MAX_BYTES = 1_000_000
 _EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
@@ -46,22 +46,27 @@ def _find(name: str, known: dict[str, Path]) -> Path:
     word = (path.stem if is_file else path.name).lower().replace("-", "_")
     for stem, source in known.items():
         number, _, title = stem.lower().partition("_")
-        if word in (stem.lower(), number, number.lstrip("0"), title):
+        if word in (stem.lower(), number, number.removeprefix("0"), title):
             return source
     listed = ", ".join(known) or "yet to come"
     raise UserError(f"There is no notebook {name!r}{did_you_mean(word, list(known))}; the notebooks are {listed}.")
 
 
-def load(source: Path) -> NotebookNode:
-    """The notebook whose source is `source`, without outputs, its cells numbered so that its text is the same each time."""
+def load(source: Path, paired: bool = False) -> NotebookNode:
+    """The notebook whose source is `source`, without outputs, its cells numbered so that its text is the same each time.
+
+    paired: with all that jupytext keeps in both halves of a pair, so that to sync them changes neither.
+    """
     book = jupytext.read(source, fmt="py:percent")
+    kept = {"tags", "lines_to_next_cell"} if paired else {"tags"}
     for number, cell in enumerate(book.cells, start=1):
         cell["id"] = f"cell-{number}"
-        cell["metadata"] = {"tags": tags(cell)} if tags(cell) else {}
-    book["metadata"] = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+        cell["metadata"] = {key: value for key, value in cell.metadata.items() if key in kept}
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    pair = {key: value for key, value in book.metadata["jupytext"].items() if key != "text_representation"}
+    book["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}} | (
+        {"jupytext": pair} if paired else {}
+    )
     book["nbformat"], book["nbformat_minor"] = 4, 5
     return nbformat.from_dict(book)
 
@@ -117,24 +122,9 @@ def artefacts(path: Path) -> list[str]:
     return list(filter(None, (artefact(output) for cell in cells for output in cell.get("outputs", []))))
 
 
-def write_student_copies(target: Path) -> list[Path]:
-    """Write each notebook into `target` without its solutions and outputs. A file that is there is never overwritten."""
-    written = []
-    for source in find([]):
-        path = target / f"{source.stem}.ipynb"
-        if path.exists():
-            raise UserError(f"{path} exists and may hold a student's work; choose another folder or move it away.")
-        book = load(source)
-        book.cells = [cell for cell in book.cells if "solution" not in tags(cell)]
-        with atomic_file(path) as temporary:
-            nbformat.write(book, temporary)
-        written.append(path)
-    return written
-
-
 def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
     """The executed notebook as it is kept: the source's cells with outputs and counts, no timings, no machine's paths."""
-    book = load(source)
+    book = load(source, paired=True)
     for number, (cell, done) in enumerate(zip(book.cells, executed.cells, strict=True), start=1):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = without_progress(done.outputs), done.execution_count

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lungnb.metrics.localisation import mel_centers
-
 _TICKS_HZ = (100, 250, 500, 1000, 1500, 2000)
 
 
 def spectrogram(axes: Axes, levels: np.ndarray, seconds: float, title: str = "") -> None:
     """Grey levels (n_mels, frames), row 0 = highest frequency, in magma over `seconds`."""
+    from lungnb.metrics.localisation import mel_centers  # brings torch, which dots do not need
+
     axes.imshow(levels, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, len(levels) - 0.5, -0.5))
     rows = np.arange(len(levels))[::-1]
     axes.set_yticks(np.interp(_TICKS_HZ, mel_centers(len(levels)), rows), [str(hz) for hz in _TICKS_HZ])
@@ -47,6 +47,8 @@ def hertz(axes: Axes, picture: np.ndarray, seconds: float, title: str = "", f_ma
 
 def outline(axes: Axes, boxes: pd.DataFrame, start_s: float, n_mels: int = 64) -> None:
     """Draw the true place of simulated sounds (columns start_s, end_s, low_hz, high_hz) over a spectrogram from `start_s`."""
+    from lungnb.metrics.localisation import mel_centers
+
     centre = mel_centers(n_mels)
     for box in boxes.itertuples():
         low, high = (n_mels - 1 - np.interp(hz, centre, np.arange(n_mels)) for hz in (box.low_hz, box.high_hz))

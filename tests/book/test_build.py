@@ -208,7 +208,7 @@ def test_store_writes_the_executed_half(toy):
         {"tags": ["parameters"]},
         {"tags": ["solution"]},
     ]
-    assert set(stored.metadata) == {"kernelspec", "language_info"}
+    assert set(stored.metadata) == {"jupytext", "kernelspec", "language_info"}
     assert code[-1].outputs[0].data == {"text/plain": "2"}
     assert not (toy / "reports/smoke").exists()
     first = (toy / "notebooks/01_good.ipynb").read_bytes()
@@ -233,17 +233,3 @@ def test_stored_outputs_are_the_same_everywhere(toy, output, message):
     executed.cells[1].outputs = [nbformat.from_dict({"name": "stdout", **output})]
     with pytest.raises(UserError, match=message):
         notebooks.stored_form(executed, source)
-
-
-def test_student_copies(toy, tmp_path):
-    (tmp_path / "02_bad.ipynb").write_text("a student's work")
-    with pytest.raises(UserError, match=r"02_bad\.ipynb exists and may hold"):
-        notebooks.write_student_copies(tmp_path)
-    assert (tmp_path / "02_bad.ipynb").read_text() == "a student's work"
-    written = notebooks.write_student_copies(tmp_path / "class")
-    assert [path.name for path in written] == ["01_good.ipynb", "02_bad.ipynb"]
-    book = nbformat.read(written[0], as_version=4)
-    sources = [cell.source for cell in book.cells]
-    assert "Exercise: add one and one." in sources
-    assert "1 + 1" not in sources
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in book.cells)
