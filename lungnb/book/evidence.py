@@ -69,7 +69,7 @@ def predictions(name: str) -> pd.DataFrame:
     frame = pd.read_parquet(path)
     p = probabilities(frame)
     frame = frame.astype(dict.fromkeys(p, float))
-    frame = frame.assign(predicted=frame[p].to_numpy().argmax(1))
+    frame = frame.assign(predicted=frame[p].fillna(-1).to_numpy().argmax(1))  # a task of fewer classes has no such p
     if (path.parent / "provenance.json").is_file():
         frame.attrs["provenance"] = provenance(name)
     return frame
@@ -139,6 +139,7 @@ class Source:
 def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:
     """The tables of one configuration, one a training seed, its folds pooled; of these parts of the split, else of all tested."""
     here = frame[(frame["row"] == row) & frame["split"].isin(parts or TESTED)]
+    here = here.drop(columns=[p for p in probabilities(here) if here[p].isna().all()])
     return [table.reset_index(drop=True) for _, table in here.groupby("seed")]
 
 

@@ -52,6 +52,18 @@ def test_scores_are_those_of_the_predictions_folds_pooled(place):
     assert np.isnan(table.loc[(row, "intra", "AS"), "low"])  # four patients
 
 
+def test_a_row_of_fewer_classes_has_fewer_probabilities(place):
+    frame = pd.read_parquet(place / "predictions.parquet")
+    two = frame.query("label < 2").assign(row="two classes", p2=np.nan)
+    evidence.write_predictions(place / "predictions.parquet", pd.concat([frame, two]))
+    frame = evidence.predictions(NAME)
+    table = evidence.by_seed(frame, "two classes")[0]
+    assert evidence.probabilities(table) == ["p0", "p1"]
+    assert (table["predicted"] == (table["p1"] > table["p0"])).all()
+    assert evidence.probabilities(evidence.by_seed(frame, "zero-padded")[0]) == ["p0", "p1", "p2"]
+    assert np.isfinite(evaluate([table])["ours"]).all()
+
+
 def test_nothing_differs_until_something_does(place, monkeypatch):
     assert evidence.verify() == []
     monkeypatch.setattr(front, "differences", list)  # the README is of all that is recorded, not of this one experiment
