@@ -81,15 +81,10 @@ def _unsolved(exercise: list[NotebookNode], nbgrader: bool) -> list[NotebookNode
     for cell in cells if nbgrader else []:
         if (is_answer := cell.id.startswith("answer")) or cell in tests:
             name = cell.id if is_answer else f"test-{number}-{tests.index(cell) + 1}"
-            fields = {
-                "schema_version": 3,
-                "grade_id": name,
-                "task": False,
-                "solution": is_answer,
-                "locked": not is_answer,
-            }
             is_graded = not (tests and cell.id == f"answer-{number}")  # else its test is
-            fields |= {"grade": is_graded} | ({"points": _POINTS.get(level, 1)} if is_graded else {})
+            fields = {"schema_version": 3, "grade_id": name, "task": False, "grade": is_graded}
+            fields |= {"solution": is_answer, "locked": not is_answer}
+            fields |= {"points": _POINTS.get(level, 1)} if is_graded else {}
             cell["metadata"] = cell.metadata | {"nbgrader": fields}
     return cells
 
