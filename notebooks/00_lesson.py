@@ -26,7 +26,7 @@
 # | --- | --- | --- |
 # | recompute three statements of two papers from their own printed numbers | what rounding allows, and what it does not | Python, a little pandas |
 # | look for a leak in the test set of a challenge | why a suspicion is not yet a finding | no GPU, no data set: the predictions are recorded |
-# | pick the best of five trainings | how a winner flatters its author | twenty minutes, and an hour for the exercises |
+# | pick the best of five trainings | how a winner flatters its author | half a minute to run it, twenty to read it, an hour for the exercises |
 #
 # Six words that you will meet. An *event* is one sound that a physician marked in a recording. *Se*, the sensitivity, is the share of abnormal
 # events that were given exactly the right class. *Sp*, the specificity, is the share of normal events that were called normal. *Score* is the
