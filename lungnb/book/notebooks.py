@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from papermill.inspection import inspect_notebook
 
@@ -64,9 +65,8 @@ def load(source: Path, paired: bool = False) -> NotebookNode:
         cell["metadata"] = {key: value for key, value in cell.metadata.items() if key in kept}
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     pair = {key: value for key, value in book.metadata["jupytext"].items() if key != "text_representation"}
-    book["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}} | (
-        {"jupytext": pair} if paired else {}
-    )
+    book["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    book["metadata"] |= {"jupytext": pair} if paired else {}
     book["nbformat"], book["nbformat_minor"] = 4, 5
     return nbformat.from_dict(book)
 
@@ -128,6 +128,7 @@ def stored_form(executed: NotebookNode, source: Path) -> NotebookNode:
     for number, (cell, done) in enumerate(zip(book.cells, executed.cells, strict=True), start=1):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = without_progress(done.outputs), done.execution_count
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # as JupyterLab does when it opens the notebook
             _refuse_machine_details(cell, f"{source.stem}, cell {number} ({cell.source.splitlines()[0]!r})")
     drop_widgets(book)
     size = len(nbformat.writes(book).encode())

@@ -35,12 +35,13 @@ def write_student_copies(
     """Write a copy of each notebook called `names` (of all if empty) into `target`; the files that were written.
 
     In a copy that is there all that its student wrote stays: answers, outputs, further cells, given cells that were changed.
-    solutions: also the solved exercises, as they are stored, into `target`/solutions. nbgrader: with its metadata, of schema 3.
+    solutions: also the solved exercises, as they are stored, into `target`/solutions. nbgrader: with its metadata, of schema 3,
+    and each in a folder of its own name, as nbgrader wants its assignments.
     Raises UserError for a file that is no notebook, which is left alone.
     """
     written = []
     for source in find(list(names)):
-        book, path = student_copy(source, nbgrader), target / f"{source.stem}.ipynb"
+        book, path = student_copy(source, nbgrader), target / (source.stem if nbgrader else "") / f"{source.stem}.ipynb"
         if path.exists():
             book.cells = _merged(book.cells, _read(path).cells)
         written.append(_write(book, path))
@@ -80,15 +81,10 @@ def _unsolved(exercise: list[NotebookNode], nbgrader: bool) -> list[NotebookNode
     for cell in cells if nbgrader else []:
         if (is_answer := cell.id.startswith("answer")) or cell in tests:
             name = cell.id if is_answer else f"test-{number}-{tests.index(cell) + 1}"
-            fields = {
-                "schema_version": 3,
-                "grade_id": name,
-                "task": False,
-                "solution": is_answer,
-                "locked": not is_answer,
-            }
             is_graded = not (tests and cell.id == f"answer-{number}")  # else its test is
-            fields |= {"grade": is_graded} | ({"points": _POINTS.get(level, 1)} if is_graded else {})
+            fields = {"schema_version": 3, "grade_id": name, "task": False, "grade": is_graded}
+            fields |= {"solution": is_answer, "locked": not is_answer}
+            fields |= {"points": _POINTS.get(level, 1)} if is_graded else {}
             cell["metadata"] = cell.metadata | {"nbgrader": fields}
     return cells
 

@@ -89,6 +89,18 @@ def test_to_save_in_jupyterlab_changes_nothing(pair, source, tmp_path):
     assert changed() == []
 
 
+def test_what_a_cell_prints_in_several_parts_is_stored_as_one_as_jupyterlab_would():
+    executed = notebooks.load(SOURCES[0])
+    code = next(cell for cell in executed.cells if cell.cell_type == "code")
+    code.outputs = [
+        nbformat.v4.new_output("stream", name=name, text=text)
+        for name, text in (("stdout", "1\n"), ("stdout", "2\n"), ("stderr", "3\n"))
+    ]
+    stored = notebooks.stored_form(executed, SOURCES[0])
+    outputs = next(cell for cell in stored.cells if cell.cell_type == "code").outputs
+    assert [(output.name, output.text) for output in outputs] == [("stdout", "1\n2\n"), ("stderr", "3\n")]
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_what_is_stored_is_what_the_writer_writes_today(source, tmp_path):
     path = source.with_suffix(".ipynb")

@@ -187,7 +187,7 @@ def test_solutions_are_files_of_their_own(lesson, tmp_path):
     assert {"1 + 1", "Two.", "print(1)"} <= set(sources)
 
 
-def test_nbgrader_knows_answers_and_tests(lesson):
+def test_nbgrader_knows_answers_and_tests(lesson, tmp_path):
     """Each field as nbgrader's validator of schema 3 wants it (nbgrader/nbgraderformat/v3.json and v3.py)."""
     book = student_copy(lesson, nbgrader=True)
     graded = {
@@ -216,6 +216,7 @@ def test_nbgrader_knows_answers_and_tests(lesson):
         "answer-4": 1,
     }
     assert not any("nbgrader" in cell.metadata for cell in student_copy(lesson).cells)
+    assert write_student_copies(tmp_path, ["sums"], nbgrader=True) == [tmp_path / "00_sums" / "00_sums.ipynb"]
 
 
 @pytest.mark.parametrize("source", notebooks.find([]), ids=lambda path: path.stem)
