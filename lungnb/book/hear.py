@@ -59,6 +59,8 @@ def hear(
             own = found[path.parent].get(key_of(path.stem))
             audio, events, recording = _hear_one(classifier, path, one_of(own) if own else None)
         except UserError as error:
+            if not source.is_dir():
+                raise
             refused.append(str(error))
             tell(f"! {error}")
             continue
@@ -128,9 +130,10 @@ def windows(seconds: float, path: Path) -> pd.DataFrame:
 
 
 def _summary(events: pd.DataFrame) -> str:
-    counts = ", ".join(f"{name} {n}" for name, n in events["predicted"].value_counts().items())
-    unlike = int((events["unusual"] >= UNLIKE).sum())
-    return (counts or "no event") + (f" ({unlike} of {len(events)} unlike the training data)" if unlike else "")
+    like = events[events["unusual"] < UNLIKE]
+    said = [f"{name} {n}" for name, n in like["predicted"].value_counts().items()]
+    said += [f"unlike the training data {len(events) - len(like)}"] if len(like) < len(events) else []
+    return ", ".join(said) or "no event"
 
 
 def _shown(classifier: Pretrained, audio: np.ndarray, events: pd.DataFrame, explain: bool) -> dict:

@@ -15,8 +15,9 @@ set           the classes that remain possible. Of the events of a child never s
               prediction with one vote a child (Dunn et al. 2022, Distribution-Free Prediction Sets for Two-Layer Hierarchical
               Models), for normal and for adventitious events apart, not for each of the six adventitious classes
 unusual       the share (%) of training events, each from a child left out, that lie nearer to the training data: the
-              Mahalanobis distance of the mean and the spread over time of each of 64 mel bands. From UNLIKE on a sound is not
-              of the kind that the network knows, and nothing else that is said of it holds
+              Mahalanobis distance of the mean and the spread over time of the level in each mel band below 2 kHz, above which
+              the file shows more than the chest. From UNLIKE on a sound is not of the kind that the network knows, and nothing
+              else that is said of it holds
 
 `calibrate` makes anew what is kept beside the weights: temperature, least probabilities, distances.
 """
@@ -33,6 +34,7 @@ from safetensors.torch import load_file, save
 from scipy.special import expit, logit
 from scipy.stats import t as student
 from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from lungnb.book.evidence import by_seed, configurations, ensemble, experiment, predictions, probabilities, weights_file
@@ -51,6 +53,9 @@ RATE = 8000
 MISSED = 0.1
 #: `unusual` from which a sound is called unlike the training data.
 UNLIKE = 99.0
+#: The mel bands whose middle lies below 2 kHz, as lung sounds do. Near 4 kHz a recording that came from 44.1 kHz shows where its
+#: resampler ends, and would be unusual for that.
+N_BANDS = 46
 #: What `explain` takes away in turn: bands, and stretches of the event.
 CELLS = (8, 10)
 
@@ -64,11 +69,8 @@ class Pretrained(nn.Module):
     def __init__(self, networks: Sequence[nn.Module], classes: Sequence[str], shape: str, calibration: dict):
         super().__init__()
         self.networks, self.classes = nn.ModuleList(networks), tuple(classes)
-        self.front, self.n_frames, self.seconds = (
-            INPUTS[shape].front_end(RATE),
-            INPUTS[shape].frames,
-            INPUTS[shape].seconds,
-        )
+        self.front, self.n_frames = INPUTS[shape].front_end(RATE), INPUTS[shape].frames
+        self.longest = round(INPUTS[shape].seconds * RATE)
         for name, tensor in calibration.items():
             self.register_buffer(name, tensor)
 
@@ -86,14 +88,14 @@ class Pretrained(nn.Module):
         nobody = maps.new_zeros(len(maps), 3, dtype=torch.long)  # the network does not look at metadata
         each = torch.stack([network(maps, nobody).softmax(1) for network in self.networks])
         mean, each = (((p.clamp(min=1e-7).log() / self.temperature).softmax(-1)) for p in (each.mean(0), each))
-        distance = (self.summary(maps) - self.mean) @ self.whitening
-        farther = distance.square().sum(1, keepdim=True).sqrt() > self.distances
+        away = self.summary(maps) - self.mean
+        farther = ((away @ self.precision) * away).sum(1, keepdim=True).sqrt() > self.distances
         return mean, each, 100 * farther.float().mean(1)
 
     @staticmethod
     def summary(maps: torch.Tensor) -> torch.Tensor:
-        """Mean and sd over time of each band of the log-mel map (B, 2 n_rows): what `unusual` looks at."""
-        mel = maps[:, 0].float()
+        """Mean and sd over time of the lower bands of the log-mel map (B, 2 N_BANDS): what `unusual` looks at."""
+        mel = maps[:, 0, :N_BANDS].float()
         return torch.cat([mel.mean(2), mel.std(2)], dim=1)
 
     def forward(self, sound: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -112,18 +114,14 @@ class Pretrained(nn.Module):
         for n, sound in enumerate(sounds):
             sound = np.asarray(sound, dtype=np.float32)
             if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-                raise UserError(
-                    f"Sound {n} is no row of numbers (its shape is {sound.shape}); give mono samples without NaN."
-                )
+                raise UserError(f"Sound {n} is no row of numbers ({sound.shape}); give mono samples without NaN.")
             sound = sound if sample_rate == RATE else soxr.resample(sound, sample_rate, RATE, quality="VHQ")
-            longest = round(self.seconds * RATE)
-            middle = np.ascontiguousarray(sound[max(0, len(sound) - longest) // 2 :][:longest])
+            middle = np.ascontiguousarray(sound[max(0, len(sound) - self.longest) // 2 :][: self.longest])
             maps.append(self.front.maps(self.power(torch.from_numpy(middle)[None])))
         means, trainings, unusual = zip(*map(self.read, torch.cat(maps).split(128)), strict=True)
-        p, each = torch.cat(means).numpy(), torch.cat(trainings, dim=1).numpy()
-        centre, sd = logit(p.clip(1e-7, 1 - 1e-7)), logit(each.clip(1e-7, 1 - 1e-7)).std(0, ddof=1)
-        half = student.isf(0.025, len(each) - 1) * sd / np.sqrt(len(each))
-        low, high, best = expit(centre - half), expit(centre + half), (range(len(p)), p.argmax(1))
+        p, each = (x.double().clamp(1e-7, 1 - 1e-7).numpy() for x in (torch.cat(means), torch.cat(trainings, dim=1)))
+        half = student.isf(0.025, len(each) - 1) * logit(each).std(0, ddof=1) / np.sqrt(len(each))
+        low, high, best = expit(logit(p) - half), expit(logit(p) + half), (range(len(p)), p.argmax(1))
         possible = p >= self.least.numpy()
         found = {"predicted": np.array(self.classes, dtype=object)[best[1]], "probability": p[best], "low": low[best]}
         found |= {"high": high[best], "set": [", ".join(np.array(self.classes)[row]) for row in possible]}
@@ -155,17 +153,14 @@ class Pretrained(nn.Module):
     def to_onnx(self, path: Path | str) -> None:
         """Write `forward` as ONNX, front end and calibration inside: sound (1, T) float32 at 8 kHz, T from 80 to 64,000 ->
         probability (1, C), by_training (K, 1, C), unusual (1,). Raises UserError if onnx or onnxscript is not installed."""
-        length = {1: torch.export.Dim("samples", min=80, max=round(self.seconds * RATE))}
-        names = {"input_names": ["sound"], "output_names": ["probability", "by_training", "unusual"]}
         try:
-            program = torch.onnx.export(
-                self, (torch.zeros(1, RATE),), dynamo=True, dynamic_shapes=(length,), verbose=False, **names
-            )
+            import onnxscript  # noqa: F401  (torch.onnx needs it and would say so in ten lines)
         except ImportError as error:
-            raise UserError(
-                f"{error.name} is not installed; install what it needs with `pip install lungnb[onnx]`."
-            ) from error
-        program.save(str(path))
+            raise UserError(f"{error.name} is missing; install it with `pip install lungnb[onnx]`.") from error
+        length = {1: torch.export.Dim("samples", min=80, max=self.longest)}
+        names = {"input_names": ["sound"], "output_names": ["probability", "by_training", "unusual"]}
+        given = (torch.zeros(1, RATE),)
+        torch.onnx.export(self, given, dynamo=True, dynamic_shapes=(length,), verbose=False, **names).save(str(path))
 
 
 def load(name: str = "sprsound-cnn") -> Pretrained:
@@ -205,14 +200,9 @@ def calibrate(name: str, data: str) -> Path:
     train = dataset.samples("train")
     patient = dataset.units["patient"].to_numpy(object)[dataset.unit[train.numpy()]]
     summary = torch.cat([Pretrained.summary(dataset.batch(part)) for part in train.split(512)]).numpy()
-    mean, whitening, distances = distances_left_out(summary, patient)
-    found = {
-        "temperature": [t],
-        "least": least_probabilities(tempered(left_out, t)),
-        "mean": mean,
-        "whitening": whitening,
-    }
-    found["distances"] = np.quantile(distances, np.linspace(0, 1, 1001)[1:])
+    fitted, distances = LedoitWolf().fit(summary), distances_left_out(summary, patient)
+    found = {"temperature": [t], "least": least_probabilities(tempered(left_out, t)), "mean": fitted.location_}
+    found |= {"precision": fitted.precision_, "distances": np.quantile(distances, np.linspace(0, 1, 1001)[1:])}
     with atomic_file(calibration_file(name)) as path:
         path.write_bytes(save({k: torch.tensor(np.asarray(v), dtype=torch.float32) for k, v in found.items()}))
     return calibration_file(name)
@@ -234,20 +224,10 @@ def least_probabilities(table: pd.DataFrame, missed: float = MISSED) -> np.ndarr
     return np.array([found[0], *[found[1]] * (len(probabilities(table)) - 1)])
 
 
-def distances_left_out(
-    x: np.ndarray, patient: np.ndarray, n_folds: int = 5
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (D,) and whitening (D, D) of x (N, D), the covariance shrunk as by Ledoit and Wolf, and each row's Mahalanobis
-    distance (N,) from the rows of other patients."""
-    _, number = np.unique(patient, return_inverse=True)
-    fold = np.random.default_rng(0).permutation(number.max() + 1)[number] % n_folds
+def distances_left_out(x: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Mahalanobis distance (N,) of each row of x (N, D) from the rows of other patients, five folds of them; the covariance is
+    shrunk as by Ledoit and Wolf (2004)."""
     distance = np.empty(len(x))
-
-    def fit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = LedoitWolf().fit(x[rows])
-        return found.location_, np.linalg.cholesky(found.precision_)
-
-    for k in range(n_folds):
-        mean, whitening = fit(fold != k)
-        distance[fold == k] = np.linalg.norm((x[fold == k] - mean) @ whitening, axis=1)
-    return *fit(fold >= 0), distance
+    for others, rows in GroupKFold(5).split(x, groups=patient):
+        distance[rows] = LedoitWolf().fit(x[others]).mahalanobis(x[rows]) ** 0.5
+    return distance
