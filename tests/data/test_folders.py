@@ -490,8 +490,11 @@ def test_later_releases_are_read_as_what_they_are(tmp_path):
     of_2022 = corpus.select(corpus.events["split"].isin(["train", "inter", "intra"]))
     assert comparable(of_2022).equals(comparable(before))
     assert corpus.skipped["recordings of children without a number (kept; in no split of patients)"] == 2
-    counts = check("sprsound", tmp_path).set_index("what")["here"]
-    assert counts["all: recordings"] == len(TINY_SPRSOUND)  # what was published is of 2022
+    counts = check("sprsound", tmp_path).set_index("what")
+    assert counts.loc["all: recordings", "here"] == len(TINY_SPRSOUND)  # what was published is of 2022
+    assert counts.loc["test2023: recordings", ["published", "here"]].tolist() == [871, 1]
+    assert counts.loc["test2025: recordings", ["published", "here"]].tolist() == [1309, 2]
+    assert "test2024: recordings" not in counts.index
 
 
 def test_children_without_a_number_are_in_no_split(tmp_path):
@@ -539,6 +542,49 @@ def test_times_in_seconds_are_refused(tmp_path):
     edit(f"BioCAS2022/train2022_json/{FIRST}.json", '"500", "end": "1500"', '"0.5", "end": "1.5"')(folder)
     with pytest.raises(UserError, match=r"event 1: the event lasts 1 milliseconds"):
         read("sprsound", folder)
+
+
+#: Names of KAUH as public code quotes them, without filter; the condition and sound that each says.
+KAUH = {
+    "1_Asthma,I E W,P L L,70,M": ("asthma", "wheeze"),
+    "2_Asthma,E W,P L L R,52,F": ("asthma", "wheeze"),
+    "6_Plueral Effusion,I C B,P L R,81,M": ("pleural effusion", None),
+    "9_COPD,Crep,P R M,60,M": ("COPD", "crackle"),
+    "10_Asthma,E W,P R U,59,M": ("asthma", "wheeze"),
+    "11_Heart Failure,C,P L L,53,M": ("heart failure", "crackle"),
+    "18_pneumonia,C,P R U,57,M": ("pneumonia", "crackle"),
+    "19_heart failure,C,P R U,70,F": ("heart failure", "crackle"),
+    "20_Asthma and lung fibrosis,C,A R M,90,M": ("asthma and lung fibrosis", "crackle"),
+    "21_BRON,Crep,P R L ,20,M": ("bronchitis", "crackle"),
+    "23_Lung Fibrosis,Crep,P R L ,50,M": ("lung fibrosis", "crackle"),
+    "26_Lung Fibrosis,Crep,P,90,F": ("lung fibrosis", "crackle"),
+    "37_pneumonia,Crep,A R L,70,F": ("pneumonia", "crackle"),
+    "66_heart failure,Crep,P R L ,43,M": ("heart failure", "crackle"),
+    "69_pneumonia,Bronchial,P R L ,64,M": ("pneumonia", None),
+    "87_N,N,P R M,72,M": ("healthy", "normal lung sound"),
+    "100_N,N,P R M,70,F": ("healthy", "normal lung sound"),
+    "105_Lung Fibrosis,Crep,A U R,44,M": ("lung fibrosis", "crackle"),
+    "108_COPD,E W,P R L ,63,M": ("COPD", "wheeze"),
+}
+
+
+def test_names_of_kauh_that_public_code_quotes(tmp_path):
+    for n, name in enumerate(KAUH):
+        for letter in "BDE":
+            sound(tmp_path / f"{letter}P{name}{('.wav', '.WAV')[n % 2]}")
+    corpus = read("kauh", tmp_path)
+    said = {name.partition("_")[0]: what for name, what in KAUH.items() if what[1]}
+    found = corpus.events.groupby("patient")[["condition", "sound"]].agg(set)
+    assert {
+        patient: tuple(next(iter(each)) for each in row)
+        for patient, row in zip(found.index, found.to_numpy(), strict=True)
+    } == said
+    assert len(corpus.events) == 3 * len(said)
+    assert corpus.skipped == {"of a sound that is none of the 13 types": 6}
+    last = list(KAUH)[-1].split(",")
+    assert corpus.events.loc[
+        corpus.events["patient"] == "108", ["age_years", "sex"]
+    ].drop_duplicates().values.tolist() == [[float(last[3]), "male"]]
 
 
 # Manifests and tables.
