@@ -1,8 +1,9 @@
 """One set of rules for the folders that users have, which every reader goes by.
 
 suffix          counts in any case: .WAV is .wav, and a name is found whatever its case and the form of its accents
-._NAME          what macOS, Windows and file browsers leave beside files is passed over, and counted
-NAME (1)        a copy, also `NAME - Copy` and `Copy of NAME`: passed over beside NAME, and counted
+._NAME          what macOS, Windows and file browsers leave beside files is passed over, and counted; also their waste baskets
+a link          that leads nowhere is passed over, and counted
+NAME (1)        a copy, also `NAME - Copy` and `Copy of NAME`: passed over beside NAME, and counted; without NAME it is meant
 NAME_filtered   a file made from NAME, which is beside it: passed over, and counted
 two files       of one recording otherwise are an error that names both
 a folder        is searched for two levels down, and what is there is named if it is not found
@@ -27,10 +28,18 @@ LOSSLESS = (".flac", ".wav")
 #: Why a file was not read, for those that a corpus counts in `skipped`.
 LEFT_BY_SYSTEMS = "files that the operating system left beside others (._NAME and the like; passed over)"
 COPIES = "copies (NAME (1) and the like; passed over)"
+BROKEN_LINKS = "links that lead nowhere (passed over)"
 UNNAMED_AUDIO = "audio files that no list or annotation names (passed over)"
 OTHER = "other files"
 
-_SYSTEM = re.compile(r"\._.*|\.ds_store|thumbs\.db|ehthumbs\.db|desktop\.ini|.*\.crdownload|~\$.*|\.~lock.*", re.I)
+_SYSTEM = re.compile(
+    r"\._.*|\.ds_store|\.localized|icon\r|(eh)?thumbs\w*\.db|desktop\.ini|\.?picasa\.ini|\.directory|~\$.*|\.~lock.*"
+    r"|.*\.(crdownload|part|partial)|.*@syno\w+",
+    re.I,
+)
+_SYSTEM_FOLDER = re.compile(
+    r"__macosx|\$recycle\.bin|\.trash.*|\.ipynb_checkpoints|@eadir|system volume information|\._.*", re.I
+)
 _COPY = re.compile(
     r"(?:copy of |kopie von )(?P<of>.+)|(?P<stem>.+?)(?: ?\(\d+\)|(?: -)? (?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?)",
     re.I,
@@ -47,14 +56,15 @@ def walk(folder: Path, levels: int | None = None) -> Iterator[Path]:
     seen = set()
     for parent, below, found in os.walk(folder, followlinks=True):
         real, depth = os.path.realpath(parent), len(Path(parent).relative_to(folder).parts)
-        below[:] = sorted(below) if real not in seen and (levels is None or depth < levels) else []
+        deeper = real not in seen and (levels is None or depth < levels)
+        below[:] = sorted(name for name in below if name != ".git") if deeper else []  # a clone's own files
         if real not in seen:
             yield from (Path(parent, file) for file in sorted(found))
         seen.add(real)
 
 
 def left_by_system(path: Path) -> bool:
-    return bool(_SYSTEM.fullmatch(path.name)) or "__MACOSX" in path.parts or path.parent.name.startswith("._")
+    return bool(_SYSTEM.fullmatch(path.name)) or any(map(_SYSTEM_FOLDER.fullmatch, path.parts[:-1]))
 
 
 def original_stem(path: Path) -> str:
@@ -73,7 +83,7 @@ def files(folder: Path, suffixes: Iterable[str], levels: int | None = 0) -> list
     """The files of one of `suffixes`, in any case, in `folder` (and `levels` folders down), without what is passed over."""
     wanted = tuple(suffixes)
     found = [path for path in walk(folder, levels) if path.suffix.lower() in wanted and not left_by_system(path)]
-    return [path for path in found if not is_copy(path)]
+    return [path for path in found if path.exists() and not is_copy(path)]
 
 
 def by_stem(paths: Iterable[Path], *preferred: tuple[str, ...]) -> dict[str, Path]:
@@ -117,6 +127,7 @@ def without_derived(paths: list[Path]) -> list[Path]:
 
 def find_file(root: Path, path: str, listed: dict[Path, dict[str, list[str]]] | None = None) -> str | None:
     """`path` below `root` as it is on disk, whatever its case, accents and slashes; None if it is not there, or not one.
+    A copy, NAME (1), is found where there is no NAME.
 
     listed: what folders hold, kept from call to call.
     """
@@ -130,9 +141,14 @@ def find_file(root: Path, path: str, listed: dict[Path, dict[str, list[str]]] | 
         if part in ("", "."):
             continue
         if at not in listed:
-            listed[at] = {}
+            listed[at], copies = {}, {}
             for name in os.listdir(at) if at.is_dir() else ():
                 listed[at].setdefault(key_of(name), []).append(name)
+            for name in [name for names in listed[at].values() for name in names]:
+                key = key_of(original_stem(Path(name)) + Path(name).suffix)
+                if key != key_of(name):
+                    copies.setdefault(key, []).append(name)
+            listed[at] = copies | listed[at]
         found = listed[at].get(key_of(part), [])
         found = [part] if part in found else found
         if len(found) != 1:
@@ -200,12 +216,16 @@ def holds_file(folder: Path, known_by: str) -> bool:
     return any(known.fullmatch(path.name) and not left_by_system(path) for path in walk(folder, 3))
 
 
+_ARCHIVE = dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"), " (an archive: unpack it)")
+
+
 def contents(folder: Path, most: int = 8) -> str:
     """What lies in `folder`, in words: folders first, each with the first things in it."""
     if not folder.is_dir():
-        return "nothing, for it is not there"
+        return f"nothing, for it is {'a file' if folder.exists() else 'not there'}"
     paths = [path for path in sorted(folder.iterdir()) if not left_by_system(path)]
-    said = [path.name for path in paths if not path.is_dir()]
+    note = {path: "" if path.exists() else " (a link that leads nowhere)" for path in paths}
+    said = [path.name + (note[path] or _ARCHIVE.get(path.suffix.lower(), "")) for path in paths if not path.is_dir()]
     for path in (path for path in reversed(paths) if path.is_dir()):
         inside = contents(path, 3) if most > 3 else ""
         deeper = inside if inside.endswith("/") and "," not in inside else f" ({inside})"
@@ -223,6 +243,7 @@ def unread(folder: Path, read: Iterable[Path]) -> dict[str, list[str]]:
             continue
         sounds = path.suffix.lower() in (*READABLE, *UNREADABLE)
         reason = LEFT_BY_SYSTEMS if left_by_system(path) else UNNAMED_AUDIO if sounds else OTHER
+        reason = reason if path.exists() else BROKEN_LINKS
         if reason != LEFT_BY_SYSTEMS and is_copy(path):
             reason = COPIES
         found.setdefault(reason, []).append(path.relative_to(folder).as_posix())

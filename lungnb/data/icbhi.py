@@ -29,6 +29,7 @@ from lungnb.data.folders import LOSSLESS, by_stem, contents, files, key_of, one_
 from lungnb.data.icbhi_lists import (
     FOLD_LIST,
     four_parts,
+    of_patients,
     read_diagnoses,
     read_folds,
     read_people,
@@ -68,15 +69,22 @@ def read_icbhi(folder: Path) -> Corpus:
     fold_list = side_file(folder, "folds")
     folds = read_folds(folder).set_index("patient")["fold"] if fold_list else {}
     people, diagnoses = read_people(folder), read_diagnoses(folder)
-    frame = here.join(people, on="patient").assign(diagnosis=here["patient"].map(diagnoses).astype("string"))
-    frame = frame.assign(split=frame["recording"].map(split), fold=frame["patient"].map(folds))
+    listed = {"people": people.index, "diagnoses": diagnoses, "folds": folds.index if fold_list else []}
+    listed = {kind: here["patient"].map(of_patients(here["patient"], known)) for kind, known in listed.items()}
+    frame = here.assign(
+        **{name: people[name].reindex(listed["people"]).array for name in people},
+        diagnosis=listed["diagnoses"].map(diagnoses).astype("string"),
+        split=here["recording"].map(split),
+        fold=listed["folds"].map(folds),
+    )
     frame["sound"], frame["condition"] = frame["label"].map(LUNG_SOUNDS), frame["diagnosis"].str.lower().map(CONDITIONS)
-    patients = here["patient"].drop_duplicates()
     lists = {kind: side_file(folder, kind) for kind in ("people", "diagnoses")}
     lost = {
-        f"patients of whom {lists[kind].name} says nothing (kept)": (~patients.isin(list(known))).sum()
-        for kind, known in (("people", people.index), ("diagnoses", diagnoses))
+        f"patients of whom {path.name} says nothing (kept)": here.loc[listed[kind].isna(), "patient"].nunique()
+        for kind, path in lists.items()
     }
+    unrecorded = (~people.index.isin(list(of_patients(cycles["patient"], people.index).values()))).sum()
+    lost[f"patients in {lists['people'].name} of whom nothing is annotated (passed over)"] = unrecorded
     missing = cycles.loc[~cycles["has_audio"]]
     return make_corpus(
         "icbhi",

@@ -4,14 +4,14 @@ They are found under the names that circulate (SIDE_FILES), in the data set's fo
 header, and commas, semicolons, tabs or blanks between their cells.
 """
 
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.folders import LOSSLESS, contents, find_side_file, key_of
-from lungnb.data.tables import SEX_WORDS, read_columns
+from lungnb.data.tables import SEX_WORDS, UNKNOWN, read_columns, years
 
 #: The fold list of the RespireNet repository.
 FOLD_LIST = "patient_list_foldwise.txt"
@@ -92,11 +92,11 @@ def read_people(folder: Path) -> pd.DataFrame:
     expected = "a patient of whom no line came before, age in years (or NA), F or M (or NA)"
     for where, (patient, age, sex, *_) in read_columns(side_file(folder, "people", needed=True), columns, expected):
         try:
-            unknown = [text.lower() in ("", "na", "n/a", "nan") for text in (age, sex)]
-            years = pd.NA if unknown[0] else float(re.sub(r"^(\d+),(\d+)$", r"\1.\2", age))
-            if patient in people or not (unknown[0] or 0 <= years <= 120):
+            unknown = [text.lower() in UNKNOWN for text in (age, sex)]
+            of_age = pd.NA if unknown[0] else float(years(age))
+            if patient in people or not (unknown[0] or 0 <= of_age <= 120):
                 raise ValueError(patient)
-            people[patient] = (years, pd.NA if unknown[1] else SEX_WORDS[sex.lower()])
+            people[patient] = (of_age, pd.NA if unknown[1] else SEX_WORDS[sex.lower()])
         except (KeyError, ValueError) as error:
             found = f"{patient} {age} {sex}"
             raise UserError(f"{where}: expected {expected}, found {found!r}; correct the line.") from error
@@ -118,7 +118,16 @@ def read_diagnoses(folder: Path) -> dict[str, str]:
             )
         if found.setdefault(patient, diagnosis) != diagnosis:
             raise UserError(f"{where}: patient {patient} is {diagnosis!r} but {found[patient]!r} before; correct one.")
-    return {patient: diagnosis for patient, diagnosis in found.items() if diagnosis and diagnosis.upper() != "NA"}
+    return {patient: diagnosis for patient, diagnosis in found.items() if diagnosis.lower() not in UNKNOWN}
+
+
+def of_patients(patients: pd.Series, known: Iterable[str]) -> dict[str, str]:
+    """What each patient is called among `known`: the same, or but for leading zeros, which spreadsheets take away."""
+    known, short = set(known), {}
+    for name in known:
+        short.setdefault(name.lstrip("0"), []).append(name)
+    found = {each: [each] if each in known else short.get(each.lstrip("0"), []) for each in set(patients)}
+    return {patient: names[0] for patient, names in found.items() if len(names) == 1}
 
 
 def four_parts(name: str) -> str:

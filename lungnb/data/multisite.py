@@ -34,6 +34,7 @@ from lungnb.data.inspection import duration_s
 from lungnb.data.prompts import CONDITIONS, SOUNDS
 from lungnb.data.tables import (
     SEX_WORDS,
+    ages,
     check_paths,
     fields,
     numbers,
@@ -127,7 +128,7 @@ def _read_cohort(manifest: Path, sites: list[str]) -> pd.DataFrame:
     refuse(table, table["diagnosis"].isna(), f"no diagnosis is given; name one of {', '.join(DIAGNOSES)}")
     table["label"] = translate(table, "diagnosis", DIAGNOSES)
     table["diagnosis"] = table["diagnosis"].str.lower()
-    table["age_years"] = numbers(table, "age_years", 119.99, "years from 0 to 119, as 0.8")
+    table["age_years"] = ages(table, "age_years")
     table["sex"] = translate(table, "sex", SEX_WORDS)
 
     for keys, what, hint in (

@@ -21,6 +21,7 @@ from lungnb.data.folders import (
     find_root,
     find_side_file,
     key_of,
+    left_by_system,
     original_stem,
     walk,
     without_derived,
@@ -60,7 +61,7 @@ def read_coughvid(folder: Path) -> Corpus:
     audio = by_stem(without_derived(sounds), LOSSLESS, READABLE)  # a converted file goes before its original
     of = {key: path.relative_to(root).as_posix() for key, path in audio.items()}
     keys = rows["uuid"].map(key_of, na_action="ignore")
-    known = [path for path in sounds if key_of(path.stem) in set(keys)]
+    known = [path for path in sounds if key_of(original_stem(path)) in set(keys)]
     rows = rows.assign(sound="cough", path=keys.map(of))[detected].reset_index(drop=True)
     skipped = {f"with cough_detected below {DETECTED}": (~detected).sum()}
     return sound_corpus("coughvid", root, rows, listed, skipped, folder=folder, known=known)
@@ -69,7 +70,7 @@ def read_coughvid(folder: Path) -> Corpus:
 def _holds(*names: str) -> Callable[[Path], bool]:
     """Whether a folder itself holds a file of one of these names (regular expressions), in any case."""
     known = re.compile("|".join(names), re.IGNORECASE)
-    return lambda folder: any(known.fullmatch(path.name) for path in walk(folder, 0))
+    return lambda folder: any(known.fullmatch(p.name) and p.exists() and not left_by_system(p) for p in walk(folder, 0))
 
 
 #: Recordings whose cough detector says less are left out: the threshold that the authors of COUGHVID advise.
@@ -124,7 +125,7 @@ def read_coswara(folder: Path) -> Corpus:
     given, hint = folder, "; neither there nor below is combined_data.csv"
     folder = find_root(given, _holds(r"combined_data\.csv"), "Coswara", hint)
     path = find_side_file(folder, ["combined_data.csv"], 0)
-    table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"])
+    table = read_csv(path, ["id", "a", "g", "covid_status", "smoker"], also=["pneumonia", "asthma"])
     columns = {"sex": ("g", _SEX_OR_OTHER), "smoker": ("smoker", _YES), "condition": ("covid_status", _COSWARA_STATUS)}
     people = fields(table, age="a", **columns)
     for illness in ("pneumonia", "asthma"):

@@ -53,8 +53,9 @@ REPEATED = ("41279835_14.1_0_p1_2945",)
 WITHOUT_EVENTS = "recordings without events (poor quality)"
 #: Labels of a patient in `sprsound_view`.
 VIEW_LABELS = ["normal", "adventitious"]
-#: The parts of the 2022 release.
+#: The parts of the 2022 release, and how many recordings the later ones hold by their READMEs (commit 174500e).
 PARTS = ("train", "inter", "intra")
+LATER = {"test2023": 871, "test2024": 1704, "test2025": 1309}
 
 
 def read_sprsound(folder: Path) -> Corpus:
@@ -207,7 +208,9 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def counts(folder: Path) -> list[Count]:
     """Parts (test is inter and intra, as the paper has it), people, lengths of events, rare classes, and audio."""
     root = release_folder(folder)
-    recordings, events = (table[table["split"].isin(PARTS)] for table in read_annotations(root))  # what was published
+    tables = read_annotations(root)
+    later = tables[0]["split"].value_counts()
+    recordings, events = (table[table["split"].isin(PARTS)] for table in tables)  # what was published
     seconds = (events["end_s"] - events["start_s"]).round(6)  # so that 2,000 ms are 2 s
     audible = recordings[recordings["path"].notna()].set_index("recording")
     odd, headers = audio_headers(root, audible["path"], events.groupby("recording")["end_s"].max())
@@ -236,6 +239,7 @@ def counts(folder: Path) -> list[Count]:
         found += count(f"train | {short}", {"patients": len(by_patient), "largest patient": largest})
     return [
         *found,
+        *((f"{part}: recordings", LATER[part], later[part]) for part in LATER if part in later),
         *count("train positions", each(children["position"], POSITIONS)),
         *count("train sex", each(children["sex"], ["male", "female"])),
         *count("age", {f"{name}_years": ages.agg(name) for name in ("min", "median", "max")}),

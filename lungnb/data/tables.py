@@ -20,6 +20,9 @@ from lungnb.data.folders import READABLE, contents, find_file
 UNREADABLE_TEXT = "in a format that cannot be decoded here (convert with ffmpeg -i clip.webm clip.wav)"
 #: Words for the sex, in lower case -> ours.
 SEX_WORDS = {"female": "female", "male": "male", "f": "female", "m": "male", "woman": "female", "man": "male"}
+#: Words, in lower case, for what is not known.
+UNKNOWN = ("", "na", "n/a", "nan", "null", "-", "?", "unknown")
+SEX_WORDS |= {"girl": "female", "boy": "male"}
 
 
 def read_text(path: Path) -> str:
@@ -31,7 +34,8 @@ def read_text(path: Path) -> str:
     if encoding == "utf-8-sig" and b"\0" in content[:2]:  # UTF-16 without its mark
         encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
-        return content.decode(encoding)
+        # A spreadsheet's own first line, which says what stands between cells; the lines keep their numbers.
+        return re.sub(r"\Asep=.(?=[\r\n])", "", content.decode(encoding))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(
@@ -102,19 +106,21 @@ def _plain(cell: str) -> str:
     return re.sub(r"[\s_-]+", "_", cell.strip(' "\ufeff').lower())
 
 
-def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None = None) -> pd.DataFrame:
+def read_csv(
+    path: Path, required: Iterable[str], optional: Iterable[str] | None = None, also: Iterable[str] = ()
+) -> pd.DataFrame:
     """The table at `path` as text, blank cells NA and blank lines left out, with the column `where` ("file, line n").
 
     Cells are separated by commas, semicolons or tabs, and decimals may have commas where cells do not. Columns are found by
-    name in any case; pandas' row numbers are passed over. With `optional` columns given, absent ones are NA and any other is
-    refused rather than passed over: a mistyped one would else be lost. Raises UserError, naming the line, if the file is
-    missing, no CSV in UTF-8, or without a required column.
+    name in any case, `also` those that not every release has; pandas' row numbers are passed over. With `optional` columns
+    given, absent ones are NA and any other is refused rather than passed over: a mistyped one would else be lost. Raises
+    UserError, naming the line, if the file is missing, no CSV in UTF-8, or without a required column.
     """
-    required, known = list(required), [*required, *(optional or ())]
+    required, known = list(required), [*required, *(optional or ()), *also]
     text = read_text(path)
     head = next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
     mark = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=mark, strict=True)
     try:
         # Spreadsheets leave lines of commas after the last one.
         lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
@@ -150,7 +156,8 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] | None
         )
     if mark != ",":
         body = [[re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", cell) for cell in cells] for cells in body]
-    table = pd.DataFrame(body, columns=columns, dtype="string").replace(["", "NA", "N/A"], pd.NA)
+    table = pd.DataFrame(body, columns=columns, dtype="string")
+    table = table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)))
     table = table if optional is None else table.reindex(columns=known).astype("string")
     return table.assign(where=[f"{path}, line {line}" for line, _ in lines[1:]])
 
@@ -183,11 +190,27 @@ def numbers(table: pd.DataFrame, column: str, highest: float, expected: str) -> 
     return number
 
 
+_AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|yrs?|years?|m|mos?|mths?|months?|w|wks?|weeks?|d|days?)?(?: old)?\.?", re.I)
+_UNITS = {"y": 1, "m": 12, "w": 365.25 / 7, "d": 365.25}
+
+
+def years(text: str) -> str:
+    """An age as people write it, in years: `3 years` -> 3, `6m` -> 0.5, `0,75` -> 0.75; another text as it is."""
+    match = _AGE.fullmatch(text.strip())
+    return text if match is None else f"{float(match[1].replace(',', '.')) / _UNITS[(match[2] or 'y')[0].lower()]:.6g}"
+
+
+def ages(table: pd.DataFrame, column: str) -> pd.Series:
+    """A column of ages (text, NA) in years. Raises UserError for one that is none."""
+    read = table.assign(**{column: table[column].map(years, na_action="ignore")})
+    return numbers(read, column, 119.99, "years from 0 to 119, as 0.8, or 6 months")
+
+
 def fields(table: pd.DataFrame, age: str = "", **columns: tuple[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Columns of events from those of `table`: name=(column, its values in lower case -> ours); `age`: that of years."""
     found = {name: translate(table, column, meaning) for name, (column, meaning) in columns.items()}
     if age:
-        found["age_years"] = numbers(table, age, 119.99, "years from 0 to 119")
+        found["age_years"] = ages(table, age)
     return pd.DataFrame(found).assign(where=table["where"])
 
 

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from corpora import TINY_SPRSOUND, edit, real_data, write_tiny, write_tiny_sprsound
@@ -14,7 +15,7 @@ from test_phone import sound
 
 from lungnb import UserError
 from lungnb.data import DATASETS, check, imported, load_corpus, make_split, read_prompted
-from lungnb.data.folders import COPIES, LEFT_BY_SYSTEMS, UNNAMED_AUDIO, by_stem, find_file, original_stem
+from lungnb.data.folders import BROKEN_LINKS, COPIES, LEFT_BY_SYSTEMS, UNNAMED_AUDIO, by_stem, find_file, original_stem
 from lungnb.data.multisite import read_manifest
 from lungnb.data.splits import hold_out_patients
 from lungnb.data.sprsound import sprsound_view
@@ -74,6 +75,44 @@ def test_what_systems_leave_is_passed_over_and_counted(written):
     assert after.events.equals(before.events)
     assert after.fingerprint == before.fingerprint
     assert after.skipped == before.skipped | {LEFT_BY_SYSTEMS: len(found) + 1}
+
+
+@pytest.mark.parametrize("basket", [".Trash-1000/files", "$RECYCLE.BIN", ".ipynb_checkpoints", "@eaDir", "__MACOSX/a"])
+def test_waste_baskets_are_passed_over_and_a_link_that_leads_nowhere_is_told(written, basket):
+    name, folder = written
+    before, path = read(name, folder), audio_of(folder)[0]
+    (folder / basket).mkdir(parents=True)
+    shutil.copy(path, folder / basket / path.name)
+    (path.parent / "Icon\r").write_bytes(b"")
+    path.with_stem(path.stem + "_2").symlink_to("/nowhere/a.wav")
+    (folder / ".git" / "annex").mkdir(parents=True)  # a clone's own files are no files of the data set
+    shutil.copy(path, folder / ".git" / "annex" / path.name)
+    after = read(name, folder)
+    assert after.events.equals(before.events)
+    assert after.fingerprint == before.fingerprint
+    assert after.skipped == before.skipped | {LEFT_BY_SYSTEMS: 2, BROKEN_LINKS: 1}
+
+
+def test_a_copy_that_is_left_alone_is_meant(written):
+    name, folder = written
+    before = read(name, folder)
+    for path in audio_of(folder):
+        path.rename(path.with_stem(path.stem + " (1)"))
+    after = read(name, folder)
+    assert comparable(after).equals(comparable(before))
+    assert (after.n_missing, after.skipped) == (before.n_missing, before.skipped)
+    first = next(
+        path for path in audio_of(folder) if path.relative_to(after.audio_root).as_posix() in set(after.events["path"])
+    )
+    shutil.copy(first, first.with_name(first.name.replace("(1)", "(2)")))  # now either may be meant
+    if name in ("icbhi", "sprsound", "kauh", "coughvid"):
+        with pytest.raises(UserError, match="two files of one recording"):
+            read(name, folder)
+    elif name in ("clinic", "multisite"):
+        with pytest.raises(UserError, match=r"manifest\.csv, line \d: there is no file"):
+            read(name, folder)
+    else:
+        assert read(name, folder).n_missing == before.n_missing + 1
 
 
 @pytest.mark.parametrize("form", ["{} (1)", "{} - Copy", "{} - Kopie (2)", "Copy of {}", "{}(3)"])
@@ -141,6 +180,37 @@ def test_a_folder_that_is_not_found_names_what_is_there_and_never_a_download(tmp
     (tmp_path / "here" / "other").mkdir()
     with pytest.raises(UserError, match=f"{tmp_path}/here/icbhi is beside it, so give {tmp_path}/here"):
         load_corpus("icbhi", tmp_path / "here" / "other")
+
+
+@pytest.mark.parametrize("name", ["icbhi", "kauh"])
+def test_links_of_a_clone_whose_files_were_not_got(tmp_path, name):
+    for path in audio_of(WRITERS[name](tmp_path / name)):
+        path.unlink()
+        path.symlink_to("/nowhere/a.wav")
+    with pytest.raises(
+        UserError, match="a link that leads nowhere" if name == "kauh" else "no annotated recording with audio"
+    ):
+        read(name, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS.keys() - {"prompted"}))
+def test_an_archive_is_to_be_unpacked_and_a_file_is_no_folder(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    shutil.make_archive(str(tmp_path / "zipped" / "download"), "zip", tmp_path / name)
+    with pytest.raises(UserError, match=r"download\.zip \(an archive: unpack it\)"):
+        load_corpus(name, tmp_path / "zipped")
+    (tmp_path / "zipped" / name).mkdir()
+    (tmp_path / "zipped" / "download.zip").rename(tmp_path / "zipped" / name / "download.zip")
+    with pytest.raises(UserError, match=r"download\.zip \(an archive: unpack it\)"):
+        load_corpus(name, tmp_path / "zipped")
+    with pytest.raises(UserError, match=f"is a file; give one that holds {name}/"):
+        load_corpus(name, audio_of(tmp_path / name)[0])
+
+
+def test_a_folder_and_a_link_to_it_are_one_corpus(tmp_path):
+    WRITERS["clinic"](tmp_path / "clinic")
+    (tmp_path / "link").symlink_to(tmp_path / "clinic")
+    assert read_prompted(tmp_path).name == "clinic"
 
 
 def test_folders_that_no_prompts_are_made_of_are_told(tmp_path):
@@ -255,7 +325,56 @@ def test_people_as_programs_save_them(tmp_path, text):
     assert after.events.equals(before.events)
     (folder / "demographic_info.txt").write_text(text.replace("103", "104"))
     lost = read("icbhi", folder).skipped
-    assert lost == {"patients of whom demographic_info.txt says nothing (kept)": 1}
+    assert lost == {
+        "patients of whom demographic_info.txt says nothing (kept)": 1,
+        "patients in demographic_info.txt of whom nothing is annotated (passed over)": 1,
+    }
+
+
+def test_leading_zeros_that_a_spreadsheet_took_away(tmp_path):
+    folder = write_tiny(tmp_path / "icbhi")
+    before = read("icbhi", folder)
+    for path in list((folder / "audio_and_txt_files").iterdir()):
+        path.rename(path.with_name("00" + path.name))
+    split = folder / "ICBHI_challenge_train_test.txt"
+    split.write_text("".join(f"00{line}\n" for line in split.read_text().split("\n") if line))
+    after = read("icbhi", folder)
+    assert set(after.events["patient"]) == {"00101", "00102", "00103"}
+    columns = ["age_years", "sex", "diagnosis", "fold", "split"]
+    assert after.events[columns].equals(before.events[columns])
+    assert after.skipped == before.skipped
+    (folder / "demographic_info.txt").write_text("0101 3 F\n101 4 F\n00102 75 M\n")  # 101 may be either
+    assert read("icbhi", folder).skipped == {
+        "patients of whom demographic_info.txt says nothing (kept)": 2,
+        "patients in demographic_info.txt of whom nothing is annotated (passed over)": 2,
+    }
+
+
+AGES = {"3 years": 3, "6m": 0.5, "0,75": 0.75, "18 months": 1.5, "2 yrs.": 2, "26 weeks": 0.498, "n/a": None, "?": None}
+
+
+@pytest.mark.parametrize("text", [*AGES, "three", "-1", "130", "12+", "3 5"])
+def test_ages_as_people_write_them(tmp_path, text):
+    """The same in every table of people."""
+    edits = {
+        "icbhi": (
+            "demographic_info.txt",
+            "101 3 F NA 19 99\n102 75 M 33 NA NA\n103 NA NA NA NA NA",
+            f"101\t{text}\tF\n102\t\t\n103\t\t",
+        ),
+        "multisite": ("GVA/manifest.csv", "asthma,3,", f'asthma,"{text}",'),
+        "clinic": ("manifest.csv", "female,43,", f'female,"{text}",'),
+        "coswara": ("combined_data.csv", "p1,24,", f'p1,"{text}",'),
+    }
+    for name, (file, old, new) in edits.items():
+        folder = WRITERS[name](tmp_path / name)
+        edit(file, old, new)(folder)
+        if text in AGES:
+            age = read(name, folder).events["age_years"].iloc[0]
+            assert (None if age is pd.NA else round(age, 3)) == AGES[text]
+        else:
+            with pytest.raises(UserError, match=f"{Path(file).name}, line [12]"):
+                read(name, folder)
 
 
 def test_a_sex_that_is_none_is_not_lost(tmp_path):
@@ -371,8 +490,11 @@ def test_later_releases_are_read_as_what_they_are(tmp_path):
     of_2022 = corpus.select(corpus.events["split"].isin(["train", "inter", "intra"]))
     assert comparable(of_2022).equals(comparable(before))
     assert corpus.skipped["recordings of children without a number (kept; in no split of patients)"] == 2
-    counts = check("sprsound", tmp_path).set_index("what")["here"]
-    assert counts["all: recordings"] == len(TINY_SPRSOUND)  # what was published is of 2022
+    counts = check("sprsound", tmp_path).set_index("what")
+    assert counts.loc["all: recordings", "here"] == len(TINY_SPRSOUND)  # what was published is of 2022
+    assert counts.loc["test2023: recordings", ["published", "here"]].tolist() == [871, 1]
+    assert counts.loc["test2025: recordings", ["published", "here"]].tolist() == [1309, 2]
+    assert "test2024: recordings" not in counts.index
 
 
 def test_children_without_a_number_are_in_no_split(tmp_path):
@@ -422,6 +544,49 @@ def test_times_in_seconds_are_refused(tmp_path):
         read("sprsound", folder)
 
 
+#: Names of KAUH as public code quotes them, without filter; the condition and sound that each says.
+KAUH = {
+    "1_Asthma,I E W,P L L,70,M": ("asthma", "wheeze"),
+    "2_Asthma,E W,P L L R,52,F": ("asthma", "wheeze"),
+    "6_Plueral Effusion,I C B,P L R,81,M": ("pleural effusion", None),
+    "9_COPD,Crep,P R M,60,M": ("COPD", "crackle"),
+    "10_Asthma,E W,P R U,59,M": ("asthma", "wheeze"),
+    "11_Heart Failure,C,P L L,53,M": ("heart failure", "crackle"),
+    "18_pneumonia,C,P R U,57,M": ("pneumonia", "crackle"),
+    "19_heart failure,C,P R U,70,F": ("heart failure", "crackle"),
+    "20_Asthma and lung fibrosis,C,A R M,90,M": ("asthma and lung fibrosis", "crackle"),
+    "21_BRON,Crep,P R L ,20,M": ("bronchitis", "crackle"),
+    "23_Lung Fibrosis,Crep,P R L ,50,M": ("lung fibrosis", "crackle"),
+    "26_Lung Fibrosis,Crep,P,90,F": ("lung fibrosis", "crackle"),
+    "37_pneumonia,Crep,A R L,70,F": ("pneumonia", "crackle"),
+    "66_heart failure,Crep,P R L ,43,M": ("heart failure", "crackle"),
+    "69_pneumonia,Bronchial,P R L ,64,M": ("pneumonia", None),
+    "87_N,N,P R M,72,M": ("healthy", "normal lung sound"),
+    "100_N,N,P R M,70,F": ("healthy", "normal lung sound"),
+    "105_Lung Fibrosis,Crep,A U R,44,M": ("lung fibrosis", "crackle"),
+    "108_COPD,E W,P R L ,63,M": ("COPD", "wheeze"),
+}
+
+
+def test_names_of_kauh_that_public_code_quotes(tmp_path):
+    for n, name in enumerate(KAUH):
+        for letter in "BDE":
+            sound(tmp_path / f"{letter}P{name}{('.wav', '.WAV')[n % 2]}")
+    corpus = read("kauh", tmp_path)
+    said = {name.partition("_")[0]: what for name, what in KAUH.items() if what[1]}
+    found = corpus.events.groupby("patient")[["condition", "sound"]].agg(set)
+    assert {
+        patient: tuple(next(iter(each)) for each in row)
+        for patient, row in zip(found.index, found.to_numpy(), strict=True)
+    } == said
+    assert len(corpus.events) == 3 * len(said)
+    assert corpus.skipped == {"of a sound that is none of the 13 types": 6}
+    last = list(KAUH)[-1].split(",")
+    assert corpus.events.loc[
+        corpus.events["patient"] == "108", ["age_years", "sex"]
+    ].drop_duplicates().values.tolist() == [[float(last[3]), "male"]]
+
+
 # Manifests and tables.
 
 
@@ -436,6 +601,29 @@ def test_manifests_as_spreadsheets_save_them(tmp_path, mark, encoding):
     rows[1][3], rows[1][5], rows[1][6] = "audio\\7.WAV", "3,0" if mark != "," else "3.0", "M"
     path.write_bytes("\r\n".join(mark.join(row) for row in rows).encode(encoding))
     assert read("multisite", folder).events.equals(before.events)
+
+
+TABLES = {
+    "a spreadsheet's sep=": lambda text: "sep=;\r\n" + text.replace(",", ";"),
+    "returns of an old Mac": lambda text: text.replace("\n", "\r"),
+    "commas after each line": lambda text: text.replace("\n", ",,\n"),
+    "lines of commas at the end": lambda text: text + ",,,\n,,,\n",
+    "names of columns in capitals": lambda text: text.replace(text.split("\n")[0], text.split("\n")[0].upper()),
+    "blanks that do not break": lambda text: text.replace(",", "\xa0,\xa0"),
+    "not known, in words": lambda text: text.replace(",,", ",?,").replace(",,", ", n/a ,"),
+    "UTF-16 without its mark": lambda text: text.encode("utf-16-le"),
+}
+
+
+@pytest.mark.parametrize("name", ["coughvid", "coswara", "ukcovid", "clinic", "multisite"])
+@pytest.mark.parametrize("change", TABLES.values(), ids=TABLES)
+def test_tables_as_programs_save_them(tmp_path, name, change):
+    folder = WRITERS[name](tmp_path / name)
+    before = read(name, folder)
+    for path in folder.rglob("*.csv"):
+        changed = change(path.read_text())
+        path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    assert comparable(read(name, folder)).equals(comparable(before))
 
 
 def test_a_manifest_of_one_s_own_is_never_to_be_fetched(tmp_path):

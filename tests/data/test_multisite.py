@@ -169,7 +169,7 @@ BAD = {
     "two sexes": (edit(MANIFEST, "0.8,,", "0.8,male,"), [LINE3, "sex", "female", "male", "line 2"]),
     "an age in words": (edit(MANIFEST, "0.8", "old"), ["line 2", "'old'", "years", "correct"]),
     "an age of 300": (edit(MANIFEST, "pneumonia,,f", "pneumonia,300,f"), [LINE3, "'300'", "years", "correct"]),
-    "an age that is NaN": (edit(MANIFEST, "0.8", "nan"), ["line 2", "'nan'", "years", "correct"]),
+    "an age that is no number": (edit(MANIFEST, "0.8", "inf"), ["line 2", "'inf'", "years", "correct"]),
     "an unknown sex": (edit(MANIFEST, "female", "x"), [LINE3, "sex 'x'", "female", "correct"]),
     "a missing file": (edit(MANIFEST, "7_5", "7_6"), [LINE3, "no file", "audio/7_6.flac", "correct"]),
     "a name past all lengths": (edit(MANIFEST, "7_5", "7" * 5000), [LINE3, "no file", "correct"]),

@@ -343,7 +343,7 @@ BAD = {
     "coswara status": ("coswara", edit("combined_data.csv", "positive_mild", "ill"), ["line 3", "covid_status 'ill'"]),
     "coswara smoker": ("coswara", edit("combined_data.csv", ",n,", ",rarely,"), ["line 3", "smoker 'rarely'"]),
     "ukcovid column": ("ukcovid", edit("audio_metadata.csv", "three_cough_file_name", "three"), ["'three_cough_file_name'"]),
-    "ukcovid smoker": ("ukcovid", edit("participant_metadata.csv", "Never smoked", "?"), ["line 2", "smoker_status '?'"]),
+    "ukcovid smoker": ("ukcovid", edit("participant_metadata.csv", "Never smoked", "often"), ["line 2", "smoker_status 'often'"]),
     "ukcovid stranger": ("ukcovid", edit("participant_metadata.csv", "u2,", "u9,"), ["line 3", "'u2'", "one release"]),
     "kauh name": ("kauh", lambda folder: sound(folder / "BP7_Asthma.wav"), ["BP7_Asthma.wav", "rename"]),
     "kauh diagnosis": ("kauh", lambda folder: sound(folder / "BP7_flu,W,P,7,M.wav"), ["BP7_flu", "diagnosis 'flu'"]),
