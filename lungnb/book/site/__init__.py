@@ -211,17 +211,25 @@ def _texts(app: Sphinx) -> dict[str, list[list[str]]]:
 
 
 def _ranking(lines: pd.DataFrame) -> pd.DataFrame:
-    """One line a model and task, each task from its best; the words of a verdict are whole sentences."""
-    shown = lines[["task", "model", "source"]].assign(rank=lines.groupby("task", sort=False).cumcount() + 1)
-    shown["score"] = lines["score"].map("{:.3f}".format)
-    shown["95 % interval"] = [
-        "" if pd.isna(a) else f"{a:.3f} to {b:.3f}" for a, b in zip(lines["low"], lines["high"], strict=True)
-    ]
-    for column in ("n_seeds", "n_patients"):
-        shown[column.removeprefix("n_")] = lines[column].map(lambda n: "" if pd.isna(n) else f"{n:.0f}")
-    for column in (*FLAGS, "verdict"):
-        shown[column.replace("_", " ")] = lines[column].fillna("not read")
-    return shown[["task", "rank", *shown.columns.drop(["task", "rank"])]].astype(str).map(html.escape)
+    """One line a model and task, each task from its best; a protocol says which flags are up, or that they are not known."""
+    count = lines[["n_seeds", "n_patients"]].map(lambda n: "" if pd.isna(n) else f"{n:.0f}")
+    limits = lines[["low", "high"]].map(lambda x: "" if pd.isna(x) else f"{x:.3f}")
+    flags = lines[FLAGS].fillna("not read")
+    up = flags.eq("yes").apply(lambda line: ", ".join(flag.replace("_", " ") for flag in FLAGS if line[flag]), axis=1)
+    clean = flags.isin(["no", "other split"]).all(axis=1).map({True: "no flag", False: "not all known"})
+    shown = {
+        "task": lines["task"],
+        "rank": (lines.groupby("task", sort=False).cumcount() + 1).astype(str),
+        "model": lines["model"],
+        "score": lines["score"].map("{:.3f}".format),
+        "95 % interval": limits["low"].where(limits["low"] == "", limits["low"] + " to " + limits["high"]),
+        "seeds": count["n_seeds"],
+        "patients": count["n_patients"],
+        "protocol": up.where(up != "", clean),
+        "source": lines["source"],
+        "verdict": lines["verdict"],
+    }
+    return pd.DataFrame(shown).map(html.escape)
 
 
 def _numbers(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
