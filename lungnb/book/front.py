@@ -61,45 +61,43 @@ def ranking() -> pd.DataFrame:
     Columns: task, model, source (published or recorded), data, score (fractions), low, high, n_seeds, n_patients, FLAGS of
     `lungnb.published.ledger`, verdict (the best recorded row of the task against this one, same patients and seeds).
     """
-    lines = []
+    lines, clean = [], dict.fromkeys(published.FLAGS, "no")
     for name in on_file():
-        paper, about = name.partition("/")[0], evidence.experiment(name)
+        paper, about, origin = name.partition("/")[0], evidence.experiment(name), evidence.provenance(name)["origin"]
         artefact, metric = COMPARED.get(paper, ("", "AS"))
         kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric")
         subset = "combined" if "combined" in set(kept["subset"]) else "test"
-        kept = kept[kept["subset"] == subset].sort_values("ours", ascending=False)
         of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
         classes = len(task_of(about["fields"]["task"]).classes)
         task = f"{label(about['corpus'])}, {classes} classes, {metric} {of}"
         frame, best = evidence.predictions(name), None
-        for line in kept.to_dict("records"):
-            fields, tables = evidence.configurations(name)[line["row"]], evidence.by_seed(frame, line["row"])
-            best = best or (line["row"], tables)
-            flags = {
-                "epoch_on_test": "yes" if fields.get("selection") == "test" else "no",
-                "shared_patients": "yes" if fields.get("leaky") else "no",
-                "random_split": "no",
-                "other_se": "no",
-            }
-            verdict = _BEST if best[0] == line["row"] else _against(best, (line["row"], tables), metric)
-            kind = {"task": task, "model": line["row"], "score": line["ours"], "verdict": verdict}
-            kind |= {"source": "recorded", "data": evidence.provenance(name)["origin"]}
-            lines.append(kind | flags | {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")})
+        for line in kept[kept["subset"] == subset].sort_values("ours", ascending=False).to_dict("records"):
+            fields, one = (
+                evidence.configurations(name)[line["row"]],
+                (line["row"], evidence.by_seed(frame, line["row"])),
+            )
+            flags = {"epoch_on_test": "yes"} if fields.get("selection") == "test" else {}
+            flags |= {"shared_patients": "yes"} if fields.get("leaky") else {}
+            known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"data": origin}
+            known |= {"verdict": _against(best, one, metric) if best else _BEST, "source": "recorded"}
+            lines.append({"task": task, "model": line["row"], "score": line["ours"]} | clean | flags | known)
+            best = best or one
         if artefact and "folds" not in about:
+            flags = clean | {"epoch_on_test": "not said", "shared_patients": "yes", "source": "published"}
             for row in published.load(paper, artefact).query("metric == @metric").to_dict("records"):
-                flags = {"epoch_on_test": "not said", "shared_patients": "yes", "random_split": "no", "other_se": "no"}
-                kind = {"task": task, "model": row["row"], "source": "published", "score": float(row["value"])}
-                lines.append(kind | flags)
+                lines.append({"task": task, "model": row["row"], "score": float(row["value"])} | flags)
     for entry in published.ledger().to_dict("records"):
-        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
-        kind |= {
-            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
-            "score": float(entry["Score"]) / 100,
+        model, score = f"{entry['method']} ({entry['authors']} {entry['year']})", float(entry["Score"]) / 100
+        kind = {
+            "task": f"ICBHI, 4 classes, Score, {entry['split']}",
+            "model": model,
+            "score": score,
+            "source": "published",
         }
         lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
-    order = pd.DataFrame(lines).fillna({"verdict": ""})
-    first = order.groupby("task", sort=False).ngroup()
-    return order.assign(first=first).sort_values(["first", "score"], ascending=[True, False]).drop(columns="first")
+    table = pd.DataFrame(lines).fillna({"verdict": ""})
+    table["first"] = table.groupby("task", sort=False).ngroup()
+    return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
 
 
 def _against(best: tuple, other: tuple, metric: str) -> str:

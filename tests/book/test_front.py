@@ -69,7 +69,7 @@ def test_a_ranking_has_the_best_of_each_task_first_and_compares_on_the_same_pati
 
 def test_pictures_are_small_and_say_what_they_show():
     files = sorted((ROOT / "docs" / "figures").glob("*.png"))
-    assert len(files) == len(front.GALLERY) + 1
+    assert len([file for file in files if not file.stem.startswith("real-")]) == len(front.GALLERY) + 1
     for file in files:
         assert file.stat().st_size < (150_000 if file.stem == "front" else 100_000), file
     assert "fair CNN,recorded,0.768" in Image.open(ROOT / "docs" / "figures" / "front.png").text["Description"]

@@ -23,6 +23,7 @@ import pandas as pd
 from docutils import nodes
 from docutils.parsers.rst import directives
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective, docutils_namespace, patch_docutils
@@ -31,11 +32,11 @@ from sphinx.writers.html5 import HTML5Translator
 from lungnb import __version__
 from lungnb.book import evidence, front, notebooks
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
-from lungnb.book.report import PROFILES, default_out, number
-from lungnb.book.report import label as title
+from lungnb.book.report import PROFILES, default_out
+from lungnb.book.site import tables
 from lungnb.book.site.chapter import Chapter, label, write_chapter
 from lungnb.core import UserError, disk_errors
-from lungnb.published import ANSWER, FLAGS, PAPERS, audit, ledger
+from lungnb.published import PAPERS, audit, ledger
 
 GUIDES = (
     "index.md",
@@ -48,7 +49,6 @@ GUIDES = (
     "numbers.md",
 )
 GUIDES += ("library.rst",)
-_SOURCE = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}):([^\s;:]+)(?::(\d+))?")  # as `ledger` names a line of code
 _MATHJAX = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0]) / "static" / "mathjax"
 
 SETTINGS: dict[str, Any] = {
@@ -126,9 +126,9 @@ def write_pages(
     numbers, checks = leaderboard(reports), pd.concat([audit(paper) for paper in PAPERS], ignore_index=True)
     entries = ledger()
     numbers.to_csv(folder / "numbers.csv", index=False)
-    tables = {"numbers": _numbers(side_by_side(numbers), chapters), "leaderboard": _ranking(front.ranking())}
-    for name, table in (tables | {"audits": _audits(checks), "ledger": _ledger(entries)}).items():
-        (folder / f"{name}.html").write_text(_interactive(table, name))
+    shown = {"numbers": tables.numbers(side_by_side(numbers), chapters), "leaderboard": tables.ranking(front.ranking())}
+    for name, table in (shown | {"audits": tables.audits(checks), "ledger": tables.entries(entries)}).items():
+        (folder / f"{name}.html").write_text(tables.interactive(table, name))
     environment = Environment(
         loader=PackageLoader("lungnb.book.site"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -183,19 +183,24 @@ def _on_site(text: str, books: Collection[str]) -> str:
 
 
 def _sounds() -> dict[str, list[str]]:
-    """The recorded generated sounds by type, each as a player with what was asked for and heard; none if none are on file."""
-    folder, sounds = evidence.folder() / "lungldm-samples", {}
-    made = pd.read_csv(folder / "prompts.csv").sort_values("file") if folder.is_dir() else pd.DataFrame()
+    """By type of sound what is shown of it, as HTML: the picture of a real one, then a player for each recorded generated one."""
+    samples, shown = evidence.folder() / "lungldm-samples", {}
+    for path in sorted((front.root() / "docs" / "figures").glob("real-*.png")):
+        kind, _, of = html.escape(Image.open(path).text["Description"]).partition(": ")
+        picture = f'<img alt="Spectrogram, {kind}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        shown[kind] = [
+            f'<figure class="sound real">{picture}<figcaption>a real one, not to be heard<br>{of}</figcaption></figure>'
+        ]
+    made = pd.read_csv(samples / "prompts.csv").sort_values("file") if samples.is_dir() else pd.DataFrame()
     for sound in made.map(html.escape).itertuples():
-        data = base64.b64encode((folder / sound.file).read_bytes()).decode()
+        data = base64.b64encode((samples / sound.file).read_bytes()).decode()
         player = (
             f'<audio controls preload="none" aria-label="{sound.prompt}" src="data:audio/ogg;base64,{data}"></audio>'
         )
         said = f"{sound.prompt}<br>heard by a classifier: {sound.predicted}"
-        kind = sound.file.rpartition("-")[0].replace("-", " ").capitalize()
         figure = f'<figure class="sound">{player}<figcaption>{said}</figcaption></figure>'
-        sounds.setdefault(kind, []).append(figure)
-    return sounds
+        shown.setdefault(sound.file.rpartition("-")[0].replace("-", " "), []).append(figure)
+    return shown
 
 
 def _texts(app: Sphinx) -> dict[str, list[list[str]]]:
@@ -208,98 +213,6 @@ def _texts(app: Sphinx) -> dict[str, list[list[str]]]:
             text = [section["ids"][0], section[0].astext(), " ".join(" ".join(words).split())]
             pages.setdefault(f"{name}.html", []).append(text)
     return pages
-
-
-def _ranking(lines: pd.DataFrame) -> pd.DataFrame:
-    """One line a model and task, each task from its best; the words of a verdict are whole sentences."""
-    shown = lines[["task", "model", "source"]].assign(rank=lines.groupby("task", sort=False).cumcount() + 1)
-    shown["score"] = lines["score"].map("{:.3f}".format)
-    shown["95 % interval"] = [
-        "" if pd.isna(a) else f"{a:.3f} to {b:.3f}" for a, b in zip(lines["low"], lines["high"], strict=True)
-    ]
-    for column in ("n_seeds", "n_patients"):
-        shown[column.removeprefix("n_")] = lines[column].map(lambda n: "" if pd.isna(n) else f"{n:.0f}")
-    for column in (*FLAGS, "verdict"):
-        shown[column.replace("_", " ")] = lines[column].fillna("not read")
-    return shown[["task", "rank", *shown.columns.drop(["task", "rank"])]].astype(str).map(html.escape)
-
-
-def _numbers(lines: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
-    """What was measured again stands first."""
-    known = {chapter.name.partition("_")[2]: chapter for chapter in chapters}
-    rows = []
-    for line in lines.to_dict("records"):
-        chapter, place = known.get(line["paper"]), html.escape(title(line["artefact"]))
-        if chapter and line["artefact"] in chapter.captions:
-            place = f'<a href="{chapter.name}.html#{label(chapter.name, line["artefact"])}">{place}</a>'
-        question = {"row": _cell(line["row"], line["subset"]), "metric": html.escape(line["metric"])}
-        line["published data"] = line["published data"].removeprefix("published")  # only what is derived says so
-        numbers = {source: _cell(line[source], line[f"{source} data"]) for source in SOURCES}
-        rows.append({"paper": line["paper"], "table or figure": place, **question, **numbers})
-    frame = pd.DataFrame(rows)
-    return frame.iloc[(frame[list(SOURCES[1:])] == "").all(axis=1).argsort(kind="stable")]
-
-
-def _cell(text: str, below: str = "") -> str:
-    return html.escape(text) + (f"<br><small>{html.escape(below)}</small>" if below else "")
-
-
-def _audits(checks: pd.DataFrame) -> pd.DataFrame:
-    """What does not add up stands first; notes of ours are no verdict on the authors."""
-    words = checks["agrees"].map({True: "adds up", False: "does not add up"})
-    words = words.mask(checks["kind"] == "note", "a note of ours")
-    against = checks["kind"].map({"contradiction": "itself", "inconsistent": "its code or data"}).fillna("")
-    shown = checks[["paper", "claim", "published", "recomputed", "comment", "answer"]]
-    shown = shown.assign(verdict=words).rename(columns={"answer": ANSWER})
-    shown.insert(1, "held against", against)
-    return shown.map(lambda value: html.escape(number(value))).iloc[(words != "does not add up").argsort(kind="stable")]
-
-
-def _ledger(entries: pd.DataFrame) -> pd.DataFrame:
-    """The highest Score first; what a number or a flag rests on is folded under it."""
-    paper = [_cell(f"{who} {year}", venue) for who, year, venue in entries[["authors", "year", "venue"]].to_numpy()]
-    shown = entries[["method", "split", "Se", "Sp"]].map(html.escape)
-    shown.insert(0, "paper", paper)
-    for column in ("Score", *FLAGS, "pretrained", "seeds"):
-        source = entries["seeds_source" if column == "seeds" else f"{column.lower()}_source"]
-        shown[column.replace("_", " ")] = [_folded(*both) for both in zip(entries[column], source, strict=True)]
-    shown["best seed"], shown["note"] = entries["best_seed"], entries["note"].map(_sources)
-    return shown.iloc[pd.to_numeric(entries["Score"]).argsort(kind="stable")[::-1]]
-
-
-def _folded(text: str, source: str) -> str:
-    return (
-        f"<details><summary>{html.escape(text)}</summary>{_sources(source)}</details>" if source else html.escape(text)
-    )
-
-
-def _sources(text: str) -> str:
-    """Text of the ledger as HTML, its addresses and lines of code as links."""
-
-    def code(found: re.Match) -> str:
-        line = f"#L{found[4]}" if found[4] else ""
-        said = f"{found[1]}, {found[3]}{line.replace('#L', ', line ')} at {found[2][:7]}"
-        return f'<a href="https://github.com/{found[1]}/blob/{found[2]}/{found[3]}{line}">{said}</a>'
-
-    return _SOURCE.sub(code, re.sub(r"https://[^\s;]+", r'<a href="\g<0>">\g<0></a>', html.escape(text)))
-
-
-def _interactive(frame: pd.DataFrame, name: str) -> str:
-    """A table, its cells HTML, that can be sorted, searched and leafed through, with its script in it."""
-    import itables
-    from itables.javascript import generate_init_offline_itables_html
-    from itables.options import dt_bundle
-
-    options = {
-        "showIndex": False,
-        "classes": "display",
-        "maxBytes": 0,
-        "allow_html": True,
-        "lengthMenu": [25, 100, -1],
-        "connected": False,
-    }
-    table = itables.to_html_datatable(frame.reset_index(drop=True), table_id=f"{name}-table", **options)
-    return generate_init_offline_itables_html(dt_bundle) + table
 
 
 # ---- what Sphinx lacks: tables as the notebooks made them, docstrings of plain prose

@@ -50,8 +50,12 @@ async function draw(audio) {
     cursor.style.left = `${(100 * audio.currentTime) / sound.duration}%`;
     if (!audio.paused) requestAnimationFrame(show);
   };
+  audio.preload = "metadata"; // before that there is nowhere to go to
   ["play", "seeked", "pause"].forEach((event) => audio.addEventListener(event, show));
-  box.addEventListener("click", (event) => { audio.currentTime = (event.offsetX / box.clientWidth) * sound.duration; });
+  box.addEventListener("click", (event) => {
+    audio.currentTime = (event.offsetX / box.clientWidth) * sound.duration;
+    show();
+  });
 }
 
 const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
