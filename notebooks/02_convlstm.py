@@ -1047,14 +1047,14 @@ report.table("audit-notes", found, title="notes of ours", origin="published", no
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** Always answering "normal" gets an AS of 0.5. What are its HS, its Score and its TS? Which of the three would you rank by?
+# **1.** *(easy, 5 minutes)* Always answering "normal" gets an AS of 0.5. What are its HS, its Score and its TS? Which of the three would you rank by?
 
 # %% tags=["solution", "nbval-check-output"]
 print({name: round(float(value), 3) for name, value in biocas_scores(0.0, 1.0).items()})
 print("HS: it is 0 as soon as one side is given up, so it cannot be bought with normals.")
 
 # %% [markdown]
-# **2.** Find the test set yourself: which numbers of abnormal events from 50 to 800 make all four printed Se of Table 3 whole numbers of hits?
+# **2.** *(medium, 10 minutes)* Find the test set yourself: which numbers of abnormal events from 50 to 800 make all four printed Se of Table 3 whole numbers of hits?
 
 # %% tags=["solution", "nbval-check-output"]
 printed = published.wide("convlstm", "table-3")["Se"].to_numpy(float)
@@ -1062,7 +1062,7 @@ fits = [n for n in range(50, 801) if np.all(np.abs(np.round(printed * n) / n - p
 print(fits, "- inter and intra together:", int(test["abnormal"]))
 
 # %% [markdown]
-# **3.** Read the sequence time-major instead: 19 blocks of 16, so that the LSTM hears a whole spectrum before the next moment. Which single
+# **3.** *(medium, 15 minutes)* Read the sequence time-major instead: 19 blocks of 16, so that the LSTM hears a whole spectrum before the next moment. Which single
 # permutation of the 64x16x19 array does that? Check that step 1 is the second *row*, no longer the second *frame*.
 
 # %% tags=["solution", "nbval-check-output"]
@@ -1071,7 +1071,7 @@ row_major, time_major = array.flatten(2).transpose(1, 2), array.transpose(2, 3).
 print(torch.equal(row_major[0, 1], array[0, :, 0, 1]), torch.equal(time_major[0, 1], array[0, :, 1, 0]))
 
 # %% [markdown]
-# **4.** How wide would the interval of the full model's Score be, over inter and intra, if events, not children, were drawn anew? Which of
+# **4.** *(medium, 10 minutes)* How wide would the interval of the full model's Score be, over inter and intra, if events, not children, were drawn anew? Which of
 # the two intervals may you print?
 
 # %% tags=["solution"]
@@ -1082,7 +1082,7 @@ for unit, drawn in (("children", frame["patient"]), ("events", np.arange(len(fra
     print(f"{unit}: {low:.3f} to {high:.3f}, {high - low:.3f} wide")
 
 # %% [markdown]
-# **5.** The model's answer to a child that is not in its tables: give it position p7 and no age. Does it answer, and with what row of the
+# **5.** *(easy, 10 minutes)* The model's answer to a child that is not in its tables: give it position p7 and no age. Does it answer, and with what row of the
 # embedding?
 
 # %% tags=["solution", "nbval-check-output"]

@@ -1145,7 +1145,7 @@ report.table("audit-notes", found, title="notes of ours", origin="published", no
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** The last row of Table IV has TP 116, TN 25, FP 1, FN 8. What are accuracy and balanced accuracy, and what would "ill" to everyone reach?
+# **1.** *(easy, 5 minutes)* The last row of Table IV has TP 116, TN 25, FP 1, FN 8. What are accuracy and balanced accuracy, and what would "ill" to everyone reach?
 
 # %% tags=["solution", "nbval-check-output"]
 printed = published.wide("pediatric", "table-4").loc["POA1 | inverse loss", ["TP", "TN", "FP", "FN"]].astype(int)
@@ -1156,7 +1156,7 @@ print(
 )
 
 # %% [markdown]
-# **2.** A recording of 30 s is cut in both directions. How many *different* seconds of sound do its crops hold, and how often is a second in the middle heard?
+# **2.** *(easy, 10 minutes)* A recording of 30 s is cut in both directions. How many *different* seconds of sound do its crops hold, and how often is a second in the middle heard?
 
 # %% tags=["solution", "nbval-check-output"]
 starts = crop_starts([30.0])[1]
@@ -1169,7 +1169,7 @@ print(
 )
 
 # %% [markdown]
-# **3.** Show that the inverse-loss rule with one very small loss is that site alone. Why is a lower bound on the loss a good idea with nine validation patients?
+# **3.** *(medium, 10 minutes)* Show that the inverse-loss rule with one very small loss is that site alone. Why is a lower bound on the loss a good idea with nine validation patients?
 
 # %% tags=["solution", "nbval-check-output"]
 tiny = pd.Series({"1": 1e-3, "2": 10.0, "5": 10.0})
@@ -1179,7 +1179,7 @@ print(
 )
 
 # %% [markdown]
-# **4.** The MPA fills a missing site with 0. The network of Figure 7 fills with the mean. Give it the *same* children with site 1 taken away, once as 0 dB and once as silence (-80 dB). How far
+# **4.** *(medium, 15 minutes)* The MPA fills a missing site with 0. The network of Figure 7 fills with the mean. Give it the *same* children with site 1 taken away, once as 0 dB and once as silence (-80 dB). How far
 # does the answer move?
 
 # %% tags=["solution"]
@@ -1194,7 +1194,7 @@ with torch.no_grad():
         print(f"{name:12} mean p(case) {network(changed, dataset.metadata[samples]).softmax(1)[:, 1].mean():.3f}")
 
 # %% [markdown]
-# **5.** How many patients would Porto Alegre need in its test for the 95 % interval of an accuracy of 0.9 to be narrower than 0.05 on each side?
+# **5.** *(easy, 10 minutes)* How many patients would Porto Alegre need in its test for the 95 % interval of an accuracy of 0.9 to be narrower than 0.05 on each side?
 
 # %% tags=["solution", "nbval-check-output"]
 from scipy.stats import binomtest

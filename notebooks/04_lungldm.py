@@ -1069,7 +1069,7 @@ report.table("audit-notes", found, title="notes of ours", origin="published", no
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** 250,000 steps with batch 8 are how many passes over 124,883 clips? And how many clips did *this* build's U-Net see?
+# **1.** *(easy, 5 minutes)* 250,000 steps with batch 8 are how many passes over 124,883 clips? And how many clips did *this* build's U-Net see?
 
 # %% tags=["solution"]
 facts = published.load("lungldm", "text").set_index(["row", "metric"])["value"]
@@ -1078,7 +1078,7 @@ print(
 )
 
 # %% [markdown]
-# **2.** IS is exp of the mutual information between clip and type. What is it for a classifier that is always sure and always right about 13 equally frequent types? How much information is left at 1.01?
+# **2.** *(medium, 10 minutes)* IS is exp of the mutual information between clip and type. What is it for a classifier that is always sure and always right about 13 equally frequent types? How much information is left at 1.01?
 
 # %% tags=["solution", "nbval-check-output"]
 print(
@@ -1086,14 +1086,14 @@ print(
 )
 
 # %% [markdown]
-# **3.** By Pinsker's inequality, how much can two probabilities differ, summed over classes and halved, if KL is 0.01? And 1.75?
+# **3.** *(medium, 10 minutes)* By Pinsker's inequality, how much can two probabilities differ, summed over classes and halved, if KL is 0.01? And 1.75?
 
 # %% tags=["solution", "nbval-check-output"]
 for kl in (0.01, 1.75):
     print(f"KL {kl}: at most {min(1, math.sqrt(kl / 2)):.2f} of the probability lies elsewhere")
 
 # %% [markdown]
-# **4.** Leave all fields but the sound out of the prompts. Are the clips still heard as their type?
+# **4.** *(medium, 15 minutes)* Leave all fields but the sound out of the prompts. Are the clips still heard as their type?
 
 # %% tags=["solution"]
 bare = pipeline(
@@ -1105,7 +1105,7 @@ answer = predict_names(judge, bare.log_mels)
 print(f"{(answer == wanted['sound'][firsts].to_numpy()).mean():.2f} of {len(firsts)}")
 
 # %% [markdown]
-# **5.** Guidance of 1 uses one forward pass a step, every other value two. Why? And what would a guidance of 0 make?
+# **5.** *(easy, 5 minutes)* Guidance of 1 uses one forward pass a step, every other value two. Why? And what would a guidance of 0 make?
 
 # %% tags=["solution"]
 free = pipeline(
@@ -1118,7 +1118,7 @@ answer = pd.Series(predict_names(judge, free.log_mels))
 print("at 1 the prediction without the prompt is multiplied by 0; at 0 the prompt is:", answer.value_counts().to_dict())
 
 # %% [markdown]
-# **6.** A prompt of 10,000 characters, and an empty one: what does the model say?
+# **6.** *(easy, 5 minutes)* A prompt of 10,000 characters, and an empty one: what does the model say?
 
 # %% tags=["solution", "nbval-check-output"]
 for text in ("A person is coughing, " * 500, "  "):

@@ -429,7 +429,7 @@ print(f"AUROC at home {np.mean(at_home):.2f}, abroad {np.mean(away):.2f}")
 
 # %% [markdown]
 # What is lost on the way need not be the model's alone. Part of what AS loses may be the label map; AUROC asks only for abnormal against normal, and the names do not touch it. A child's rhonchus in an adult's "wheeze" is a decision that somebody made in a table; section 1 says who.
-
+#
 # ## What to take home
 #
 # Which model is best is a question about pairs. Of each task: the model with the highest AS, and those from which these test patients cannot tell it (p of the paired difference above .05 after Holm's correction, or no p, where fewer than six patients have what is scored). Of models
@@ -463,7 +463,7 @@ for task in grid:
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** A model calls every sound normal. What are its Se, Sp, AS, HS and balanced accuracy with four classes? Which of the scores would you print if you wanted to hide it?
+# **1.** *(easy, 5 minutes)* A model calls every sound normal. What are its Se, Sp, AS, HS and balanced accuracy with four classes? Which of the scores would you print if you wanted to hide it?
 
 # %% tags=["solution", "nbval-check-output"]
 label = np.repeat([0, 1, 2, 3], 5)
@@ -471,7 +471,7 @@ lazy = pd.DataFrame({"patient": "a", "label": label, "predicted": 0, "p0": 1.0, 
 print({name: round(float(v), 3) for name, v in table_scores(lazy).items()})
 
 # %% [markdown]
-# **2.** Ten patients give a hundred sounds each, and a model is right on all sounds of nine patients and wrong on all of the tenth. How wide is the 95 % interval of its AS if you draw patients, and how wide if you (wrongly) draw sounds?
+# **2.** *(medium, 10 minutes)* Ten patients give a hundred sounds each, and a model is right on all sounds of nine patients and wrong on all of the tenth. How wide is the 95 % interval of its AS if you draw patients, and how wide if you (wrongly) draw sounds?
 
 # %% tags=["solution", "nbval-check-output"]
 label = np.tile([0, 1], 500)
@@ -483,7 +483,7 @@ for name, frame in {"patients": toy, "sounds": toy.assign(patient=[str(k) for k 
     print(f"drawing {name}: {row['low']:.2f} to {row['high']:.2f}")
 
 # %% [markdown]
-# **3.** In the leaky split nearly all patients stand in train and in test (the caption of the table counts them). Which of the models do you expect to gain most from it, and why? Look at the column *leaky split* for the one that does.
+# **3.** *(medium, 10 minutes)* In the leaky split nearly all patients stand in train and in test (the caption of the table counts them). Which of the models do you expect to gain most from it, and why? Look at the column *leaky split* for the one that does.
 
 # %% tags=["solution"]
 wide = pd.concat([scored(m, dealt[m]).query("metric == 'AS'") for m in dealt]).set_index("row")["ours"]
@@ -491,7 +491,7 @@ honest = pd.Series({m: np.mean([r.result()["scores"]["test"]["AS"] for r in grid
 print((wide - honest).sort_values(ascending=False).round(3).to_dict())
 
 # %% [markdown]
-# **4.** SPRSound's stridor has no counterpart in ICBHI. Write a label map in which it counts as a wheeze. How many sounds does that move, and of how many patients?
+# **4.** *(medium, 15 minutes)* SPRSound's stridor has no counterpart in ICBHI. Write a label map in which it counts as a wheeze. How many sounds does that move, and of how many patients?
 
 # %% tags=["solution"]
 from dataclasses import replace

@@ -545,21 +545,21 @@ Markdown(
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** A mixture of 100 recorded clips and 200 generated ones, 3,200 draws in training. How often is a recorded clip drawn on average, and how often without the generated ones?
+# **1.** *(easy, 5 minutes)* A mixture of 100 recorded clips and 200 generated ones, 3,200 draws in training. How often is a recorded clip drawn on average, and how often without the generated ones?
 
 # %% tags=["solution", "nbval-check-output"]
 for n_generated in (200, 0):
     print(f"{n_generated} generated: each recorded clip is drawn {3200 / (100 + n_generated):.1f} times")
 
 # %% [markdown]
-# **2.** How many of the intervals in *gain* exclude 0, and how many would by luck alone if nothing had any effect?
+# **2.** *(easy, 5 minutes)* How many of the intervals in *gain* exclude 0, and how many would by luck alone if nothing had any effect?
 
 # %% tags=["solution"]
 outside = ((gains["low"] > 0) | (gains["high"] < 0)).sum()
 print(f"{outside} of {len(gains)}; by luck about {0.05 * len(gains):.0f}, if they were independent, which they are not")
 
 # %% [markdown]
-# **3.** Of 200 generated clips 16 lie nearer to training than the 5th percentile of the control. Is that suspicious?
+# **3.** *(medium, 10 minutes)* Of 200 generated clips 16 lie nearer to training than the 5th percentile of the control. Is that suspicious?
 
 # %% tags=["solution", "nbval-check-output"]
 from scipy.stats import binomtest
@@ -569,7 +569,7 @@ low, high = test.proportion_ci(method="wilson")
 print(f"{16 / 200:.2f} [{low:.3f}, {high:.3f}] where 0.05 is expected; p = {test.pvalue:.2f}")
 
 # %% [markdown]
-# **4.** Does a type gain more if its generated clips are heard as asked? Correlate the adherence of each type with its gain at 200 %. How many types would you need to believe it?
+# **4.** *(hard, 15 minutes)* Does a type gain more if its generated clips are heard as asked? Correlate the adherence of each type with its gain at 200 %. How many types would you need to believe it?
 
 # %% tags=["solution"]
 per_type = (made["predicted"] == made["sound"]).groupby(made["sound"]).mean().reindex(types)
@@ -580,9 +580,9 @@ print(
 )
 
 # %% [markdown]
-# **5.** Write down, in words, a fair test for somebody who has *only* the few clips. What has to be trained anew, on what, and what would the dashed line of the figure then be?
+# **5.** *(medium, 15 minutes)* Write down, in words, a fair test for somebody who has *only* the few clips. What has to be trained anew, on what, and what would the dashed line of the figure then be?
 #
-# **6.** `effect` reads an interval. Which three things can it say, and which of them is not the same as "has no effect"?
+# **6.** *(easy, 5 minutes)* `effect` reads an interval. Which three things can it say, and which of them is not the same as "has no effect"?
 
 # %% tags=["solution", "nbval-check-output"]
 for low, high in ((0.01, 0.05), (-0.02, 0.03), (-0.05, -0.01)):

@@ -751,7 +751,7 @@ Markdown(recorded_from("explanations-real-deletion"))
 #
 # Each solution is a cell tagged `solution`; `lungnb student` writes a copy of this notebook without them.
 #
-# **1.** A clip of 3 s holds one crackle of 15 ms and 300 Hz of height, which falls into one frame of the grid. What does a blindfolded player score in the pointing game, with our tolerance? And in energy?
+# **1.** *(medium, 10 minutes)* A clip of 3 s holds one crackle of 15 ms and 300 Hz of height, which falls into one frame of the grid. What does a blindfolded player score in the pointing game, with our tolerance? And in energy?
 
 # %% tags=["solution", "nbval-check-output"]
 boxes = pd.DataFrame({"start_s": [1.51], "end_s": [1.525], "low_hz": [310.0], "high_hz": [610.0]})
@@ -759,7 +759,7 @@ one = box_mask(boxes, *grid(3))[None]
 print(f"pointing {pointing_chance(one)[0]:.4f}, energy {one.mean():.4f}")
 
 # %% [markdown]
-# **2.** Ask the networks what speaks for the *other* sound: crackle maps of wheezes, and wheeze maps of crackles. If the pointing game hardly changes, a map shows where there is something, and not where there is that sound. What do you find for the small CNN?
+# **2.** *(hard, 20 minutes)* Ask the networks what speaks for the *other* sound: crackle maps of wheezes, and wheeze maps of crackles. If the pointing game hardly changes, a map shows where there is something, and not where there is that sound. What do you find for the small CNN?
 
 # %% tags=["solution"]
 e = heard["small CNN"]
@@ -770,7 +770,7 @@ for name, clips in {"own class": e.clips, "other class": replace(e.clips, label=
     print(f"{name}: pointing {pointing_game(other, masks['small CNN']).mean():.2f}")
 
 # %% [markdown]
-# **3.** A cheat knows the floor and returns a map with a single pixel, at the loudest place of the picture. In which of the three scores can it be good, and what would expose it?
+# **3.** *(medium, 10 minutes)* A cheat knows the floor and returns a map with a single pixel, at the loudest place of the picture. In which of the three scores can it be good, and what would expose it?
 
 # %% tags=["solution"]
 loud = e.clips.features[:, 0].float()
@@ -780,7 +780,7 @@ print({k: round(float(v.mean()), 2) for k, v in scores_of(single, masks["small C
 print("One pixel taken away changes next to nothing: the deletion curve exposes it.")
 
 # %% [markdown]
-# **4.** How many passes does dropout need? Compare the mutual information of 2, 5 and all passes for RespireNet: does more of them find more errors?
+# **4.** *(medium, 15 minutes)* How many passes does dropout need? Compare the mutual information of 2, 5 and all passes for RespireNet: does more of them find more errors?
 
 # %% tags=["solution"]
 units, plain, samples = passes_of(heard["RespireNet"], size["passes"])
@@ -788,7 +788,7 @@ for n in (2, 5, size["passes"]):
     print(n, round(error_detection(uncertainty(units, plain, samples[:n]), "mutual information")["ours"], 2))
 
 # %% [markdown]
-# **5.** A network without dropout is asked a hundred times. What is its mutual information, and why is that not a sign of quality? And what does the book say if you ask only once?
+# **5.** *(easy, 5 minutes)* A network without dropout is asked a hundred times. What is its mutual information, and why is that not a sign of quality? And what does the book say if you ask only once?
 
 # %% tags=["solution", "nbval-check-output"]
 same = np.repeat([[[0.7, 0.3]]], 100, axis=0)

@@ -27,13 +27,6 @@ LANGUAGE = {
 }
 
 
-def books(*untidy):
-    return [
-        pytest.param(path, marks=pytest.mark.xfail(path.stem in untidy, reason="a line of prose lacks its #"))
-        for path in SOURCES
-    ]
-
-
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
     """Lay out a source and what `lungnb store` would keep of it, with an output; returns both and says if they changed."""
@@ -54,7 +47,7 @@ def pair(tmp_path, monkeypatch):
     return lay_out
 
 
-@pytest.mark.parametrize("source", books("90_compare_classifiers"))
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("newer", [0, 1], ids=["source", "stored"])
 def test_to_sync_changes_nothing(pair, source, newer):
     *halves, changed = pair(source)
@@ -71,7 +64,7 @@ def test_to_sync_brings_an_edit_over(pair):
     assert "# Lesson zero" in nbformat.read(stored, 4).cells[0].source
 
 
-@pytest.mark.parametrize("source", books("90_compare_classifiers"))
+@pytest.mark.parametrize("source", SOURCES)
 def test_to_save_in_jupyterlab_changes_nothing(pair, source, tmp_path):
     config = Config()
     runpy.run_path(str(ROOT / "jupyter_lab_config.py"), {"get_config": lambda: config})
