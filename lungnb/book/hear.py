@@ -109,7 +109,7 @@ def _hear_one(classifier: Pretrained, path: Path, marks: Path | None) -> tuple[n
     audio = audio / max(1.0, np.abs(audio).max())
     events = windows(seconds, path) if marks is None else read_marks(marks, path)
     odd = look_into(path.parent, [path.name], events)
-    notes = [f"Note on the recording: {kind}. {what.removeprefix(path.name).strip()}" for kind, (what,) in odd.items()]
+    notes = [f"{f'Note: a recording {one.kind} {one.how}'.rstrip()}." for one in odd]
     if native < RATE:
         notes.append(
             f"It was recorded at {native:,} Hz, so nothing above {native // 2:,} Hz is in it; the training sounds had 8,000 Hz."

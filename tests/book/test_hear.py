@@ -71,8 +71,8 @@ def test_every_recording_is_heard_or_named(page, folder):
     assert "text.wav cannot be decoded" in said
     assert "text.wav cannot be decoded" in text
     assert re.search(r"short.wav lasts 0.05 s; the network hears events from", text)
-    assert "Note on the recording: clipped. (" in text
-    assert "Note on the recording: silent." in text
+    assert "Note: a recording that is clipped (" in text
+    assert "Note: a recording that is silent." in text
     assert "recorded at 4,000 Hz, so nothing above 2,000 Hz" in text
     assert "no diagnosis" in text
 
