@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -161,6 +162,18 @@ def test_the_recorded_calibration_follows_from_the_recorded_predictions(classifi
     least = pretrained.least_probabilities(pretrained.tempered(left_out, t))
     np.testing.assert_allclose(classifier.least, least, atol=1e-4)
     assert (classifier.distances.diff() >= 0).all()
+
+
+def test_the_page_says_how_often_the_set_was_right(classifier):
+    """On children nobody trained on, by the recorded predictions."""
+    (name, row), _ = pretrained.PACKAGED["sprsound-cnn"]
+    inter = evidence.ensemble(evidence.by_seed(evidence.predictions(name), row, "inter"))
+    p = pretrained.tempered(inter, float(classifier.temperature))[evidence.probabilities(inter)].to_numpy()
+    held = (p >= classifier.least.numpy())[range(len(p)), inter["label"]]
+    normal, other = (100 * held[here].mean() for here in (inter["label"] == 0, inter["label"] > 0))
+    page = Path(pretrained.__file__).with_name("hear.html.j2").read_text()
+    for text in (pretrained.__doc__, page):
+        assert f"it was {normal:.0f} % and {other:.0f} %" in " ".join(text.split())
 
 
 @pytest.mark.train
