@@ -9,6 +9,7 @@ A generated part of README.md stands between `<!-- NAME -->` and `<!-- end -->`.
 import base64
 import re
 import textwrap
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from lungnb.core import UserError, atomic_file, repository
 from lungnb.data import DATASETS
 from lungnb.data.tasks import task_of
 from lungnb.metrics.classification import biocas_scores, paired, score_rows
+from lungnb.metrics.intervals import holm
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
 #: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
@@ -38,7 +40,6 @@ GALLERY = {
 }
 #: Whose table of test scores a recorded experiment is compared with, and by which metric; others are shown by their AS alone.
 COMPARED = {"convlstm": ("table-3", "Score")}
-_BEST = "the best one here"
 
 
 def root() -> Path:
@@ -59,7 +60,7 @@ def ranking() -> pd.DataFrame:
     """One line a model and task, the best of each task first: recorded experiments beside what was published.
 
     Columns: task, model, source (published or recorded), data, score (fractions), low, high, n_seeds, n_patients, FLAGS of
-    `lungnb.published.ledger`, verdict (the best recorded row of the task against this one, same patients and seeds).
+    `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, same patients and seeds).
     """
     lines, clean = [], dict.fromkeys(published.FLAGS, "no")
     for name in on_file():
@@ -70,18 +71,14 @@ def ranking() -> pd.DataFrame:
         of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
         classes = len(task_of(about["fields"]["task"]).classes)
         task = f"{label(about['corpus'])}, {classes} classes, {metric} {of}"
-        frame, best = evidence.predictions(name), None
+        said = _verdicts(about.get("against", {}), evidence.predictions(name), metric)
         for line in kept[kept["subset"] == subset].sort_values("ours", ascending=False).to_dict("records"):
-            fields, one = (
-                evidence.configurations(name)[line["row"]],
-                (line["row"], evidence.by_seed(frame, line["row"])),
-            )
+            fields = evidence.configurations(name)[line["row"]]
             flags = {"epoch_on_test": "yes"} if fields.get("selection") == "test" else {}
             flags |= {"shared_patients": "yes"} if fields.get("leaky") else {}
             known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"data": origin}
-            known |= {"verdict": _against(best, one, metric) if best else _BEST, "source": "recorded"}
+            known |= {"verdict": said.get(line["row"], ""), "source": "recorded"}
             lines.append({"task": task, "model": line["row"], "score": line["ours"]} | clean | flags | known)
-            best = best or one
         if artefact and "folds" not in about:
             flags = clean | {"epoch_on_test": "not said", "shared_patients": "yes", "source": "published"}
             for row in published.load(paper, artefact).query("metric == @metric").to_dict("records"):
@@ -100,10 +97,14 @@ def ranking() -> pd.DataFrame:
     return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
 
 
-def _against(best: tuple, other: tuple, metric: str) -> str:
-    n = min(len(best[1]), len(other[1]))
-    gain = paired(best[1][:n], other[1][:n]).set_index("metric").loc[metric]
-    return difference(best[0], other[0], gain, metric)
+def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str) -> dict[str, str]:
+    """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
+    tables, gains = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}, {}
+    for row, other in against.items():
+        if n := min(len(tables.get(row, [])), len(tables.get(other, []))):
+            gains[row] = paired(tables[row][:n], tables[other][:n]).set_index("metric").loc[metric]
+    p = dict(zip(gains, holm([gain["p"] for gain in gains.values()]), strict=True))
+    return {row: difference(row, against[row], {**gain, "p": p[row]}, metric) for row, gain in gains.items()}
 
 
 def headlines() -> list[str]:
@@ -148,7 +149,7 @@ def _score(tables: list[pd.DataFrame]) -> pd.Series:
 
 
 def results() -> str:
-    """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then who beats whom."""
+    """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then what can be told apart."""
     table = ranking()
     recorded = table[table["source"] == "recorded"]
     printed = table[table["source"] == "published"].set_index(["task", "model"])["score"].map("{:.3f}".format)
@@ -158,7 +159,7 @@ def results() -> str:
         known = printed.get((line["task"], line["model"].partition(" ")[2]), "")
         text = value(line | {"ours": line["score"]})
         lines.append(f"| {line['task']} | {line['model']} | {known} | {text} | {line['data']} |")
-    compared = recorded.loc[~recorded["verdict"].isin(["", _BEST]), "verdict"]
+    compared = recorded.loc[recorded["verdict"] != "", "verdict"]
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in compared)])
 
 
