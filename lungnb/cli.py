@@ -243,18 +243,20 @@ def check(
     differences = counted[~counted["agrees"].astype(bool)]
     for finding in counts.attrs["report"]:
         typer.echo(str(finding))
-    if differences.empty:
-        typer.echo(
-            f"All {len(counted)} counts agree with the published ones."
-            if len(counts)
-            else "No counts of it are published."
-        )
-    else:
+    if len(differences):
         typer.echo(
             f"{len(differences)} of {len(counted)} counts differ from the published ones, as those of own data and of parts do:"
         )
         typer.echo(differences[["what", "published", "here"]].to_string(index=False))
-    typer.echo(f"{stops} things stop a run." if stops else "Nothing here stops a run.")
+    elif len(counted):
+        typer.echo(f"All {len(counted)} counts agree with the published ones.")
+    typer.echo(
+        "Nothing here stops a run."
+        if not stops
+        else "One thing stops a run."
+        if stops == 1
+        else f"{stops} things stop a run."
+    )
     if html:
         from lungnb.book.inspection_page import write_page
 

@@ -38,7 +38,7 @@ _SYSTEM = re.compile(
     re.I,
 )
 _SYSTEM_FOLDER = re.compile(
-    r"__macosx|\$recycle\.bin|\.trash.*|\.ipynb_checkpoints|@eadir|system volume information|\._.*", re.I
+    r"(^|/)(__macosx|\$recycle\.bin|\.trash[^/]*|\.ipynb_checkpoints|@eadir|system volume information|\._[^/]*)/", re.I
 )
 _COPY = re.compile(
     r"(?:copy of |kopie von )(?P<of>.+)|(?P<stem>.+?)(?: ?\(\d+\)|(?: -)? (?:copy|kopie|copie|copia)(?: ?\(?\d+\)?)?)",
@@ -64,7 +64,7 @@ def walk(folder: Path, levels: int | None = None) -> Iterator[Path]:
 
 
 def left_by_system(path: Path) -> bool:
-    return bool(_SYSTEM.fullmatch(path.name)) or any(map(_SYSTEM_FOLDER.fullmatch, path.parts[:-1]))
+    return bool(_SYSTEM.fullmatch(path.name)) or bool(_SYSTEM_FOLDER.search(f"{path.as_posix()}/"))
 
 
 def original_stem(path: Path) -> str:

@@ -174,6 +174,8 @@ def test_check(call, monkeypatch, tmp_path, here, stops):
     assert answer.exit_code == stops
     assert ("192" in answer.stdout) == (here == 192)
     assert "126" not in answer.stdout  # only what differs is listed
+    assert ("All 2 counts agree" in answer.stdout) == (here == 920)
+    assert ("One thing stops a run." if stops else "Nothing here stops a run.") in answer.stdout
     assert "a few\n" in answer.stdout
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 

@@ -210,7 +210,10 @@ def test_an_archive_is_to_be_unpacked_and_a_file_is_no_folder(tmp_path, name):
 def test_a_folder_and_a_link_to_it_are_one_corpus(tmp_path):
     WRITERS["clinic"](tmp_path / "clinic")
     (tmp_path / "link").symlink_to(tmp_path / "clinic")
-    assert read_prompted(tmp_path).name == "clinic"
+    for name in ("__MACOSX", ".Trash-1000"):
+        shutil.copytree(tmp_path / "clinic", tmp_path / name / "clinic")
+    corpus = read_prompted(tmp_path)
+    assert (corpus.name, corpus.skipped) == ("clinic", {})
 
 
 def test_folders_that_no_prompts_are_made_of_are_told(tmp_path):
