@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from lungnb import published
-from lungnb.book import evidence, notebooks
+from lungnb.book import evidence, notebooks, plots
 from lungnb.book.report import label
 from lungnb.book.sentences import difference, value
 from lungnb.core import UserError, atomic_file, repository
@@ -59,37 +59,41 @@ def on_file() -> list[str]:
 def ranking() -> pd.DataFrame:
     """One line a model and task, the best of each task first: recorded experiments beside what was published.
 
-    Columns: task, model, source (published or recorded), data, score (fractions), low, high, n_seeds, n_patients, FLAGS of
-    `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, same patients and seeds).
+    Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
+    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, same patients and seeds).
     """
     lines, clean = [], dict.fromkeys(published.FLAGS, "no")
     for name in on_file():
-        paper, about, origin = name.partition("/")[0], evidence.experiment(name), evidence.provenance(name)["origin"]
-        artefact, metric = COMPARED.get(paper, ("", "AS"))
-        kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric")
-        subset = "combined" if "combined" in set(kept["subset"]) else "test"
+        about, frame, configurations = (
+            evidence.experiment(name),
+            evidence.predictions(name),
+            evidence.configurations(name),
+        )
+        artefact, metric = COMPARED.get(name.partition("/")[0], ("", "AS"))
+        kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
+        subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
         of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
         classes = len(task_of(about["fields"]["task"]).classes)
-        task = f"{label(about['corpus'])}, {classes} classes, {metric} {of}"
-        said = _verdicts(about.get("against", {}), evidence.predictions(name), metric)
+        common = {"experiment": name, "task": f"{label(about['corpus'])}, {classes} classes, {metric} {of}"} | clean
+        said = _verdicts(about.get("against", {}), frame, metric)
         for line in kept[kept["subset"] == subset].sort_values("ours", ascending=False).to_dict("records"):
-            fields = evidence.configurations(name)[line["row"]]
+            row, fields = line["row"], configurations[line["row"]]
             flags = {"epoch_on_test": "yes"} if fields.get("selection") == "test" else {}
             flags |= {"shared_patients": "yes"} if fields.get("leaky") else {}
-            known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"data": origin}
-            known |= {"verdict": said.get(line["row"], ""), "source": "recorded"}
-            lines.append({"task": task, "model": line["row"], "score": line["ours"]} | clean | flags | known)
+            known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {
+                "verdict": said.get(row, "")
+            }
+            known |= {"source": "recorded", "data": frame.attrs.get("provenance", {}).get("origin", "")}
+            lines.append(common | flags | known | {"model": row, "score": line["ours"]})
         if artefact and "folds" not in about:
-            flags = clean | {"epoch_on_test": "not said", "shared_patients": "yes", "source": "published"}
-            for row in published.load(paper, artefact).query("metric == @metric").to_dict("records"):
-                lines.append({"task": task, "model": row["row"], "score": float(row["value"])} | flags)
+            common |= {"epoch_on_test": "not said", "shared_patients": "yes", "source": "published"}
+            for row in published.load(name.partition("/")[0], artefact).query("metric == @metric").to_dict("records"):
+                lines.append(common | {"model": row["row"], "score": float(row["value"])})
     for entry in published.ledger().to_dict("records"):
-        model, score = f"{entry['method']} ({entry['authors']} {entry['year']})", float(entry["Score"]) / 100
-        kind = {
-            "task": f"ICBHI, 4 classes, Score, {entry['split']}",
-            "model": model,
-            "score": score,
-            "source": "published",
+        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
+        kind |= {
+            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
+            "score": float(entry["Score"]) / 100,
         }
         lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
     table = pd.DataFrame(lines).fillna({"verdict": ""})
@@ -114,9 +118,7 @@ def headlines() -> list[str]:
     clean = entries[["epoch_on_test", "shared_patients", "random_split"]].eq("no").all(axis=1)
     claims = audits[audits["kind"] != "note"]
     failed = claims[claims["agrees"].eq(False)]["kind"].value_counts()
-    footnote = (
-        claims[claims["claim"].str.startswith("Footnote 5")].astype({"published": int, "recomputed": int}).iloc[0]
-    )
+    footnote = claims[claims["claim"].str.startswith("Footnote 5")].iloc[0]
     said = [
         f"**Most scores on ICBHI were chosen on the test part.** Of {chosen.sum()} published four-class Scores for which it "
         f"could be read, {entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the part they test. "
@@ -125,7 +127,7 @@ def headlines() -> list[str]:
         "[the ledger](lungnb/published/ledger.csv)).",
         f"**Printed numbers can be checked by arithmetic.** Of {len(claims)} checks of the four papers {failed['contradiction']} "
         f"contradict the same paper and {failed['inconsistent']} its code or data. By a footnote of RespireNet "
-        f"{footnote['published']} patients stand on both sides of the official split; there are {footnote['recomputed']} "
+        f"{footnote['published']:.0f} patients stand on both sides of the official split; there are {footnote['recomputed']:.0f} "
         "([notebook 01, *Splits, and a footnote that does not hold*](notebooks/01_respirenet.ipynb)).",
     ]
     return [*said[:1], *([_plain_cnn()] if "convlstm/sprsound-event" in on_file() else []), *said[1:]]
@@ -216,13 +218,14 @@ def pictures() -> dict[str, bytes]:
 
 
 def front() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the picture at the head of the README is drawn from: the first recorded task, and the ledger with what is known of
+    """What the picture at the head of the README is drawn from: the Conv-LSTM task, and the ledger with what is known of
     each protocol (`kind`)."""
     table, ledger = ranking(), published.ledger()
     kind = ledger["epoch_on_test"].map({"yes": "epoch chosen on the test part", "no": "epoch chosen elsewhere"})
     kind = kind.mask(ledger["random_split"] == "yes", "and patients on both sides at random").fillna("not known")
-    own = table[(table["task"] == table["task"].iloc[0]) & table["source"].isin(["recorded", "published"])]
-    return own[["model", "source", "score", "low", "high"]], ledger[["year", "Score"]].astype(float).assign(kind=kind)
+    own = table[table.get("experiment", "") == "convlstm/sprsound-event"]
+    own = own.rename(columns={"model": "row", "source": "series", "score": "value"})
+    return own[["row", "series", "value", "low", "high"]], ledger[["year", "Score"]].astype(float).assign(kind=kind)
 
 
 def draw(target: Path) -> None:
@@ -232,14 +235,9 @@ def draw(target: Path) -> None:
     colours |= {"not known": "0.75", "epoch chosen elsewhere": "C0"}
     with plt.style.context("lungnb.book.style"):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
-        for k, line in enumerate(own.to_dict("records")):
-            ours = line["source"] == "recorded"
-            left.hlines(k, line["low"], line["high"], color="C0", linewidth=2.2, alpha=0.6)
-            style = {"marker": "o", "color": "C0"} if ours else {"marker": "D", "color": "black", "mfc": "white"}
-            left.plot(line["score"], k, linestyle="", **style)
-        left.set_yticks(range(len(own)), [f"{m}, {s}" for m, s in own[["model", "source"]].to_numpy()])
-        left.set(ylim=(len(own) - 0.5, -0.5), title="Conv-LSTM on SPRSound: published and recorded")
-        left.set_xlabel("Score; lines: 95 % over seeds and children")
+        plots.dots(left, own.sort_values("series"), own["row"], "Score; lines: 95 % over seeds and children")
+        left.set(title="Conv-LSTM on SPRSound")
+        left.legend(loc="lower right", fontsize=8)
         for kind, colour in colours.items():
             part = ledger[ledger["kind"] == kind]
             right.plot(part["year"], part["Score"], "o", color=colour, label=kind, markersize=6)
@@ -279,6 +277,4 @@ def differences() -> list[str]:
     picture = folder / "front.png"
     if not picture.is_file() or Image.open(picture).text.get("Description") != _numbers():
         stale.append("docs/figures/front.png")
-    return [
-        f"{what} is not what the numbers on file make of it; write it with `lungnb verify --write`." for what in stale
-    ]
+    return [f"{what} is not what the numbers on file make; write it with `lungnb verify --write`." for what in stale]
