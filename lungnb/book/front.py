@@ -60,7 +60,7 @@ def ranking() -> pd.DataFrame:
     """One line a model and task, the best of each task first: recorded experiments beside what was published.
 
     Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
-    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, same patients and seeds).
+    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
     """
     lines, clean = [], dict.fromkeys(published.FLAGS, "no")
     for name in on_file():
