@@ -38,11 +38,11 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 from torch import nn
 
-from lungnb.book.evidence import by_seed, configurations, ensemble, experiment, predictions, probabilities, weights_file
+from lungnb.book.evidence import by_seed, configurations, ensemble, experiment, predictions, weights_file
 from lungnb.classification.networks import CLASSIFIERS, Sizes
 from lungnb.core import UserError, atomic_file
 from lungnb.data.tasks import task_of
-from lungnb.metrics.calibration import temperature, tempered
+from lungnb.metrics.calibration import least_probabilities, temperature, tempered
 from lungnb.papers.convlstm import INPUTS
 
 #: Name -> the recorded experiment and row whose weights are taken, and those that hold out the children it is trained on.
@@ -50,8 +50,6 @@ PACKAGED = {
     "sprsound-cnn": (("convlstm/sprsound-event", "best CNN"), ("convlstm/sprsound-event-folds", "stretched")),
 }
 RATE = 8000
-#: Share of the events (normal, adventitious) whose class is not in `set`.
-MISSED = 0.1
 #: `unusual` from which a sound is called unlike the training data.
 UNLIKE = 99.0
 #: The mel bands whose middle lies below 2 kHz, as lung sounds do. Near 4 kHz a recording that came from 44.1 kHz shows where its
@@ -207,22 +205,6 @@ def calibrate(name: str, data: str) -> Path:
     with atomic_file(calibration_file(name)) as path:
         path.write_bytes(save({k: torch.tensor(np.asarray(v), dtype=torch.float32) for k, v in found.items()}))
     return calibration_file(name)
-
-
-def least_probabilities(table: pd.DataFrame, missed: float = MISSED) -> np.ndarray:
-    """What each class (C,) has to have at least to be in the set: one number for the first class, one for all others.
-
-    table: predictions of events of children left out, `patient`, `label`, p0, p1, ... Each child has one vote, shared by its
-    events, and the child to come a vote for anything at all; 0 where the children are too few to exclude a class.
-    """
-    found = []
-    for own in (table[table["label"] == 0], table[table["label"] > 0]):
-        p, n_votes = own[probabilities(own)].to_numpy()[range(len(own)), own["label"]], own["patient"].nunique() + 1
-        vote = 1 / own.groupby("patient")["patient"].transform("size").to_numpy() / n_votes
-        order = np.argsort(p)
-        below = 1 / n_votes + vote[order].cumsum() - vote[order]
-        found.append(p[order][below <= missed].max(initial=0.0))
-    return np.array([found[0], *[found[1]] * (len(probabilities(table)) - 1)])
 
 
 def distances_left_out(x: np.ndarray, patient: np.ndarray) -> np.ndarray:

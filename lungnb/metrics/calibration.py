@@ -12,9 +12,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 
+def _names(table: pd.DataFrame) -> list[str]:
+    return [c for c in table if c[0] == "p" and c[1:].isdigit()]
+
+
 def _probabilities(table: pd.DataFrame) -> np.ndarray:
-    names = [c for c in table if c[0] == "p" and c[1:].isdigit()]
-    return table[names].to_numpy(float)
+    return table[_names(table)].to_numpy(float)
 
 
 def reliability(table: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
@@ -60,3 +63,21 @@ def risk_coverage(table: pd.DataFrame) -> pd.DataFrame:
     wrong = (p.argmax(1) != table["label"].to_numpy())[np.argsort(-p.max(1), kind="stable")]
     n = np.arange(1, len(wrong) + 1)
     return pd.DataFrame({"coverage": n / len(wrong), "risk": np.cumsum(wrong) / n})
+
+
+def least_probabilities(table: pd.DataFrame, missed: float = 0.1) -> np.ndarray:
+    """What each class (C,) has to have at least to be in a conformal set that leaves the true class out of a share `missed` of the
+    events: one number for the first class, one for all others (Dunn et al. 2022, Distribution-Free Prediction Sets for
+    Two-Layer Hierarchical Models).
+
+    table: predictions of events of children left out, `patient`, `label`, p0, p1, ... Each child has one vote, shared by its
+    events, and the child to come a vote for anything at all; 0 where the children are too few to exclude a class.
+    """
+    found = []
+    for own in (table[table["label"] == 0], table[table["label"] > 0]):
+        p, n_votes = own[_names(own)].to_numpy()[range(len(own)), own["label"]], own["patient"].nunique() + 1
+        vote = 1 / own.groupby("patient")["patient"].transform("size").to_numpy() / n_votes
+        order = np.argsort(p)
+        below = 1 / n_votes + vote[order].cumsum() - vote[order]
+        found.append(p[order][below <= missed].max(initial=0.0))
+    return np.array([found[0], *[found[1]] * (len(_names(table)) - 1)])

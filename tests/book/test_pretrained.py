@@ -17,6 +17,7 @@ from lungnb import UserError
 from lungnb.book import evidence, experiments, pretrained
 from lungnb.data import load_corpus
 from lungnb.data.audio import decode
+from lungnb.metrics.calibration import least_probabilities
 from lungnb.papers.convlstm import INPUTS
 
 RATE = pretrained.RATE
@@ -113,33 +114,6 @@ def test_noise_is_called_unlike_the_training(classifier):
     assert (classifier.predict([*noise, *tone, np.zeros(9600)])["unusual"] >= pretrained.UNLIKE).all()
 
 
-def test_the_set_holds_the_class_of_as_many_events_as_promised():
-    """Children who differ: of new ones drawn alike, 90 % of normal and of adventitious events have their class in the set."""
-
-    def events(rng, n_children):
-        child = np.repeat(np.arange(n_children), rng.integers(5, 40, n_children))
-        label = (rng.random(len(child)) < 0.3).astype(int)
-        margin = rng.normal(1.0, 1.5, n_children)[child] + rng.normal(0, 1, len(child))
-        p = 1 / (1 + np.exp(-np.where(label == 1, margin - 1, margin)))
-        p1 = np.where(label == 1, p, 1 - p)
-        return pd.DataFrame({"patient": child.astype(str), "label": label, "p0": 1 - p1, "p1": p1})
-
-    inside = np.zeros(2)
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        least = pretrained.least_probabilities(events(rng, 60))
-        new = events(rng, 200)
-        p = new[["p0", "p1"]].to_numpy()[range(len(new)), new["label"]]
-        held = pd.Series(p >= least[new["label"]])
-        for label in (0, 1):  # an event of a child, each child alike
-            here = new["label"] == label
-            inside[label] += held[here].groupby(new["patient"][here]).mean().mean() / 40
-    assert (inside > 0.88).all()
-    assert (inside < 0.94).all()
-    few = events(np.random.default_rng(0), 5)
-    assert (pretrained.least_probabilities(few) == 0).all()  # five children can exclude nothing
-
-
 def test_distances_are_of_children_left_out():
     """Children who differ more than their events do lie farther from the others than from all, themselves among these."""
     rng = np.random.default_rng(0)
@@ -159,7 +133,7 @@ def test_the_recorded_calibration_follows_from_the_recorded_predictions(classifi
     left_out = evidence.ensemble(evidence.by_seed(evidence.predictions(name), row))
     t = pretrained.temperature([left_out])
     assert float(classifier.temperature) == pytest.approx(t, abs=1e-4)
-    least = pretrained.least_probabilities(pretrained.tempered(left_out, t))
+    least = least_probabilities(pretrained.tempered(left_out, t))
     np.testing.assert_allclose(classifier.least, least, atol=1e-4)
     assert (classifier.distances.diff() >= 0).all()
 

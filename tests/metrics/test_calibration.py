@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from lungnb.metrics.calibration import calibration_error, reliability, risk_coverage, temperature, tempered
+from lungnb.metrics.calibration import (
+    calibration_error,
+    least_probabilities,
+    reliability,
+    risk_coverage,
+    temperature,
+    tempered,
+)
 
 
 def answers(t=1.0, n=20000, seed=0):
@@ -53,3 +60,30 @@ def test_abstaining_lowers_the_risk_and_all_answers_have_the_error_rate():
     assert curve["coverage"].iloc[-1] == 1
     at = [curve["risk"].iloc[int(20000 * c) - 1] for c in (0.25, 0.5, 1)]
     assert at[0] < at[1] < at[2]
+
+
+def test_the_set_holds_the_class_of_as_many_events_as_promised():
+    """Children who differ: of new ones drawn alike, 90 % of normal and of adventitious events have their class in the set."""
+
+    def events(rng, n_children):
+        child = np.repeat(np.arange(n_children), rng.integers(5, 40, n_children))
+        label = (rng.random(len(child)) < 0.3).astype(int)
+        margin = rng.normal(1.0, 1.5, n_children)[child] + rng.normal(0, 1, len(child))
+        p = 1 / (1 + np.exp(-np.where(label == 1, margin - 1, margin)))
+        p1 = np.where(label == 1, p, 1 - p)
+        return pd.DataFrame({"patient": child.astype(str), "label": label, "p0": 1 - p1, "p1": p1})
+
+    inside = np.zeros(2)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        least = least_probabilities(events(rng, 60))
+        new = events(rng, 200)
+        p = new[["p0", "p1"]].to_numpy()[range(len(new)), new["label"]]
+        held = pd.Series(p >= least[new["label"]])
+        for label in (0, 1):  # an event of a child, each child alike
+            here = new["label"] == label
+            inside[label] += held[here].groupby(new["patient"][here]).mean().mean() / 40
+    assert (inside > 0.88).all()
+    assert (inside < 0.94).all()
+    few = events(np.random.default_rng(0), 5)
+    assert (least_probabilities(few) == 0).all()  # five children can exclude nothing
