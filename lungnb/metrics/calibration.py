@@ -66,8 +66,8 @@ def risk_coverage(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def least_probabilities(table: pd.DataFrame, missed: float = 0.1) -> np.ndarray:
-    """What each class (C,) has to have at least to be in a conformal set that leaves the true class out of a share `missed` of the
-    events: one number for the first class, one for all others (Dunn et al. 2022, Distribution-Free Prediction Sets for
+    """What each class (C,) has to have at least to be in a conformal set that leaves out the true class of a share `missed` of
+    the events: one number for the first class, one for all others (Dunn et al. 2022, Distribution-Free Prediction Sets for
     Two-Layer Hierarchical Models).
 
     table: predictions of events of children left out, `patient`, `label`, p0, p1, ... Each child has one vote, shared by its
