@@ -21,8 +21,8 @@ import pandas as pd
 from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
-from lungnb.data.finding import corpora_in, find_data_set
 from lungnb.data.inspection import check_folder
+from lungnb.data.locate import corpora_in, find_data_set
 from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import label_maps, task_of
@@ -250,7 +250,7 @@ def read_prompted(data: Path, names: Sequence[str] | None = None) -> Corpus:
 
 
 def data_folder(data: str | Path, name: str) -> Path:
-    """The folder of the data set `name` for `data` (`lungnb.data.finding.find_data_set`)."""
+    """The folder of the data set `name` for `data` (`lungnb.data.locate.find_data_set`)."""
     return find_data_set(Path(data).expanduser(), name, DATASETS.get(name, DataSet("")), DATASETS)
 
 
