@@ -48,6 +48,7 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 
 # %%
 import inspect
+from itertools import pairwise
 
 import librosa
 import matplotlib.pyplot as plt
@@ -67,7 +68,8 @@ from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
 from lungnb.features import decibels
 from lungnb.metrics.calibration import calibration_error, least_probabilities, reliability, risk_coverage
 from lungnb.metrics.calibration import temperature, tempered
-from lungnb.metrics.classification import biocas_scores, evaluate, paired, per_class_recall, score_rows, scores
+from lungnb.metrics.classification import biocas_scores, evaluate, paired, paired_many, per_class_recall
+from lungnb.metrics.classification import score_rows, scores
 from lungnb.papers.convlstm import INPUTS, MODELS, Convolutions, ConvLSTM, Metadata, StackedMaps
 from lungnb.papers.convlstm import StretchedMaps, class_weights
 from lungnb.published import disagreements
@@ -665,13 +667,23 @@ report.figure(
     note="lines: 95 % intervals over seeds and children",
 )
 
+# %% [markdown]
+# Is each step up a step? The same children and seeds for both models of a step; all steps are corrected for their number:
+
 # %% tags=["nbval-check-output"]
-for model in on_file("fair"):
-    one, other = (by_seed(answers, f"{setting} {model}") for setting in ("fair", "paper"))
-    n = min(len(one), len(other))
-    if n:
-        gain = paired(one[:n], other[:n]).set_index("metric").loc["Score"]
-        print(difference(f"{model} in the setting fair", "in the setting paper", gain))
+of_row = {row: by_seed(answers, row) for setting in SETTINGS for row in on_file(setting).values()}
+steps = [pair for setting in SETTINGS for pair in pairwise(on_file(setting).values())]
+gains = paired_many({upper: (of_row[upper], of_row[lower]) for lower, upper in steps}, "Score")
+for lower, upper in steps:
+    print(difference(upper, lower, gains[upper]))
+
+# %% [markdown]
+# And the settings, for the models that both have:
+
+# %% tags=["nbval-check-output"]
+better = {f"fair {m}": (of_row[f"fair {m}"], of_row.get(f"paper {m}", [])) for m in on_file("fair")}
+for row, gain in paired_many(better, "Score").items():
+    print(difference(row, row.replace("fair", "paper"), gain))
 
 # %% [markdown]
 # ### Which sounds are heard?
@@ -765,16 +777,15 @@ told = {
     for form in ("shuffled metadata", "no metadata")
     if f"best full, {form}" in set(answers["row"])
 }
+pairs = {
+    (form, subset): (by_seed(answers, row, subset), by_seed(answers, "best full", subset))
+    for form, row in told.items()
+    for subset in ("inter", "intra")
+}
 lines = []
-for form, row in told.items():
-    for subset in ("inter", "intra"):
-        gain = (
-            paired(by_seed(answers, row, subset), by_seed(answers, "best full", subset))
-            .set_index("metric")
-            .loc["Score"]
-        )
-        lines.append({"row": form, "metric": "Score, difference to the true metadata", "subset": subset, **gain})
-        print(difference(f"{subset}: the full model with {form}", "with the true ones", gain))
+for (form, subset), gain in paired_many(pairs, "Score").items():
+    lines.append({"row": form, "metric": "Score, difference to the true metadata", "subset": subset, **gain})
+    print(difference(f"{subset}: the full model with {form}", "with the true ones", gain))
 if lines:
     report.table(
         "metadata",
@@ -857,11 +868,9 @@ report.table(
 )
 
 # %% tags=["nbval-check-output"]
-for model in on_file("best"):
-    one, other = (by_seed(answers, f"{setting} {model}") for setting in ("best", "fair"))
-    n = min(len(one), len(other))
-    gain = paired(one[:n], other[:n]).set_index("metric").loc["Score"] if n else None
-    print(difference(f"{model}, stretched,", "padded", gain) if n else f"{model}: not on file in both settings.")
+wider = {f"best {m}": (of_row[f"best {m}"], of_row.get(f"fair {m}", [])) for m in on_file("best")}
+for row, gain in paired_many(wider, "Score").items():
+    print(difference(f"{row.removeprefix('best ')}, stretched,", "padded", gain))
 
 # %% [markdown]
 # ### Which choice matters, and who may say so

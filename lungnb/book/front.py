@@ -25,8 +25,7 @@ from lungnb.book.sentences import difference, value
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.data import DATASETS
 from lungnb.data.tasks import task_of
-from lungnb.metrics.classification import biocas_scores, paired, score_rows
-from lungnb.metrics.intervals import holm
+from lungnb.metrics.classification import biocas_scores, paired_many, score_rows
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
 #: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
@@ -103,12 +102,9 @@ def ranking() -> pd.DataFrame:
 
 def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str) -> dict[str, str]:
     """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
-    tables, gains = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}, {}
-    for row, other in against.items():
-        if n := min(len(tables.get(row, [])), len(tables.get(other, []))):
-            gains[row] = paired(tables[row][:n], tables[other][:n]).set_index("metric").loc[metric]
-    p = dict(zip(gains, holm([gain["p"] for gain in gains.values()]), strict=True))
-    return {row: difference(row, against[row], {**gain, "p": p[row]}, metric) for row, gain in gains.items()}
+    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
+    return {row: difference(row, against[row], gain, metric) for row, gain in paired_many(pairs, metric).items()}
 
 
 def headlines() -> list[str]:

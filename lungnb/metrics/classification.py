@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.metrics.intervals import N_RESAMPLES, draw, interval, p_value
+from lungnb.metrics.intervals import N_RESAMPLES, draw, holm, interval, p_value
 
 METRICS = ["Se", "Sp", "AS", "HS", "Score", "balanced accuracy", "macro F1", "AUROC"]
 #: From Se and Sp to everything a paper reports.
@@ -201,6 +201,19 @@ def paired(one: Sequence[pd.DataFrame], other: Sequence[pd.DataFrame], n_resampl
     to be corrected (`lungnb.metrics.intervals.holm`). Raises UserError if the two were not asked about the same events.
     """
     return _estimate(one, class_scores, other, n_resamples).loc[METRICS].rename_axis("metric").reset_index()
+
+
+def paired_many(
+    pairs: Mapping[str, tuple[Sequence[pd.DataFrame], Sequence[pd.DataFrame]]], metric: str
+) -> dict[str, pd.Series]:
+    """The line of `metric` of `paired` for each pair, by name, of as many seeds as both have; p is corrected for the number of
+    pairs (Holm). A pair of which one has no seed is left out."""
+    gains = {}
+    for name, (one, other) in pairs.items():
+        if n := min(len(one), len(other)):
+            gains[name] = paired(one[:n], other[:n]).set_index("metric").loc[metric]
+    p = holm([gain["p"] for gain in gains.values()])
+    return {name: pd.Series({**gain, "p": own}) for (name, gain), own in zip(gains.items(), p, strict=True)}
 
 
 def per_class_recall(

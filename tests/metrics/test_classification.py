@@ -19,12 +19,14 @@ from lungnb.metrics.classification import (
     harmonic_score,
     mean_over_patients,
     paired,
+    paired_many,
     patient_scores,
     per_class_recall,
     score_rows,
     scores,
     table_scores,
 )
+from lungnb.metrics.intervals import holm
 
 #: The best epoch of the log that the authors ship (docs/papers/respirenet.md, section 6.1): rows true, columns predicted.
 LOG = np.array([[618, 110, 40, 7], [136, 242, 8, 5], [74, 21, 96, 15], [15, 10, 35, 12]])
@@ -423,3 +425,15 @@ def test_a_class_that_few_patients_have_is_scored_where_it_is():
     assert found["n_patients"].tolist() == [1, 1]
     assert found.loc["c", "ours"] == pytest.approx((table["predicted"] == 2)[table["label"] == 2].mean())
     assert found[["low", "high"]].isna().all(axis=None)
+
+
+def test_many_pairs_are_each_paired_and_corrected_together():
+    base = [answers(seed) for seed in range(4)]
+    better = {f"{right}": [answers(seed, right=right) for seed in range(4)] for right in (0.62, 0.9)}
+    pairs = {name: (tables[:3], base) for name, tables in better.items()} | {"not on file": ([], base)}
+    found = paired_many(pairs, "AS")
+    assert list(found) == ["0.62", "0.9"]
+    alone = {name: paired(tables[:3], base[:3]).set_index("metric").loc["AS"] for name, tables in better.items()}
+    assert [line["p"] for line in found.values()] == list(holm([line["p"] for line in alone.values()]))
+    for name, line in found.items():
+        assert line.drop("p").equals(alone[name].drop("p"))
