@@ -27,7 +27,7 @@
 # | What you will do | What you will learn | What you need |
 # | --- | --- | --- |
 # | take a child's breath from a stethoscope to one of seven classes | why a rare class can be almost a single patient | Python, and what a convolution is |
-# | rebuild Tables 1 to 3 and Figure 1 | how a test set can be found in a table of four decimals | no GPU, no download: the recordings are simulated unless you point to real ones |
+# | rebuild Table 1 and Figure 1, and Tables 2 and 3 as far as they are recorded | how a test set can be found in a table of four decimals | no GPU, no download: the recordings are simulated unless you point to real ones |
 # | swap the children's ages and see who notices | how two formulas under one name make a gain | about two minutes |
 #
 # **How to read.** What the *paper* says stands in quotation blocks like this:
@@ -77,11 +77,11 @@ from lungnb.published import disagreements
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "02", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
+
+# %%
 PROBABILITIES = [f"p{k}" for k in range(len(LABELS))]
 SETTINGS = ("paper", "fair", "best")
 TEST = {"combined": ("inter", "intra"), "inter": ("inter",), "intra": ("intra",)}
-
-# %%
 corpus = load_corpus("sprsound", data)
 report = Report("02_convlstm", profile=profile, out=out, corpus=corpus)
 events = corpus.events
@@ -111,7 +111,7 @@ Markdown(
 #
 # An *event* is one sound that a physician marked in a recording, about 1.3 seconds long. *Continuous* sounds last: a *wheeze* is a high
 # tone, a *rhonchus* a low one, *stridor* the loud tone of a narrow windpipe. *Discontinuous* ones are clicks: *fine crackles* short and
-# many, *coarse crackles* longer and lower. **Table 1**, counted again from the annotation files:
+# many, *coarse crackles* longer and lower. **Table 1**, counted again from the annotations of this build:
 
 # %%
 train = events[events["split"] == "train"]
@@ -181,7 +181,7 @@ for _, event in examples.iterrows():
 # Of events? Then nearly every child stands on both sides, and the validation score tells how well a child is remembered. Of patients?
 # Then it tells how well a new child is heard. The paper does not say; no single split fits the four rows of its Table 2. Ours is by
 # patients. And the test set: all children of its intra part also stand in the official training part, by design of the challenge. With a split by
-# patients some of them select the epoch, and the others are trained on.
+# patients some children of intra only select the epoch, and the others are trained on.
 
 # %%
 rows = []
@@ -237,7 +237,7 @@ report.figure(
 )
 
 # %% [markdown]
-# The two cepstra must agree with what everyone else calls by that name; one `allclose` each settles that.
+# Two of the three must agree with what everyone else calls by that name, so we hold them against librosa.
 
 # %% tags=["nbval-check-output"]
 noise = np.random.default_rng(0).normal(size=24000).astype(np.float32) * 0.1
@@ -258,7 +258,7 @@ print("MFCC as librosa:   ", np.allclose(mfcc, librosa.feature.mfcc(S=reference,
 Code(inspect.getsource(Convolutions), language="python")
 
 # %% [markdown]
-# Three inputs reach 64x16x19 with common choices. A is our default. Every shape below is traced through the layers, not typed.
+# Three inputs reach 64x16x19 with common choices. They are called A, A5 and B below, and A is our default. Every shape is traced through the layers, not typed.
 
 
 # %%
@@ -294,7 +294,7 @@ print("duplicated:", nn.Upsample(scale_factor=2, mode="nearest")(square)[0, 0].i
 # > These values are fed into a single LSTM layer with 512 hidden states.
 #
 # 304 is 16 times 19: rows times frames. Read row by row, the sequence runs through all of time in the lowest band, then again in the next:
-# the "past" of a step is sixteen times the same three seconds. Nothing in the paper says otherwise, so that is what we build.
+# the LSTM hears the same three seconds sixteen times, one band after another. Nothing in the paper says otherwise, so that is what we build.
 #
 # $$i, f, o = \sigma(W x_t + U h_{t-1} + b), \quad g = \tanh(\cdot), \quad c_t = f c_{t-1} + i g, \quad h_t = o \tanh(c_t)$$
 
@@ -417,13 +417,13 @@ count = train["label"].value_counts().reindex(LABELS, fill_value=0)
 inverse = len(train) / (7 * count.where(count > 0))
 weights = pd.DataFrame({"class": LABELS, "events": count.to_numpy(), "inverse frequency": inverse.to_numpy()})
 weights["inverse square root"] = np.sqrt(inverse.to_numpy())
-report.table("class-weights", weights, title="weights of the classes, by the paper's formula", note="training part")
+report.table("class-weights", weights, title="weights of the classes, by the literal reading", note="training part")
 
 # %% [markdown]
 # In the real data one stridor event weighs as much as 344 normal ones; in this build see the table. A batch that holds one is about little
 # else, and the next batch holds none.
 #
-# And the learning rate? $10^{-3}$, the usual default of Adam, works for the convolutions. With it our full model learnt nothing, and one step
+# And the learning rate? $10^{-3}$, the usual default of Adam, works for the convolutions. In a first trial of ours the full model learnt nothing with it, and one step
 # shows why. Adam's first step moves *every* weight by the learning rate. The first linear layer adds up 155,648 products, so its outputs move by
 # a thousand times more than in a small layer, and tanh has no slope out there:
 
@@ -453,7 +453,7 @@ report.table(
 )
 
 # %% [markdown]
-# So the two models with an LSTM get $10^{-4}$. The paper says that each part had its own hyperparameters; perhaps this is one of them.
+# So in the setting `paper` the two models with an LSTM get $10^{-4}$. The paper says that each part had its own hyperparameters; perhaps this is one of them.
 #
 # ### One training, in the open
 #
@@ -528,7 +528,7 @@ display(source)
 answers[answers["split"] == "inter"].head(3)
 
 # %% [markdown]
-# Three settings surround the same four networks:
+# Three settings surround the four networks:
 #
 # | | `paper` | `fair` | `best` |
 # | --- | --- | --- | --- |
@@ -538,7 +538,7 @@ answers[answers["split"] == "inter"].head(3)
 # | weights of the classes | inverse frequency | its square root | its square root |
 # | normalisation | by channel | by row | by row |
 # | augmentation; learning rate | none; constant | shifts and masks; falls as a cosine | the same |
-# | LSTM | 512 states, from random weights | 64 states, behind the trained convolutions | the same |
+# | LSTM | 512 states, from random weights | 64 states; it begins with the convolutions of the trained Upsampling CNN | the same |
 #
 # `paper` is as literal as the text allows. An LSTM of 512 states takes five times as long as one of 64, more than we could afford in the
 # other two. Which rows are on file, with the score on the very events they were trained on:
@@ -600,7 +600,7 @@ report.table(
 # %% [markdown]
 # ### Table 3: test
 #
-# The test set as published, inter and intra together. In brackets the 95 % interval over training seeds and children, after ± the spread over
+# The test set as published, inter and intra together. In brackets stands the 95 % interval over training seeds and children; the number after ± is the sd over
 # seeds.
 
 # %% tags=["nbval-check-output"]
@@ -624,7 +624,8 @@ report.table(
 
 # %% [markdown]
 # Intra holds children who are in the official training part. But 30 % of those were held out to choose the epoch, so the networks of this setting
-# never trained on them. That is a free experiment: the same hospital, the same part of the test, children met and not met in training.
+# never trained on them. It is the same hospital and the same part of the test, with children met and not met in training. But they are different
+# children, and the held-out ones chose the epoch, so a difference between the lines below may have other reasons.
 
 # %% tags=["nbval-check-output"]
 held_out = set(answers.query("row == 'paper CNN' and split == 'validation'")["patient"])
@@ -643,7 +644,7 @@ report.table(
 )
 
 # %% [markdown]
-# The paper's claim is a staircase: each part is better than the one before. Here it is beside ours, in all three settings:
+# The paper's claim is a staircase: each part is better than the one before. Here it is beside ours, as far as our settings are on file:
 
 # %% tags=["nbval-check-output"]
 printed = published.load("convlstm", "table-3").query("metric == 'Score'").set_index("row")["value"]
@@ -730,8 +731,8 @@ report.table(
 )
 
 # %% [markdown]
-# Four of the six abnormal classes are a rounding error of Se, which counts events and not classes: R, S, CC and WC together are 37 of 705 events.
-# Whoever wants a high Se learns wheezes and fine crackles. The classes of a handful of patients get no interval, for no one can say how another handful would do.
+# Four of the six abnormal classes hardly count in Se, which counts events and not classes: R, S, CC and WC together are 37 of 705 events.
+# Whoever wants a high Se learns wheezes and fine crackles. Groups with a class of fewer than six patients get no interval, for no one can say how other patients would do.
 
 # %% [markdown]
 # ## Do age and position know the patient?
@@ -790,7 +791,7 @@ if lines:
     report.table(
         "metadata",
         comparison(recorded=pd.DataFrame(lines)),
-        title="what the full model loses without the right metadata",
+        title="the full model with other metadata than the right ones",
         corpus=source,
     )
 
@@ -815,14 +816,14 @@ report.figure(
 )
 
 # %% [markdown]
-# Neighbouring ages would lie side by side if the network had learnt *age*. A cloud without order means that each age is a tag of its own,
+# Neighbouring ages would lie side by side if a network had learnt *age*. In a cloud without order each age is a tag of its own,
 # still close to the random numbers it began with.
 #
 # ## What the same networks can do
 #
 # The paper's input shows an event of half a second as a narrow strip in three seconds of silence. So most of the picture is empty, a crackle
 # of ten milliseconds is blurred by windows of 64 ms every 40 ms, and the width of the strip tells the network how long the event was before it hears
-# anything. The setting `best` changes one thing: power is taken from a window of 32 ms every 5 ms and averaged over time into the 76
+# anything. The setting `best` changes how time is cut: power is taken from a window of 32 ms every 5 ms and averaged over time into the 76
 # frames, so that **each event fills the picture**, whatever its length. The network's shapes stay the same.
 
 # %%
@@ -862,7 +863,7 @@ for setting in ("fair", "best"):
 report.table(
     "best",
     comparison(recorded=pd.concat(better, ignore_index=True)),
-    title="the same networks, trained as well as we can",
+    title="the networks of fair and best, trained as well as we can",
     corpus=source,
     note="an ensemble is one network of several seeds, so its interval is of children alone",
 )
@@ -969,7 +970,7 @@ print(
 # ### Labels in dispute
 #
 # A label is one physician's opinion. In the [data set's own forum](https://github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound/issues/3) a user disputes the two
-# rhonchi of one training recording. What do networks say of it that have never met this child? The folds have one a seed:
+# rhonchi of one training recording. What do networks say of it that have never met this child? Among the folds there is one such network for each seed:
 
 # %% tags=["nbval-check-output"]
 DISPUTED = "41106111_2.1_0_p3_263"
@@ -1030,7 +1031,7 @@ print(f"temperature {warmth:.2f}, from {len(by_seed(folds, 'stretched'))} seed(s
 # %% [markdown]
 # Where one answer is too bold, a *set* of answers may do: all classes that remain possible. How probable a class has to be at least to stay in the
 # set is found on the same folds, so that a share of 90 % of the normal and 90 % of the abnormal events of a child never met keep their true class
-# (*conformal* sets, one vote a child). Do the test children keep the promise?
+# (*conformal* sets; each child counts the same, however many events it has). The table says what became of that promise on the test children:
 
 # %% tags=["nbval-check-output"]
 least = least_probabilities(tempered(ensemble(unmet), warmth))
@@ -1061,8 +1062,8 @@ found, note = disagreements("convlstm", "contradiction")
 report.table("audit", found, title="the paper against itself", origin="published", note=note)
 
 # %% [markdown]
-# **The paper against its code or data.** There is no code. All numbers of events that the paper prints or implies agree with the annotation files,
-# so this table is empty:
+# **The paper against its code or data.** There is no code. The numbers of events that the paper prints agree with the annotation files, and so
+# does the 705 that its Se imply. This table is empty:
 
 # %%
 found, note = disagreements("convlstm", "inconsistent")
