@@ -116,14 +116,14 @@ def headlines() -> list[str]:
     failed = claims[claims["agrees"].eq(False)]["kind"].value_counts()
     footnote = claims[claims["claim"].str.startswith("Footnote 5")].iloc[0]
     said = [
-        f"**Most scores on ICBHI were chosen on the test part.** Of {chosen.sum()} published four-class Scores for which it "
-        f"could be read, {entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the part they test. "
-        f"Scores reach {score.max():.1f}; the highest known to keep test patients out of training and of this choice is "
-        f"{score[clean].max():.1f} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb), "
+        "**Where it can be read, most ICBHI scores chose their epoch on the test part.** Of the published four-class Scores it "
+        f"can be read for {chosen.sum()}, and {entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the "
+        f"part they test. Scores reach {score.max():.1f}; the highest known to choose its epoch elsewhere, with no patient on "
+        f"both sides, is {score[clean].max():.1f} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb), "
         "[the ledger](lungnb/published/ledger.csv)).",
         f"**Printed numbers can be checked by arithmetic.** Of {len(claims)} checks of the four papers {failed['contradiction']} "
-        f"contradict the same paper and {failed['inconsistent']} its code or data. By a footnote of RespireNet "
-        f"{footnote['published']:.0f} patients stand on both sides of the official split; there are {footnote['recomputed']:.0f} "
+        f"contradict the same paper and {failed['inconsistent']} its code or data. A footnote of RespireNet says that "
+        f"{footnote['published']:.0f} patients stand on both sides of the official split; {footnote['recomputed']:.0f} do "
         "([notebook 01, *Splits, and a footnote that does not hold*](notebooks/01_respirenet.ipynb)).",
     ]
     return [*said[:1], *([_staircase()] if "convlstm/sprsound-event" in on_file() else []), *said[1:]]
