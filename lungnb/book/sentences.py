@@ -25,5 +25,6 @@ def difference(one: str, other: str, line: Mapping, metric: str = "Score", digit
     interval = f"[{line['low']:+.{digits}f}, {line['high']:+.{digits}f}]"
     sure = line["p"] < alpha if pd.notna(line.get("p")) else line["low"] > 0 or line["high"] < 0
     if not sure:
-        return f"{one} and {other} cannot be told apart: {said} {interval}."
+        alone = " among so many comparisons" if line["low"] > 0 or line["high"] < 0 else ""
+        return f"{one} and {other} cannot be told apart{alone}: {said} {interval}."
     return f"{one} is {'better' if line['ours'] > 0 else 'worse'} than {other}: {said} {interval}."

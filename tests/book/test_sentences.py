@@ -13,7 +13,7 @@ GAIN = {"ours": 0.045, "low": 0.018, "high": 0.072, "n_seeds": 5, "n_patients": 
     [
         ({}, "A is better than B: +0.045 in Score [+0.018, +0.072]."),
         ({"ours": -0.045, "low": -0.072, "high": -0.018}, "A is worse than B: -0.045 in Score [-0.072, -0.018]."),
-        ({"p": 0.06}, "A and B cannot be told apart: +0.045 in Score [+0.018, +0.072]."),
+        ({"p": 0.06}, "A and B cannot be told apart among so many comparisons: +0.045 in Score [+0.018, +0.072]."),
         ({"p": float("nan")}, "A is better than B"),
         ({"n_seeds": 2}, "of 2 seeds and 85 patients, which are too few to tell."),
         (
