@@ -184,7 +184,7 @@ def _look_into(root: Path, path: str, events: pd.DataFrame | None) -> list[Odd]:
         return [Odd(empty, path)]
     if not (finite := np.isfinite(audio).all(axis=1)).all():
         at_s = np.flatnonzero(~finite)[0] / rate
-        return [Odd(nan, path, f"at {at_s:.2f} s", at_s, 1 - finite.mean())]
+        return [Odd(nan, path, f"(first at {at_s:.2f} s)", at_s, 1 - finite.mean())]
     if np.ptp(audio, axis=0).max() < SILENCE:
         return [Odd(silent, path)]
     found, seconds = [], len(audio) / rate
@@ -206,7 +206,7 @@ def _look_into(root: Path, path: str, events: pd.DataFrame | None) -> list[Odd]:
     ):
         event = audio[int(start_s * rate) : int(end_s * rate)]
         if not len(event) or np.ptp(event, axis=0).max() < SILENCE:
-            found.append(Odd(event_of_silence, path, f"at {start_s:.2f} s", start_s, (end_s - start_s) / seconds))
+            found.append(Odd(event_of_silence, path, f"(at {start_s:.2f} s)", start_s, (end_s - start_s) / seconds))
             break
     return found
 
