@@ -52,7 +52,7 @@ def check_audio(root: Path, events: pd.DataFrame) -> None:
         if last["end_s"] > duration + TOLERANCE_S:
             raise UserError(
                 f"{last['where']}: the event ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
-                "audio; it is truncated, or the annotation is another recording's: compare the two."
+                "audio; it is truncated, or the annotation is another recording's or in another unit: compare the two."
             )
         if (late := group[group["start_s"] > duration - SHORTEST_S]).size:
             raise UserError(

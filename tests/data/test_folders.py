@@ -573,6 +573,30 @@ def test_every_name_of_kauh(tmp_path):
     }
 
 
+def test_kauh_sorted_into_folders_and_without_blanks(tmp_path):
+    for folder, name in (("COPD", "BP108_COPD,E W,P R L ,63,M"), ("N/old", "BP23_Lung_Fibrosis,Crep,P_R_L,50,M")):
+        sound(tmp_path / folder / f"{name}.wav")
+    events = read("kauh", tmp_path).events
+    assert events[["path", "condition", "sound", "position"]].values.tolist() == [
+        ["COPD/BP108_COPD,E W,P R L ,63,M.wav", "COPD", "wheeze", "P R L"],
+        ["N/old/BP23_Lung_Fibrosis,Crep,P_R_L,50,M.wav", "lung fibrosis", "crackle", "P R L"],
+    ]
+    (tmp_path / "COPD" / "BP108_COPD,E W,P R L ,63,M.wav").unlink()
+    old = tmp_path / "N/old/BP23_Lung_Fibrosis,Crep,P_R_L,50,M.wav"
+    old.rename(old.with_name("BP69_pneumonia,Bronchial,P R L ,64,M.wav"))
+    with pytest.raises(
+        UserError, match="0 recordings of kauh that are read; 1 of a sound that is none of the 13 types"
+    ):
+        read("kauh", tmp_path)
+
+
+def test_a_copy_of_an_annotation_that_is_left_alone_is_meant(tmp_path):
+    folder = write_tiny_sprsound(tmp_path / "sprsound")
+    before, path = read("sprsound", folder), folder / f"BioCAS2022/train2022_json/{FIRST}.json"
+    path.rename(path.with_stem(path.stem + " (1)"))
+    assert comparable(read("sprsound", folder)).equals(comparable(before))
+
+
 # Manifests and tables.
 
 
