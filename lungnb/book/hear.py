@@ -4,7 +4,6 @@ OUT/index.html    needs nothing else, neither network nor files: a spectrogram a
 OUT/events.csv    one row an event, with everything `lungnb.book.pretrained.Pretrained.predict` says
 """
 
-import base64
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from matplotlib.image import imsave
 
+from lungnb.book.inspection_page import data_uri, write_html
 from lungnb.book.pretrained import RATE, UNLIKE, Pretrained, load
 from lungnb.core import UserError, atomic_file
 from lungnb.data.audio import decode
@@ -74,13 +73,6 @@ def hear(
     table = pd.concat(tables, ignore_index=True)
     with atomic_file(out / "events.csv") as path:
         table[["recording", *table.columns.drop("recording")]].round(5).to_csv(path, index=False)
-    environment = Environment(
-        loader=PackageLoader("lungnb.book", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     bar = _png(np.linspace(0, 1, 64)[None], "magma")
     facts = {
         "title": source.resolve().name,
@@ -90,9 +82,7 @@ def hear(
     }
     facts |= {"bar": bar, "range_db": _RANGE_DB, "classes": classifier.classes, "explain": explain, "unlike": UNLIKE}
     facts |= {"n_unlike": int((table["unusual"] >= UNLIKE).sum()), "n_events": len(table), "window_s": WINDOW_S}
-    with atomic_file(out / "index.html") as path:
-        path.write_text(environment.get_template("hear.html.j2").render(facts), encoding="utf-8")
-    return out / "index.html"
+    return write_html(out / "index.html", "hear.html.j2", facts)
 
 
 def _hear_one(classifier: Pretrained, path: Path, marks: Path | None) -> tuple[np.ndarray, pd.DataFrame, dict]:
@@ -108,8 +98,8 @@ def _hear_one(classifier: Pretrained, path: Path, marks: Path | None) -> tuple[n
         )
     audio = audio / max(1.0, np.abs(audio).max())
     events = windows(seconds, path) if marks is None else read_marks(marks, path)
-    odd = look_into(path.parent, [path.name], events)
-    notes = [f"{f'Note: a recording {one.kind} {one.how}'.rstrip()}." for one in odd]
+    odd = look_into(path.parent, [path.name], events if marks else None)
+    notes = [f"{f'This is a recording {one.kind} {one.how}'.rstrip()}." for one in odd]
     if native < RATE:
         notes.append(
             f"It was recorded at {native:,} Hz, so nothing above {native // 2:,} Hz is in it; the training sounds had 8,000 Hz."
@@ -144,6 +134,7 @@ def _shown(classifier: Pretrained, audio: np.ndarray, events: pd.DataFrame, expl
     n_rows = len(power) // 2
     power = torch.nn.functional.adaptive_avg_pool1d(power[None, :n_rows], min(power.shape[1], 2000))[0]
     db = (10 * power.clamp(min=1e-10).log10()).numpy()
+    loud = max(np.quantile(db, 0.998), _RANGE_DB - 100)  # a knock is not the scale, and silence (-100 dB) stays black
     centre = librosa.mel_frequencies(n_rows + 2, fmin=0, fmax=RATE / 2)[1:-1]
     heard = BytesIO()
     soundfile.write(heard, 0.9 * audio / max(np.abs(audio).max(), 1e-4), RATE, format="FLAC")
@@ -157,10 +148,10 @@ def _shown(classifier: Pretrained, audio: np.ndarray, events: pd.DataFrame, expl
             row["drop"] = float(drop.max())
             strength = (drop / max(drop.max(), 0.02)).clip(0, 1)[..., None]  # less than 2 points are nothing to show
             row["map"] = _png(np.concatenate([np.broadcast_to((0.2, 1.0, 0.8), (*drop.shape, 3)), strength], axis=2))
-    step = next(step for step in (0.5, 1, 2, 5, 10, 30, 60, 120) if seconds / step <= 16)
+    step = next(step for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120) if seconds / step <= 10)
     return {
-        "picture": _png((db - np.quantile(db, 0.998)) / _RANGE_DB + 1, "magma"),  # a knock is not the scale
-        "sound": _uri("audio/flac", heard.getvalue()),
+        "picture": _png((db - loud) / _RANGE_DB + 1, "magma"),
+        "sound": data_uri("audio/flac", heard),
         "rows": rows,
         "ticks_hz": [(hz, 100 * (np.interp(hz, centre, np.arange(n_rows)) + 0.5) / n_rows) for hz in _TICKS_HZ],
         "ticks_s": [(f"{s:g}", 100 * s / seconds) for s in np.arange(0, seconds, step)],
@@ -172,8 +163,4 @@ def _png(picture: np.ndarray, colours: str = "") -> str:
     file = BytesIO()
     rgba = colormaps[colours](picture.clip(0, 1)) if colours else picture
     imsave(file, np.ascontiguousarray(rgba), origin="lower", format="png")
-    return _uri("image/png", file.getvalue())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri("image/png", file)

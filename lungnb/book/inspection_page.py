@@ -1,7 +1,10 @@
-"""`lungnb data check --html`: one page of what a folder holds, with pictures of its worst recordings, whole without a network."""
+"""`lungnb data check --html`: one page of what a folder holds, with pictures of its worst recordings, whole without a network.
+
+`write_html` and `data_uri` also write the page of `lungnb.book.hear`.
+"""
 
 import base64
-import io
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
@@ -25,20 +28,29 @@ def write_page(name: str, counts: pd.DataFrame, page: Path) -> Path:
     worst = [
         (odd, KINDS[odd.kind], *picture(counts.attrs["root"] / odd.path, odd)) for odd in choose(counts.attrs["odd"])
     ]
-    environment = Environment(loader=PackageLoader("lungnb.book.site"), undefined=StrictUndefined, autoescape=True)
     rows = counts[: len(counts) - counts.attrs["stops"]].sort_values("agrees", kind="stable").to_dict("records")
-    facts = {
-        "name": name,
-        "root": counts.attrs["root"],
-        "report": counts.attrs["report"],
-        "stops": counts.attrs["stops"],
-    }
-    text = environment.get_template("inspection.html.j2").render(
-        facts, rows=rows, worst=worst, n_odd=len(counts.attrs["odd"])
+    facts = {key: counts.attrs[key] for key in ("root", "report", "stops")}
+    facts |= {"name": name, "rows": rows, "worst": worst, "n_odd": len(counts.attrs["odd"])}
+    return write_html(page, "inspection.html.j2", facts)
+
+
+def write_html(page: Path, template: str, facts: dict) -> Path:
+    """Write `page`, which needs nothing else, from a template of the site. Raises UserError where it cannot be written."""
+    environment = Environment(
+        loader=PackageLoader("lungnb.book.site"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     with atomic_file(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(environment.get_template(template).render(facts), encoding="utf-8")
     return page
+
+
+def data_uri(kind: str, content: BytesIO) -> str:
+    """A picture or a sound inside a page."""
+    return f"data:{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def choose(odd: list[Odd], most: int = PICTURES) -> list[Odd]:
@@ -54,7 +66,7 @@ def choose(odd: list[Odd], most: int = PICTURES) -> list[Odd]:
 
 
 def picture(file: Path, odd: Odd) -> tuple[str, str]:
-    """Waveform over spectrogram as a PNG in base64, and "" or, of what cannot be drawn, "" and how the file begins."""
+    """Waveform over spectrogram as `data_uri`, and "" or, of what cannot be drawn, "" and how the file begins."""
     try:
         audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except soundfile.SoundFileError:
@@ -75,7 +87,7 @@ def picture(file: Path, odd: Odd) -> tuple[str, str]:
         if np.isfinite(odd.at_s):
             for axes in (wave, tones):
                 axes.axvline(min(odd.at_s, seconds), color="C3", linewidth=1.2)
-        content = io.BytesIO()
+        content = BytesIO()
         figure.savefig(content, format="png")
         plt.close(figure)
-    return base64.b64encode(content.getvalue()).decode(), ""
+    return data_uri("image/png", content), ""

@@ -9,7 +9,7 @@
 
 Copies in circulation are read as they are: the recordings in audio_text_data, audio_test_data, ICBHI_final_database or any
 folders below, the side files under the names of the database's page, of patch-mix or of Kaggle (SIDE_FILES), the whole one or
-two folders deeper. Side files may have a header, and commas, semicolons, tabs or blanks between their cells. Patients,
+two folders deeper. Every text may have a header, and commas, semicolons, tabs or blanks between its cells. Patients,
 positions and devices may be one's own: only the five parts of a name and the mode (sc or mc) are asked for.
 
 Of 920 recordings 91 carry an older device name in the archive; the split list has the corrected one, so a file is matched to
@@ -37,7 +37,7 @@ from lungnb.data.icbhi_lists import (
     side_file,
 )
 from lungnb.data.inspection import Count, audio_headers, check_audio, count, each
-from lungnb.data.tables import read_lines
+from lungnb.data.tables import read_columns
 
 LABELS = ["normal", "crackle", "wheeze", "both"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE"]
@@ -49,6 +49,7 @@ POSITIONS = ["Tc", "Al", "Ar", "Pl", "Pr", "Ll", "Lr"]
 _NAME = re.compile(
     r"(?P<patient>[^_]+)_(?P<index>[^_]+)_(?P<position>[^_]+)_(?P<mode>sc|mc)_(?P<device>.+)", re.IGNORECASE
 )
+_COLUMNS = {"start": ("start_s", "begin"), "end": ("end_s", "stop"), "crackle": ("crackles",), "wheeze": ("wheezes",)}
 _AUDIO_FOLDERS = ["audio_and_txt_files", "audio_text_data", "audio_test_data", "ICBHI_final_database"]
 _WITHOUT_AUDIO = "all_annotation_txt"
 
@@ -241,24 +242,22 @@ def _count(row: str, recordings: pd.DataFrame, cycles: pd.DataFrame | None = Non
 
 
 def _parse_cycles(path: Path) -> list[dict]:
-    def parse(words: list[str]) -> dict:
-        start, end, *flags = words
-        crackle, wheeze = (int(_one_of(flag, ["0", "1"])) for flag in flags)
-        times = {"start_s": float(start), "end_s": float(end)}
-        if not all(map(math.isfinite, times.values())):
-            raise ValueError(times)
-        return {**times, "label": LABELS[crackle + 2 * wheeze]}
-
-    cycles = read_lines(path, parse, "start, end, crackle 0/1, wheeze 0/1")
+    cycles: dict[tuple[float, float], dict] = {}
+    expected = "start, end, crackle 0/1, wheeze 0/1"
+    for where, cells in read_columns(path, _COLUMNS, expected):
+        try:
+            start_s, end_s = (float(cell.replace(",", ".")) for cell in cells[:2])
+            crackle, wheeze = map(("0", "1").index, cells[2:])
+            if not math.isfinite(start_s + end_s):
+                raise ValueError(cells)
+        except ValueError as error:
+            raise UserError(f"{where}: expected {expected}, found {' '.join(cells)!r}; correct the line.") from error
+        cycle = {"start_s": start_s, "end_s": end_s, "label": LABELS[crackle + 2 * wheeze], "where": where}
+        if (first := cycles.setdefault((start_s, end_s), cycle)) is not cycle:
+            raise UserError(f"{where}: this cycle is also in {first['where'].rpartition(', ')[2]}; remove one of them.")
     if not cycles:
         raise UserError(f"{path} holds no cycle; add a line for each: start, end (seconds), crackle 0/1, wheeze 0/1.")
-    return [{**cycle, "where": where} for where, cycle in cycles]
-
-
-def _one_of(text: str, known: list[str]) -> str:
-    if text not in known:
-        raise ValueError(text)
-    return text
+    return list(cycles.values())
 
 
 def _parse_name(name: str) -> dict[str, str]:

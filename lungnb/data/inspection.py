@@ -52,7 +52,7 @@ def check_audio(root: Path, events: pd.DataFrame) -> None:
         if last["end_s"] > duration + TOLERANCE_S:
             raise UserError(
                 f"{last['where']}: the event ends at {last['end_s']:g} s but {Path(path).name} holds only {duration:.2f} s of "
-                "audio; it is truncated, or the annotation is another recording's: compare the two."
+                "audio; it is truncated, or the annotation is another recording's or in another unit: compare the two."
             )
         if (late := group[group["start_s"] > duration - SHORTEST_S]).size:
             raise UserError(
@@ -184,7 +184,7 @@ def _look_into(root: Path, path: str, events: pd.DataFrame | None) -> list[Odd]:
         return [Odd(empty, path)]
     if not (finite := np.isfinite(audio).all(axis=1)).all():
         at_s = np.flatnonzero(~finite)[0] / rate
-        return [Odd(nan, path, f"at {at_s:.2f} s", at_s, 1 - finite.mean())]
+        return [Odd(nan, path, f"(first at {at_s:.2f} s)", at_s, 1 - finite.mean())]
     if np.ptp(audio, axis=0).max() < SILENCE:
         return [Odd(silent, path)]
     found, seconds = [], len(audio) / rate
@@ -206,7 +206,7 @@ def _look_into(root: Path, path: str, events: pd.DataFrame | None) -> list[Odd]:
     ):
         event = audio[int(start_s * rate) : int(end_s * rate)]
         if not len(event) or np.ptp(event, axis=0).max() < SILENCE:
-            found.append(Odd(event_of_silence, path, f"at {start_s:.2f} s", start_s, (end_s - start_s) / seconds))
+            found.append(Odd(event_of_silence, path, f"(at {start_s:.2f} s)", start_s, (end_s - start_s) / seconds))
             break
     return found
 

@@ -4,6 +4,7 @@ A reader is a map from the columns of a data set's own tables to the fields of a
 map does not have stops the reader, by file and line. Sources and licences are in `lungnb/data/corpora.csv`.
 """
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from lungnb.data.folders import (
     READABLE,
     UNREADABLE,
     by_stem,
+    contents,
     files,
     find_root,
     find_side_file,
@@ -210,7 +212,7 @@ _KAUH_CONDITION |= {
 def read_kauh(folder: Path) -> Corpus:
     """Lung sounds of King Abdullah University Hospital (Mendeley jwyy9np4gv): one event a file.
 
-        kauh/                              or any folder below, as kauh/Audio Files/
+        kauh/                              or any folders below, as kauh/Audio Files/ or one for each diagnosis
           BP1_Asthma,I E W,P L L,70,M.wav  filter and patient, diagnosis, sound, site, age, sex
 
     The name of a file says all that the workbook beside it says, so that is not read. B, D and E are one recording through three
@@ -218,11 +220,14 @@ def read_kauh(folder: Path) -> Corpus:
     Bronchial and mixtures are none of the types, and counted in `skipped`. Raises UserError naming the file for a name that is
     not of this form, and for a diagnosis, age or sex that is none.
     """
-    hint = "; neither there nor below is a recording called as BP1_Asthma,I E W,P L L,70,M.wav (Audio Files.zip)"
-    root = find_root(folder, _holds(r"[BDE]P\d+_.*\.(wav|flac)"), "KAUH", hint)
-    paths = by_stem(
-        path for path in without_derived(files(root, LOSSLESS, None)) if re.match(r"[BDE]P\d+", path.name, re.I)
-    )
+    found = [path for path in files(folder, LOSSLESS, None) if re.match(r"[BDE]P\d+", path.name, re.I)]
+    if not found:
+        raise UserError(
+            f"{folder} is no folder of KAUH; it holds {contents(folder)}; neither there nor below is a recording called as "
+            "BP1_Asthma,I E W,P L L,70,M.wav (Audio Files.zip)."
+        )
+    root = Path(os.path.commonpath([path.parent for path in found]))
+    paths = by_stem(without_derived(found))
     table = pd.DataFrame([_kauh_name(path, root) for path in sorted(paths.values())]).astype("string")
     columns = {"sex": ("sex", SEX_WORDS), "condition": ("diagnosis", _KAUH_CONDITION)}
     rows = fields(table, age="age", **columns).assign(**{n: table[n] for n in ("path", "patient", "position")})
@@ -241,7 +246,7 @@ def _kauh_name(path: Path, root: Path) -> dict[str, str]:
             f"{path}: the name is not as BP1_Asthma,I E W,P L L,70,M (filter and patient, diagnosis, sound, site, age, F or M); "
             "rename the file."
         )
-    found = {name: " ".join(text.split()) for name, text in match.groupdict().items()}
+    found = {name: " ".join(text.replace("_", " ").split()) for name, text in match.groupdict().items()}
     return found | {"path": path.relative_to(root).as_posix(), "where": str(path)}
 
 

@@ -26,7 +26,7 @@ import pandas as pd
 
 from lungnb.core import UserError
 from lungnb.data.corpus import LUNG_SOUNDS, Corpus, digest, make_corpus, validate_events
-from lungnb.data.folders import contents, key_of
+from lungnb.data.folders import contents, key_of, original_stem
 from lungnb.data.inspection import Count, audio_headers, check_audio, count, duration_s, each
 from lungnb.data.multisite import too_short
 from lungnb.data.sprsound_files import (
@@ -169,7 +169,8 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     sounds = audio_files(root, [path for _, path in annotations])
     recordings, events, seen = [], [], {}
     for release, path in annotations:
-        key = key_of(path.stem)
+        stem = original_stem(path)  # a copy that is left alone is meant
+        key = key_of(stem)
         label, found = parse_json(path)
         if key in seen:
             (first, first_release), same = seen[key], [event | {"where": ""} for event in found]
@@ -185,7 +186,7 @@ def read_annotations(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         seen[key] = ({"path": path, "events": found}, release)
         audio = sounds.get((release, key))
         metadata = {
-            "recording": path.stem,
+            "recording": stem,
             "split": part_of(path, root),
             "record_label": label,
             **parse_name(path),

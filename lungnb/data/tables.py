@@ -252,9 +252,10 @@ def sound_corpus(
     unreadable = there & ~rows["path"].str.lower().str.endswith(READABLE).fillna(False)
     here = rows[there & ~unreadable].reset_index(drop=True)
     if here.empty:
-        why = f"; {int(unreadable.sum())} are {UNREADABLE_TEXT}" if unreadable.any() else ""
+        passed = {**(skipped or {}), f"are {UNREADABLE_TEXT}": unreadable.sum()}
+        why = "".join(f"; {n} {what}" for what, n in passed.items() if n)
         raise UserError(
-            f"{root} holds no audio of the {len(rows)} recordings of {name} that it lists{why}; it holds {contents(root)}."
+            f"{root} holds no audio of the {len(rows)} recordings of {name} that are read{why}; it holds {contents(root)}."
         )
     here = here.assign(recording=here["path"])
     if "clip" not in here:

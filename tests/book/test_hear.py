@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from PIL import Image
 from typer.testing import CliRunner
 
 import lungnb
@@ -71,8 +72,8 @@ def test_every_recording_is_heard_or_named(page, folder):
     assert "text.wav cannot be decoded" in said
     assert "text.wav cannot be decoded" in text
     assert re.search(r"short.wav lasts 0.05 s; the network hears events from", text)
-    assert "Note: a recording that is clipped (" in text
-    assert "Note: a recording that is silent." in text
+    assert "This is a recording that is clipped (" in text
+    assert "This is a recording that is silent." in text
     assert "recorded at 4,000 Hz, so nothing above 2,000 Hz" in text
     assert "no diagnosis" in text
 
@@ -127,6 +128,17 @@ def test_what_the_classes_rest_on(folder, tmp_path):
     assert "What the class rests on" in text
     assert len(re.findall(r'<div class="event [^<]*?><img', text)) == like
     assert len(said) == 1
+
+
+def test_a_moment_of_silence(tmp_path):
+    soundfile.write(tmp_path / "off.wav", np.zeros(2400), 8000)
+    text = hear(tmp_path / "off.wav", tmp_path, explain=True, tell=lambda line: None).read_text()
+    assert "0.3 s, 1 window:" in text
+    assert ">0.05</span>" in text  # seconds under the picture, of so short a recording too
+    assert "without the green<" not in text  # nothing is explained of what is unlike the training data
+    picture = next(value for tag, value in Sources(text).found if tag == "img")
+    black = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))))[..., :3]
+    assert black.max() < 10
 
 
 def test_marks_from_another_folder(folder, tmp_path):

@@ -145,7 +145,7 @@ def test_the_page_says_how_often_the_set_was_right(classifier):
     p = pretrained.tempered(inter, float(classifier.temperature))[evidence.probabilities(inter)].to_numpy()
     held = (p >= classifier.least.numpy())[range(len(p)), inter["label"]]
     normal, other = (100 * held[here].mean() for here in (inter["label"] == 0, inter["label"] > 0))
-    page = Path(pretrained.__file__).with_name("hear.html.j2").read_text()
+    page = Path(pretrained.__file__).with_name("site").joinpath("templates/hear.html.j2").read_text()
     for text in (pretrained.__doc__, page):
         assert f"it was {normal:.0f} % and {other:.0f} %" in " ".join(text.split())
 

@@ -547,47 +547,54 @@ def test_times_in_seconds_are_refused(tmp_path):
         read("sprsound", folder)
 
 
-#: Names of KAUH as public code quotes them, without filter; the condition and sound that each says.
-KAUH = {
-    "1_Asthma,I E W,P L L,70,M": ("asthma", "wheeze"),
-    "2_Asthma,E W,P L L R,52,F": ("asthma", "wheeze"),
-    "6_Plueral Effusion,I C B,P L R,81,M": ("pleural effusion", None),
-    "9_COPD,Crep,P R M,60,M": ("COPD", "crackle"),
-    "10_Asthma,E W,P R U,59,M": ("asthma", "wheeze"),
-    "11_Heart Failure,C,P L L,53,M": ("heart failure", "crackle"),
-    "18_pneumonia,C,P R U,57,M": ("pneumonia", "crackle"),
-    "19_heart failure,C,P R U,70,F": ("heart failure", "crackle"),
-    "20_Asthma and lung fibrosis,C,A R M,90,M": ("asthma and lung fibrosis", "crackle"),
-    "21_BRON,Crep,P R L ,20,M": ("bronchitis", "crackle"),
-    "23_Lung Fibrosis,Crep,P R L ,50,M": ("lung fibrosis", "crackle"),
-    "26_Lung Fibrosis,Crep,P,90,F": ("lung fibrosis", "crackle"),
-    "37_pneumonia,Crep,A R L,70,F": ("pneumonia", "crackle"),
-    "66_heart failure,Crep,P R L ,43,M": ("heart failure", "crackle"),
-    "69_pneumonia,Bronchial,P R L ,64,M": ("pneumonia", None),
-    "87_N,N,P R M,72,M": ("healthy", "normal lung sound"),
-    "100_N,N,P R M,70,F": ("healthy", "normal lung sound"),
-    "105_Lung Fibrosis,Crep,A U R,44,M": ("lung fibrosis", "crackle"),
-    "108_COPD,E W,P R L ,63,M": ("COPD", "wheeze"),
-}
-
-
-def test_names_of_kauh_that_public_code_quotes(tmp_path):
-    for n, name in enumerate(KAUH):
+def test_every_name_of_kauh(tmp_path):
+    names = Path(__file__).with_name("kauh_names.txt").read_text().splitlines()[1:]
+    for n, name in enumerate(names):
         for letter in "BDE":
-            sound(tmp_path / f"{letter}P{name}{('.wav', '.WAV')[n % 2]}")
+            sound(tmp_path / f"{letter}P{name}{('.wav', '.WAV')[n % 2]}", 0.01)
     corpus = read("kauh", tmp_path)
-    said = {name.partition("_")[0]: what for name, what in KAUH.items() if what[1]}
-    found = corpus.events.groupby("patient")[["condition", "sound"]].agg(set)
-    assert {
-        patient: tuple(next(iter(each)) for each in row)
-        for patient, row in zip(found.index, found.to_numpy(), strict=True)
-    } == said
-    assert len(corpus.events) == 3 * len(said)
-    assert corpus.skipped == {"of a sound that is none of the 13 types": 6}
-    last = list(KAUH)[-1].split(",")
-    assert corpus.events.loc[
-        corpus.events["patient"] == "108", ["age_years", "sex"]
-    ].drop_duplicates().values.tolist() == [[float(last[3]), "male"]]
+    # I C E W and I C B are mixtures (four people), and Bronchial is no type (one).
+    assert (len(corpus.events), corpus.skipped) == (3 * 107, {"of a sound that is none of the 13 types": 3 * 5})
+    people = corpus.events.drop_duplicates("patient")
+    assert (corpus.events["patient"].value_counts() == 3).all()
+    assert people["sound"].value_counts().to_dict() == {"wheeze": 41, "normal lung sound": 35, "crackle": 31}
+    assert people["sex"].value_counts().to_dict() == {"male": 64, "female": 43}
+    assert (people["age_years"].min(), people["age_years"].max()) == (12, 90)
+    assert people["condition"].value_counts().to_dict() == {
+        "healthy": 35,
+        "asthma": 32,
+        "heart failure": 18,
+        "COPD": 9,
+        "lung fibrosis": 4,
+        "pneumonia": 4,
+        "bronchitis": 3,
+        "asthma and lung fibrosis": 1,
+        "heart failure and lung fibrosis": 1,
+    }
+
+
+def test_kauh_sorted_into_folders_and_without_blanks(tmp_path):
+    for folder, name in (("COPD", "BP108_COPD,E W,P R L ,63,M"), ("N/old", "BP23_Lung_Fibrosis,Crep,P_R_L,50,M")):
+        sound(tmp_path / folder / f"{name}.wav")
+    events = read("kauh", tmp_path).events
+    assert events[["path", "condition", "sound", "position"]].values.tolist() == [
+        ["COPD/BP108_COPD,E W,P R L ,63,M.wav", "COPD", "wheeze", "P R L"],
+        ["N/old/BP23_Lung_Fibrosis,Crep,P_R_L,50,M.wav", "lung fibrosis", "crackle", "P R L"],
+    ]
+    (tmp_path / "COPD" / "BP108_COPD,E W,P R L ,63,M.wav").unlink()
+    old = tmp_path / "N/old/BP23_Lung_Fibrosis,Crep,P_R_L,50,M.wav"
+    old.rename(old.with_name("BP69_pneumonia,Bronchial,P R L ,64,M.wav"))
+    with pytest.raises(
+        UserError, match="0 recordings of kauh that are read; 1 of a sound that is none of the 13 types"
+    ):
+        read("kauh", tmp_path)
+
+
+def test_a_copy_of_an_annotation_that_is_left_alone_is_meant(tmp_path):
+    folder = write_tiny_sprsound(tmp_path / "sprsound")
+    before, path = read("sprsound", folder), folder / f"BioCAS2022/train2022_json/{FIRST}.json"
+    path.rename(path.with_stem(path.stem + " (1)"))
+    assert comparable(read("sprsound", folder)).equals(comparable(before))
 
 
 # Manifests and tables.

@@ -53,6 +53,15 @@ def test_recordings_without_audio_are_counted(tiny):
     assert len(corpus.events) == 5
 
 
+@pytest.mark.parametrize("mark", ["\t", ",", ";"])
+def test_annotations_as_spreadsheets_save_them(tiny, mark):
+    before, path = read_icbhi(tiny).events, tiny / (FIRST + ".txt")
+    lines = [mark.join(line.split()) for line in path.read_text().splitlines()]
+    lines = lines if mark == "," else [line.replace(".", ",") for line in lines]
+    path.write_text("\n".join([mark.join(["start", "end", "crackles", "wheezes"]), *lines]), encoding="utf-16")
+    assert read_icbhi(tiny).events.equals(before)
+
+
 def test_the_alias_line_of_the_split_list_is_one_recording(tiny):
     path = tiny / "ICBHI_challenge_train_test.txt"
     path.write_text("102_1b1_Tc_mc_Meditron\ttrain\n" + path.read_text())
@@ -133,6 +142,11 @@ BAD = {
         edit(FIRST + ".txt", "5.9\t1\t0", "5.9\t1\t0\t0"),
         ["LittC2SE.txt, line 2", "expected", "correct"],
     ),
+    "a cycle twice": (
+        edit(FIRST + ".txt", "2.5\t5.9", "0.5\t2.5"),
+        ["LittC2SE.txt, line 2", "also in line 1", "remove"],
+    ),
+    "times in another unit": (edit(FIRST + ".txt", "2.5\t5.9", "2500\t5900"), ["line 2", "5900 s", "another unit"]),
     "a flag of 2": (edit(FIRST + ".txt", "5.9\t1", "5.9\t2"), ["LittC2SE.txt, line 2", "0/1", "correct"]),
     "no cycle": (put(FIRST + ".txt", b"\n"), ["LittC2SE.txt", "no cycle", "add a line"]),
     "not a text file": (put(FIRST + ".txt", b"\xff\xfe0\x001"), ["LittC2SE.txt, line 1", "UTF-8", "save"]),
@@ -211,11 +225,15 @@ cycles = st.lists(
     ),
     min_size=1,
     max_size=20,
+    unique_by=lambda row: row[:2],
 )
 
 
 @given(
-    rows=cycles, gap=st.sampled_from(["\t", " ", "  "]), end=st.sampled_from(["\n", "\r\n", "\n\n"]), bom=st.booleans()
+    rows=cycles,
+    gap=st.sampled_from(["\t", " ", "  ", ",", "; "]),
+    end=st.sampled_from(["\n", "\r\n", "\n\n"]),
+    bom=st.booleans(),
 )
 def test_any_written_cycles_come_back(tmp_path_factory, rows, gap, end, bom):
     path = tmp_path_factory.getbasetemp() / "any.txt"
