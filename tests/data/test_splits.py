@@ -76,9 +76,17 @@ def test_validation_patients_are_nobodys_training_patients():
     held = hold_out_patients(events)
     assert not set(events[held]["patient"]) & set(events[~held]["patient"])
     assert 0.05 < held.mean() < 0.5
-    few = events[events["patient"].isin(events["patient"].unique()[:4])]
-    with pytest.raises(UserError, match="4 patients are too few for 5 folds"):
-        hold_out_patients(few)
+
+
+def test_of_few_patients_whole_ones_are_held_out():
+    events = simulated().events
+    names = events["patient"].unique()
+    few, one = (events[events["patient"].isin(names[:n])] for n in (4, 1))
+    held = hold_out_patients(few, 3, 10)
+    assert set(few[held]["patient"]) | set(few[~held]["patient"]) == set(names[:4])
+    assert few[held]["patient"].nunique() == 1
+    with pytest.raises(UserError, match="1 patients are too few for 2 folds"):
+        hold_out_patients(one)
 
 
 def test_unknown_names_and_empty_sides():
