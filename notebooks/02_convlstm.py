@@ -59,19 +59,11 @@ from matplotlib.patches import FancyBboxPatch
 from scipy.fft import dct
 from torch import nn
 
+# %%
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.evidence import (
-    Source,
-    by_seed,
-    configurations,
-    ensemble,
-    experiment,
-    live,
-    predictions,
-    rows_of,
-    training,
-)
+from lungnb.book.evidence import Source, by_seed, configurations, ensemble, experiment, live, predictions
+from lungnb.book.evidence import rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
@@ -220,15 +212,18 @@ fine = StackedMaps(8000, n_fft=256, hop_length=32, n_rows=48)
 fig, axes = plt.subplots(2, 4, figsize=(10, 4.6), sharex=True, sharey=True, layout="constrained")
 for ax, (_, event) in zip(axes.flat, examples.iterrows()):
     mel = fine(torch.from_numpy(sound(event)).float()[None])[0, 0].numpy()[:, 4:-4]
-    plots.mel(ax, np.maximum(mel, mel.max() - 50), mel.shape[1] * 0.004, event["label"])
-    ax.set_facecolor("0.93")
+    plots.mel(ax, np.maximum(mel, mel.max() - 60), mel.shape[1] * 0.004, event["label"])
+    ax.set(facecolor="0.93", ylim=(-0.5, 34))
 axes.flat[0].set_xlim(0, seconds[examples.index].max())
 for ax in axes.flat[len(examples) :]:
     ax.axis("off")
 axes[0, -1].tick_params(labelbottom=True)
 axes[0, -1].set_xlabel("time (s)")
 report.figure(
-    "classes", fig, title="an event of each class", note="log-mel, 50 dB; without the first and last 16 ms, at the cuts"
+    "classes",
+    fig,
+    title="an event of each class",
+    note="log-mel up to 2 kHz, 60 dB; without the first and last 16 ms, at the cuts",
 )
 
 # %%
@@ -505,6 +500,7 @@ stages = [
     ("Linear 1, 2", f"{width['before.0'][0]:,} to {width['before.0'][1]}\ntanh\nto {width['before.2'][1]}"),
     ("Linear 3, 4", f"64 and 192 side by side\nto {width['after.0'][1]}, tanh\nto {shapes['after']} classes"),
 ]
+# %%
 fig = plt.figure(figsize=(10, 3.4))
 plots.pipeline(fig, stages)
 axes = fig.axes[0]
@@ -513,7 +509,7 @@ axes.text(3.44, -1.28, "Metadata", ha="center", va="center", fontweight="bold")
 axes.text(
     3.44,
     -1.61,
-    f"age, sex, position\nan embedding of 64 each\n{shapes['metadata']}",
+    f"age, sex, position\nan embedding of 64 each\n{shapes['metadata']} numbers",
     ha="center",
     va="center",
     fontsize=8,
@@ -961,7 +957,7 @@ report.figure(
 groups = {name: [k] for k, name in enumerate(LABELS)}
 recall = pd.DataFrame({"events": matrix.sum(axis=1) // n_seeds, "patients": behind}).set_axis(LABELS)
 for setting in SETTINGS:
-    for model, row in on_file(setting).items():
+    for row in on_file(setting).values():
         recall[row] = per_class_recall(by_seed(answers, row), groups).set_index("row")["ours"]
 report.table(
     "recall",
@@ -1049,7 +1045,7 @@ report.figure(
 # %% tags=["nbval-check-output"]
 better = []
 for setting in ("fair", "best"):
-    for model, row in on_file(setting).items():
+    for row in on_file(setting).values():
         tables = by_seed(answers, row)
         for name, own in ((row, tables), (f"{row}, ensemble of {len(tables)}", [ensemble(tables)])):
             better.append(score_rows(name, own, biocas_scores, 1).query("metric in ['Se', 'Sp', 'Score']"))
@@ -1208,7 +1204,7 @@ report.table(
 
 # %% tags=["nbval-check-output"]
 nothing = biocas_scores(0.0, 1.0)["Score"]
-for name, (intra, inter) in by_tag.items():
+for name, (intra, _) in by_tag.items():
     line = score_rows("", intra, biocas_scores, 1).set_index("metric").loc["Score"]
     print(f"{name}, intra: {value(line)}; always normal has {nothing:.2f}, {lies(nothing, line)}.")
 for name, gap in unpaired_many(by_tag).items():
