@@ -50,11 +50,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from lungnb import published
-from lungnb.book import Report, check_parameters, difference, plots
+from lungnb.book import Report, check_parameters, plots
 from lungnb.book.evidence import Source, by_seed, predictions
 from lungnb.book.sentences import value
 from lungnb.metrics.calibration import calibration_error, temperature, tempered
-from lungnb.metrics.classification import biocas_scores, class_scores, count, paired, score_rows, support
+from lungnb.metrics.classification import biocas_scores, class_scores, count, score_rows, support
 from lungnb.metrics.intervals import draw, interval
 from lungnb.published.formulas import harmonic, reachable
 
@@ -231,21 +231,19 @@ def drawn(tables: list[pd.DataFrame], seed: int) -> tuple[np.ndarray, int]:
     return np.stack([class_scores(c, times)["Score"] for c in counts]), support(counts[0], ["Score"])[0]
 
 
-def gap(row: str) -> np.ndarray:
-    """Score of the children trained on less that of the held-out ones: (seeds, 1 + drawings)."""
+def gap(row: str) -> tuple[np.ndarray, int]:
+    """Score of the children trained on less that of the held-out ones (seeds, 1 + drawings), and the smaller number of children."""
     tables = kinds(by_seed(answers, row))
     (met, n), (unmet, m) = (drawn(tables[f"intra, {name}"], k) for k, name in enumerate(("trained on", "held out")))
-    fewest.append(min(n, m))
-    return met - unmet
+    return met - unmet, min(n, m)
 
 
 # %% tags=["nbval-check-output"]
-fewest: list[int] = []
-gaps = {setting: gap(f"{setting} CNN") for setting in ("paper", "fair")}
-gaps["paper less fair"] = gaps["paper"] - gaps["fair"]
+(gap_of_paper, n), (gap_of_fair, _) = gap("paper CNN"), gap("fair CNN")
+gaps = {"paper": gap_of_paper, "fair": gap_of_fair, "paper less fair": gap_of_paper - gap_of_fair}
 lines = []
 for name, values in gaps.items():
-    low, high = interval(values[..., None], min(fewest), (-1, 1))[:, 0]
+    low, high = interval(values[..., None], n, (-1, 1))[:, 0]
     lines.append({"row": name, "series": "gap", "value": values[:, 0].mean(), "low": low, "high": high})
     verdict = "0 is inside, so there may be none" if low < 0 < high else "0 is outside"
     print(f"{name}: {values[:, 0].mean():+.3f} [{low:+.3f}, {high:+.3f}]; {verdict}")
