@@ -521,9 +521,9 @@ report.figure("figure-1", fig, title="the network with its traced shapes", origi
 # %% [markdown]
 # ## 4.2 Metrics
 #
-# > **Paper.** $$S_e = \frac{R_p + W_p + S_p + CC_p + FC_p + WC_p}{R_t + W_t + S_t + CC_t + FC_t + WC_t}, \quad S_p = \frac{N_p}{N_t}$$
-# > $$AS = \frac{S_e + S_p}{2}, \quad HS = \frac{2 S_e \cdot S_p}{S_e + S_p}, \quad TS = \frac{S_e + S_p + AS + HS}{4} \quad (1)$$
-# > Where $X_p$ denotes the number of correct predictions of the X class, and $X_t$ denotes the total number of samples in the X class
+# > **Paper.** $S_e = \frac{R_p + W_p + S_p + CC_p + FC_p + WC_p}{R_t + W_t + S_t + CC_t + FC_t + WC_t}$ [...] $S_p = \frac{N_p}{N_t}$
+# > [...] $AS = \frac{S_e + S_p}{2}$ [...] $HS = \frac{2 S_e \cdot S_p}{S_e + S_p}$ [...] $TS = \frac{S_e + S_p + AS + HS}{4} \quad (1)$
+# > Where $X_p$ denotes the number of correct predictions of the X class, and $X_t$ denotes the total number of samples in the X class [...].
 #
 # Se, the sensitivity, counts an abnormal event only if its *class* is right. Sp, the specificity, is the share of normal events called normal.
 # AS is the average score, HS the harmonic score, TS the total score. The challenge that the data come from ranks by another mean,
@@ -611,7 +611,7 @@ def weighted_cross_entropy(logits: torch.Tensor, label: torch.Tensor, weight: to
 
 
 # %% tags=["nbval-check-output"]
-label = torch.from_numpy(train["label"].map(LABELS.index).to_numpy())
+label = torch.tensor(train["label"].map(LABELS.index).tolist())
 literal = len(label) / (7 * torch.bincount(label, minlength=7))
 assert torch.allclose(literal, class_weights(label, "inverse"))
 logits = torch.randn(64, 7)
