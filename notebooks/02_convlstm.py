@@ -972,14 +972,8 @@ rare = ["rhonchi", "stridor", "coarse crackle", "wheeze+crackle"]
 abnormal = recall["events"].drop("normal")
 print(f"{', '.join(rare)}: {abnormal[rare].sum()} of {abnormal.sum()} abnormal test events.")
 for row in ("paper CNN", best_row):
-    missed, kept = recall[row].drop("normal").idxmin(), recall[row].drop("normal").idxmax()
-    print(
-        f"{row}: normal {recall.loc['normal', row]:.2f}, abnormal from {recall.loc[missed, row]:.2f} ({missed}) ",
-        end="",
-    )
-    print(
-        f"to {recall.loc[kept, row]:.2f} ({kept}); the mean of the four rare classes {recall.loc[rare, row].mean():.2f}."
-    )
+    named = [f"{name} {recall.loc[name, row]:.2f}" for name in ("normal", "wheeze", "fine crackle")]
+    print(f"{row} finds: {', '.join(named)}, the four rare classes {recall.loc[rare, row].mean():.2f} in the mean.")
 
 # %% [markdown]
 # Se counts events and not classes, so the four rare classes hardly count in it, and a high Se can be had from wheezes and fine crackles alone.
