@@ -933,6 +933,8 @@ matrix = pd.crosstab(found["label"], found["predicted"]).reindex(index=range(7),
 share = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
 n_seeds = found["seed"].nunique()
 behind = found.groupby("label")["patient"].nunique().reindex(range(7), fill_value=0)
+
+# %%
 fig, ax = plt.subplots(figsize=(7.4, 5))
 drawn_as = ax.imshow(
     share.where(behind >= 6, axis=0), cmap=plt.get_cmap("magma").with_extremes(bad="0.9"), vmin=0, vmax=1
@@ -1207,8 +1209,8 @@ for name, gap in unpaired_many(by_tag).items():
     print(difference(f"{name}: intra", "inter", gap))
 
 # %% [markdown]
-# A forest that is above *always normal* on intra has found something like a name tag. To the network that works in whole years, the tag is much
-# less legible than to one that knows tenths.
+# A forest that is above *always normal* on intra has found something like a name tag. Compare its two forms of age: the model is told the
+# coarser one.
 #
 # Now the full model. Its weights stay as they are, and what it is told at the test changes: its own metadata, those of another event
 # ("shuffled"), or nothing. In the last case it is given the rows for *unknown*, which no training event ever used, so they are still random.
