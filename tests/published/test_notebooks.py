@@ -80,8 +80,9 @@ def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
         assert not re.search(r"\(\.\.\.\)|…", text), text
 
 
-def test_an_exercise_of_01_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words():
-    text = OF_PAPERS["respirenet"].read_text().partition("## Exercises")[2]
+@pytest.mark.parametrize("paper", ["respirenet", "convlstm"])
+def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words(paper):
+    text = OF_PAPERS[paper].read_text().partition("## Exercises")[2]
     exercises = re.split(r"^# \*\*(\d)\.\*\* ", text, flags=re.MULTILINE)[1:]
     assert exercises[::2] == [str(n) for n in range(1, len(exercises) // 2 + 1)]
     for exercise in exercises[1::2]:
