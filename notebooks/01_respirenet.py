@@ -38,7 +38,7 @@
 # Everything else is ours. Each table puts the published number beside ours and says on what data ours was measured.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (real data, all trainings again: hours) or paper (full size, GPU)
 data: str = "simulated"  # "simulated", or a folder with icbhi/
 seeds: list[int] = []  # one training for each seed; empty: the profile's own
 epochs: int = 0  # epochs of stage 1; 0: the profile's own
@@ -91,11 +91,11 @@ Markdown(
 #   AKGC417L, the device of 63 % of the paper's cycles, 644 of 646 recordings are missing, of the LittC2SE 84 of 87. So what is
 #   recorded here on *real data, partial* is not the published benchmark, and has next to nothing of its largest device. Unless
 #   you point to real recordings, those of your build are simulated.
-# * *Weights.* The paper starts from ImageNet's. We could not get them: all recorded runs, and the profiles `smoke` and
-#   `laptop`, start from random weights.
-# * *Size and epochs.* The paper trains a ResNet-34 on pictures of 192 x 657 pixels for 200 epochs, and 50 more for each device.
-#   The recorded runs and those profiles train a narrow ResNet-10 on 64 rows for a dozen epochs or fewer, and 3 more. Only the
-#   profile `paper` has the paper's size, and no run of it is on record.
+# * *Weights.* The paper starts from ImageNet's. We could not get them. The recorded trainings start from random weights, and one
+#   of them from weights trained on another set of lung sounds, SPRSound.
+# * *Size and epochs.* The paper trains a ResNet-34 (21 million weights) on pictures of 192 x 657 pixels for 200 epochs, and 50
+#   more for each device. The recorded trainings are of a narrow ResNet-10 (0.34 million) on 64 x 219 pixels for 30 epochs, and
+#   10 more. Only the profile `paper` has the paper's size, and no run of it is on record.
 # * *Details.* Window, hop and number of mel bands are not printed; ours are the released code's.
 
 # %% [markdown]
@@ -837,7 +837,7 @@ report.table("generalisation-gap", gap, title="errors of the demonstration, by c
 # ### The experiment
 #
 # Trainings that could carry a conclusion are too long for a lesson. So their **predictions are recorded**: for every test cycle the probabilities
-# that each trained network gave it, of five training seeds. Every table below is computed from these, here and now. With `profile="laptop"` the same
+# that each trained network gave it, of several training seeds. Every table below is computed from these, here and now. With `profile="laptop"` the same
 # trainings are made again, and a column *ours* stands beside *recorded*.
 
 # %%
@@ -1002,7 +1002,7 @@ report.figure(
 # %% tags=["nbval-check-output"]
 def lengths(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     """The Score of each clip length, in percent."""
-    return rows_of(frame, {f"{k} s": f"{k} s" for k in range(1, 10)}, {"test": ("test",)}, icbhi_scores, ["Score"], 100)
+    return rows_of(frame, {f"{k} s": f"clips of {k} s" for k in range(1, 10)}, {"test": ("test",)}, icbhi_scores, ["Score"], 100)
 
 
 by_length = lengths(of_length)
@@ -1033,7 +1033,7 @@ report.figure("clip-length", fig, title="score by clip length", corpus=Source(LE
 
 # %% tags=["nbval-check-output"]
 other = {
-    k: paired(by_seed(of_length, f"{k} s"), by_seed(of_length, "7 s")).set_index("metric").loc["AS"]
+    k: paired(by_seed(of_length, f"clips of {k} s"), by_seed(of_length, "clips of 7 s")).set_index("metric").loc["AS"]
     for k in seconds
     if k != 7
 }
@@ -1311,7 +1311,7 @@ for name, side in sides.items():
     print(f"split by {name}: Score {100 * scores(*forest(side)[['label', 'predicted']].to_numpy().T)['Score']:.1f} %")
 
 # %% [markdown]
-# On the real recordings that we have, boosted trees on such statistics were recorded, of five seeds:
+# On the real recordings that we have, boosted trees on such statistics were recorded:
 
 # %% tags=["nbval-check-output"]
 TREES = ["official", "respirenet", "stratified", "cycles at random (leaky)"]

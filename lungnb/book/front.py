@@ -9,8 +9,6 @@ A generated part of README.md stands between `<!-- NAME -->` and `<!-- end -->`.
 import base64
 import re
 import textwrap
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,12 +18,11 @@ from PIL import Image
 
 from lungnb import published
 from lungnb.book import evidence, notebooks, plots
-from lungnb.book.report import label
+from lungnb.book.ranking import on_file, printed_scores, ranking
 from lungnb.book.sentences import difference, value
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.data import DATASETS
 from lungnb.data.prompts import corpora
-from lungnb.data.tasks import task_of
 from lungnb.metrics.classification import biocas_scores, paired_many, score_rows
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -38,17 +35,6 @@ GALLERY = {
     ("03_pediatric", "mean-spectrum"): "two clinics that sound different (simulated)",
     ("04_lungldm", "interpolation"): "from one generated sound to another (simulated)",
 }
-#: With which printed table a recorded experiment is compared: its name, our metric, its metric, and what is 1 there. Others are
-#: shown by their AS alone.
-COMPARED = {"convlstm": ("table-3", "Score", "Score", 1), "respirenet": ("table-1", "AS", "Score", 100)}
-#: What the test side of a split is called, where an experiment has several.
-PROTOCOLS = {
-    "official": "on the 60-40 split",
-    "official_disjoint": "on 60-40 without its two shared patients",
-    "respirenet": "on 80-20 (fold 4)",
-    "stratified": "on stratified 80-20",
-    "events (leaky)": "on cycles at random",
-}
 
 
 def root() -> Path:
@@ -57,78 +43,6 @@ def root() -> Path:
     if found is None:
         raise UserError("There is no README here; call lungnb inside a clone of its repository.")
     return found
-
-
-def on_file() -> list[str]:
-    """The recorded experiments whose predictions are kept."""
-    return ["/".join(path.parts[-3:-1]) for path in sorted(evidence.folder().glob("*/*/predictions.parquet"))]
-
-
-@cache
-def ranking() -> pd.DataFrame:
-    """One line a model and task, the best of each task first: recorded experiments beside what was published.
-
-    Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
-    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
-    """
-    lines = [line for name in on_file() for line in _recorded(name)]
-    for entry in published.ledger().to_dict("records"):
-        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
-        kind |= {
-            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
-            "score": float(entry["Score"]) / 100,
-        }
-        lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
-    table = pd.DataFrame(lines).fillna({"verdict": ""})
-    table["first"] = table.groupby("task", sort=False).ngroup()
-    return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
-
-
-def _recorded(name: str) -> list[dict]:
-    """Lines of `ranking`: the rows of a recorded experiment of at least three seeds, and the printed ones on the same data."""
-    about, frame, rows = evidence.experiment(name), evidence.predictions(name), evidence.configurations(name)
-    paper, clean = name.partition("/")[0], dict.fromkeys(published.FLAGS, "no")
-    artefact, metric, printed, one = COMPARED.get(paper, ("", "AS", "AS", 1))
-    kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
-    subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
-    origin = frame.attrs.get("provenance", {}).get("origin", "")
-    corpus = label(about["corpus"]) + ("" if origin == "real" else " in part")
-    said, lines = _verdicts(about.get("against", {}), frame, printed), []
-
-    def task(fields: dict) -> str:
-        of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
-        of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
-        return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
-
-    for line in kept[kept["subset"] == subset].to_dict("records"):
-        row, own = line["row"], rows[line["row"]]
-        fields = rows.get(own.get("row"), {}) | own  # a finished run that is asked again has its run's choices
-        flags = {"epoch_on_test": "yes"} if "leaky" in fields.get("rule", "") else {}
-        flags |= {"shared_patients": "yes"} if fields.get("leaky") or "leaky" in fields["split"] else {}
-        known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
-        known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
-        lines.append(clean | flags | known | {"model": row, "score": line["ours"]})
-    if artefact and "folds" not in about and origin == "real":
-        known = {"experiment": name, "task": task(about["fields"]), "source": "published"}
-        known |= clean | {"epoch_on_test": "not said", "shared_patients": "yes"}
-        for row, score in _printed(paper).items():
-            lines.append(known | {"model": row, "score": score})
-    return lines
-
-
-def _printed(paper: str) -> pd.Series:
-    """The printed scores of a paper's compared table by row, as fractions."""
-    artefact, _, metric, one = COMPARED.get(paper, ("", "", "", 1))
-    if not artefact:
-        return pd.Series(dtype=float)
-    return published.load(paper, artefact).query("metric == @metric").set_index("row")["value"].astype(float) / one
-
-
-def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str) -> dict[str, str]:
-    """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
-    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
-    pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
-    return {row: difference(row, against[row], gain, metric) for row, gain in paired_many(pairs, metric).items()}
 
 
 def headlines() -> list[str]:
@@ -180,11 +94,13 @@ def _score(tables: list[pd.DataFrame]) -> pd.Series:
 def results() -> str:
     """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then what can be told apart."""
     recorded = ranking().query("source == 'recorded'")
-    printed = pd.concat({name: _printed(name.partition("/")[0]) for name in recorded["experiment"].unique()})
+    printed = pd.concat({name: printed_scores(name) for name in recorded["experiment"].unique()})
     names = [(name, row) for name, row in recorded[["experiment", "model"]].to_numpy()]
     known = [printed.get(key, printed.get((key[0], key[1].partition(" ")[2]))) for key in names]
     recorded = recorded.assign(printed=["" if score is None else f"{score:.3f}" for score in known])
-    recorded = recorded[(recorded["printed"] != "") | ~recorded.duplicated("task")]  # the best of a task, and what is printed
+    recorded = recorded[
+        (recorded["printed"] != "") | ~recorded.duplicated("task")
+    ]  # the best of a task, and what is printed
     lines = ["| task | setting | published | recorded [95 % interval] (seeds, patients) | data |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for line in recorded.to_dict("records"):
