@@ -8,9 +8,9 @@ import pandas as pd
 from lungnb import published
 from lungnb.book import evidence
 from lungnb.book.report import label
-from lungnb.book.sentences import difference
+from lungnb.book.sentences import difference, value
 from lungnb.data.tasks import task_of
-from lungnb.metrics.classification import paired_many
+from lungnb.metrics.classification import paired_many, score_rows
 
 #: With which printed table a recorded experiment of a paper and a corpus is compared: its name, our metric, its metric, and what
 #: is 1 there. Others are shown by their AS alone.
@@ -51,6 +51,24 @@ def ranking() -> pd.DataFrame:
     table = pd.DataFrame(lines).fillna({"verdict": ""})
     table["first"] = table.groupby("task", sort=False).ngroup()
     return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
+
+
+def prices() -> list[str]:
+    """What flags of the ledger were worth to a recorded network of ours, a sentence each; none if it is not on file."""
+    if "respirenet/icbhi" not in on_file():
+        return []
+    frame = evidence.predictions("respirenet/icbhi")
+    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    honest = "standard augmentation"
+    pairs = {"The epoch that is best on the test side": f"{honest}, epoch chosen on test"}
+    pairs |= {"Training on the two patients of both sides as well": "60-40 4-class | CNN"}
+    gains = paired_many({flag: (tables[row], tables[honest]) for flag, row in pairs.items()}, "AS")
+    said = [difference(flag, "the honest way", gain) for flag, gain in gains.items()]
+    for kind, name in {"CNN": "The network", "trees": "Boosted trees"}.items():
+        rows = (f"cycles at random (leaky) | {kind}", f"stratified | {kind}")
+        leaky, clean = (value(score_rows("", tables[row], unit=1).set_index("metric").loc["Score"]) for row in rows)
+        said.append(f"{name}, on cycles dealt at random: {leaky}; by whole patients: {clean}.")
+    return said
 
 
 def _recorded(name: str) -> list[dict]:

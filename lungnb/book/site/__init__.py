@@ -31,7 +31,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from lungnb import __version__
 from lungnb.book import evidence, front, notebooks
-from lungnb.book.ranking import ranking
+from lungnb.book.ranking import prices, ranking
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out
 from lungnb.book.site import tables
@@ -147,6 +147,7 @@ def write_pages(
         "gaps": [f"`{name}`" for name in gaps(reports, [chapter.name for chapter in chapters])],
         "checks": checks,
         "entries": entries,
+        "prices": prices(),
         "counts": numbers["source"].value_counts().reindex(SOURCES, fill_value=0),
         "modules": _modules(),
     }
