@@ -1081,7 +1081,8 @@ STEPS += ["started from SPRSound", "stretched cycles"]
 
 def steps(frame: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     """Predictions of each row of the ablation, one table a seed."""
-    return {row: stage_2(frame, "CBA+BRC", "") if row.endswith("FT") else by_seed(frame, row) for row in STEPS}
+    tables = {row: stage_2(frame, "CBA+BRC", "") if row.endswith("FT") else by_seed(frame, row) for row in STEPS}
+    return {row: own for row, own in tables.items() if own}  # nothing starts from SPRSound where SPRSound is not
 
 
 def scored(frame: pd.DataFrame | None) -> pd.DataFrame | None:
