@@ -91,7 +91,8 @@ def _recorded(name: str) -> list[dict]:
         row, own = line["row"], rows[line["row"]]
         fields = rows.get(own.get("row"), {}) | own  # a finished run that is asked again has its run's choices
         flags = {"epoch_on_test": "yes"} if "leaky" in fields.get("rule", "") else {}
-        flags |= {"shared_patients": "yes"} if fields.get("leaky") or "leaky" in fields["split"] else {}
+        shared = fields.get("leaky") == fields["split"] or "leaky" in fields["split"]
+        flags |= {"shared_patients": "yes"} if shared else {}
         known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
         known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
         if "only" not in fields:  # a copy for one device is part of a model
