@@ -181,7 +181,7 @@ def sound(event, seconds=None):
 
 
 # %%
-fig, axes = plt.subplots(1, len(examples), figsize=(10, 2.6), sharey=True, squeeze=False, layout="constrained")
+fig, axes = plt.subplots(1, len(examples), figsize=(8, 2.1), sharey=True, squeeze=False, layout="constrained")
 for ax, (_, event) in zip(axes[0], examples.iterrows()):
     wave = sound(event)
     plots.spectrogram(
@@ -321,7 +321,7 @@ assert logits.shape == short.shape == (len(examples), len(LABELS))
 
 # %%
 k = len(examples) // 2  # of all four classes, the wheeze
-fig, axes = plt.subplots(1, 4, figsize=(9, 1.8), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(8, 1.7), layout="constrained")
 axes[0].plot(wave[k], linewidth=0.3)
 axes[1].imshow(mel[k], origin="lower", aspect="auto", cmap="gray")
 axes[2].imshow(image[k].permute(1, 2, 0), aspect="auto")
@@ -443,7 +443,7 @@ assert torch.equal(child[: len(waves[2])], waves[2])
 
 # %%
 widths = [len(wave) for wave in waves]
-fig, axes = plt.subplots(2, 3, figsize=(8, 3.2), width_ratios=widths, sharey="row", layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(6.6, 2.8), width_ratios=widths, sharey="row", layout="constrained")
 for column, name, wave in zip(axes.T, ("cycle 1", "cycle 2", "cycle 1 + cycle 2"), waves):
     t = np.arange(len(wave)) / 4000
     column[0].plot(t, wave, linewidth=0.4)
@@ -551,7 +551,7 @@ def origin_of(segment, i):
 # %%
 of_kind = candidates.index[candidates["label"] == kind]
 shown = int(of_kind[len(of_kind) // 2])
-fig, axes = plt.subplots(4, 1, figsize=(7, 5), sharex=True, layout="constrained")
+fig, axes = plt.subplots(4, 1, figsize=(5.6, 4.2), sharex=True, layout="constrained")
 for ax, (padding, pad) in zip(axes, (PADDINGS | {"smart": smart_padding}).items()):
     plan = plan_clips(audio, train, 7, pad)
     n = int(np.flatnonzero(plan.event == shown)[0])
