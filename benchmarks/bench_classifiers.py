@@ -122,7 +122,7 @@ def compare_networks() -> pd.DataFrame:
     """Seconds of a training epoch of each paper's smoke preset, and its weights."""
     size = {name: configs.load(name, "smoke") for name in ("respirenet", "convlstm", "pediatric")}
     presets = {
-        "RespireNet": ("icbhi", size["respirenet"]["run"]),
+        "RespireNet": ("icbhi", size["respirenet"]),
         "CNN": ("sprsound", size["convlstm"] | {"model": "CNN"}),
         "full": ("sprsound", size["convlstm"] | {"model": "full"}),
         "MPA": ("multisite", size["pediatric"]["cohorts"]),

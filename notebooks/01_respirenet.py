@@ -38,7 +38,9 @@
 # Everything else is ours. Each table puts the published number beside ours and says on what data ours was measured.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # smoke (minutes, simulated), laptop (real data, about an hour) or paper (full size, GPU)
+profile: str = (
+    "smoke"  # smoke (minutes, simulated), laptop (real data, all trainings again: hours) or paper (full size, GPU)
+)
 data: str = "simulated"  # "simulated", or a folder with icbhi/
 seeds: list[int] = []  # one training for each seed; empty: the profile's own
 epochs: int = 0  # epochs of stage 1; 0: the profile's own
@@ -48,6 +50,7 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 
 # %%
 import inspect
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,32 +60,30 @@ from IPython.display import Audio, Markdown, display
 from torch import nn
 
 from lungnb import configs, published
-from lungnb.book import Report, check_parameters, comparison, plots, recorded, recorded_from
-from lungnb.classification import LEAKY_RULE, Classification, predictions_of
+from lungnb.book import Report, check_parameters, comparison, difference, plots
+from lungnb.book.ranking import prices
+from lungnb.book.evidence import Source, by_seed, configurations, history, live, predictions, rows_of, training
+from lungnb.classification import Classification, predictions_of
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth
 from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
-from lungnb.metrics.classification import score_rows, scores
+from lungnb.metrics.classification import icbhi_scores, paired, paired_many, score_rows, scores
 from lungnb.papers.respirenet import CBA_RECIPES, MelImage, RespireNet, blank_rows, stretch_below
 from lungnb.papers.respirenet import concatenation, merge_stages, same_class_recipes, smart_padding
-from lungnb.published import disagreements
 from lungnb.training.experiment import run_all
 
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "01", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
+EXPERIMENT, LENGTHS = "respirenet/icbhi", "respirenet/icbhi-lengths"
 
 # %%
-size = configs.load("respirenet", profile)
-choices = size["run"] | ({"epochs": epochs} if epochs else {})
-tuning = size["fine_tuning"] | ({"epochs": min(epochs, size["fine_tuning"]["epochs"])} if epochs else {})
-seeds = seeds or size["seeds"]
-corpus = load_corpus("icbhi", data, n_patients=choices.get("n_patients", 40))
+corpus = load_corpus("icbhi", data)
 report = Report("01_respirenet", profile=profile, out=out, corpus=corpus)
 events = corpus.events
+devices = list(dict.fromkeys([*DEVICES, *sorted(events["device"])]))  # the paper's four, and yours
 Markdown(
-    f"**Data of this build:** {corpus.origin_text}, {len(events)} cycles of {events['patient'].nunique()} patients. "
-    f"**Seeds:** {seeds}. **Epochs:** {choices['epochs']} and {tuning['epochs']}."
+    f"**Data of this build:** {corpus.origin_text}, {len(events)} cycles of {events['patient'].nunique()} patients."
 )
 
 # %% [markdown]
@@ -92,11 +93,11 @@ Markdown(
 #   AKGC417L, the device of 63 % of the paper's cycles, 644 of 646 recordings are missing, of the LittC2SE 84 of 87. So what is
 #   recorded here on *real data, partial* is not the published benchmark, and has next to nothing of its largest device. Unless
 #   you point to real recordings, those of your build are simulated.
-# * *Weights.* The paper starts from ImageNet's. We could not get them: all recorded runs, and the profiles `smoke` and
-#   `laptop`, start from random weights.
-# * *Size and epochs.* The paper trains a ResNet-34 on pictures of 192 x 657 pixels for 200 epochs, and 50 more for each device.
-#   The recorded runs and those profiles train a narrow ResNet-10 on 64 rows for a dozen epochs or fewer, and 3 more. Only the
-#   profile `paper` has the paper's size, and no run of it is on record.
+# * *Weights.* The paper starts from ImageNet's. We could not get them. The recorded trainings start from random weights, and one
+#   of them from weights trained on another set of lung sounds, SPRSound.
+# * *Size and epochs.* The paper trains a ResNet-34 (21 million weights) on pictures of 192 x 657 pixels for 200 epochs, and 50
+#   more for each device. The recorded trainings are of a narrow ResNet-10 (0.34 million) on 64 x 219 pixels for 30 epochs, and
+#   10 more. Only the profile `paper` has the paper's size, and no run of it is on record.
 # * *Details.* Window, hop and number of mel bands are not printed; ours are the released code's.
 
 # %% [markdown]
@@ -134,7 +135,7 @@ events[shown].head()
 
 # %%
 cycles = pd.crosstab(events["device"], events["label"], margins=True, margins_name="all")
-cycles = cycles.reindex(index=[*DEVICES, "all"], columns=[*LABELS, "all"], fill_value=0)
+cycles = cycles.reindex(index=[*devices, "all"], columns=[*LABELS, "all"], fill_value=0)
 report.table(
     "imbalance", cycles.rename_axis(index="device", columns=None).reset_index(), title="cycles by device and class"
 )
@@ -160,15 +161,16 @@ report.figure("lengths", fig, title="how long breathing cycles are")
 # devices and their bands, and a record of where every crackle and wheeze truly is. The library reads both in the same way; the captions say
 # which it was.
 #
-# Here is one cycle of each class, from the same kind of device where there is one. Look for the vertical strokes of crackles and
+# Here is one cycle of each class that the data have, from the same kind of device where there is one. Look for the vertical strokes of crackles and
 # the horizontal lines of wheezes before you press play.
 
 # %%
 audio = load_audio(corpus, 4000, highpass_hz=50, peak_normalise=True)
 front = MelImage()
 typical = events[length.between(1.8, 3.2)]
-examples = typical[typical["device"] == "AKGC417L"].groupby("label").head(1)
-examples = pd.concat([examples, typical]).drop_duplicates("label").set_index("label").loc[LABELS].reset_index()
+best_first = pd.concat([typical[typical["device"] == "AKGC417L"], typical, events])
+examples = best_first.drop_duplicates("label").sort_values("label", key=lambda label: label.map(LABELS.index))
+examples = examples.reset_index(drop=True)
 
 
 def sound(event, seconds=None):
@@ -179,8 +181,8 @@ def sound(event, seconds=None):
 
 
 # %%
-fig, axes = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
-for ax, (_, event) in zip(axes, examples.iterrows()):
+fig, axes = plt.subplots(1, len(examples), figsize=(8, 2.1), sharey=True, squeeze=False, layout="constrained")
+for ax, (_, event) in zip(axes[0], examples.iterrows()):
     wave = sound(event)
     plots.spectrogram(
         ax, front.levels(wave[None])[0].numpy(), len(wave) / 4000, f"{event['label']} ({event['device']})"
@@ -211,7 +213,8 @@ except ValueError as refusal:
 
 # %%
 rows = []
-for name in ("official", "respirenet", "stratified"):
+listed = events["fold"].notna().all()  # data of your own need no list of folds
+for name in ("official", "respirenet", "stratified") if listed else ("official", "stratified"):
     split = make_split(events, name, fold=4, validation="none", leaky=name)
     test = events[split.part == "test"]
     rows.append(
@@ -220,7 +223,7 @@ for name in ("official", "respirenet", "stratified"):
             "train cycles": int((split.part == "train").sum()),
             "test cycles": len(test),
             "patients on both sides": len(split.shared),
-            **test["device"].value_counts().reindex(DEVICES, fill_value=0),
+            **test["device"].value_counts().reindex(devices, fill_value=0),
         }
     )
 report.table(
@@ -235,6 +238,10 @@ report.table(
 # change the official score. And of RespireNet's five folds only fold 4, the one the paper tests on, holds all four devices. So five-fold
 # cross-validation over them would come close to leaving devices out. The split `stratified` is ours: whole patients, with devices and
 # classes spread evenly.
+
+# %%
+SPLIT = "respirenet" if listed else "stratified"  # of all that follows
+split = make_split(events, SPLIT, fold=4, validation="none").part
 
 # %% [markdown]
 # ## II. From sound to image
@@ -301,7 +308,7 @@ paper_size = RespireNet()
 print(f"{sum(p.numel() for p in paper_size.parameters()):,} parameters")
 
 # %% [markdown]
-# One batch goes through it: four clips, one of each class. The network has learnt nothing yet. Its four answers, the *logits*, are turned
+# One batch goes through it: one clip of each class. The network has learnt nothing yet. Its four answers, the *logits*, are turned
 # into probabilities by softmax.
 
 # %% tags=["nbval-check-output"]
@@ -310,11 +317,11 @@ with torch.no_grad():
     short = paper_size(front(wave[:, : 3 * 4000]))  # footnote 3: the average over the map makes the size free
 steps = {"waveform": wave, "mel": mel, "image": image, "logits": logits}
 print(" -> ".join(f"{name} {tuple(x.shape)}" for name, x in steps.items()))
-assert logits.shape == short.shape == (4, len(LABELS))
+assert logits.shape == short.shape == (len(examples), len(LABELS))
 
 # %%
-k = LABELS.index("wheeze")
-fig, axes = plt.subplots(1, 4, figsize=(9, 1.8), layout="constrained")
+k = len(examples) // 2  # of all four classes, the wheeze
+fig, axes = plt.subplots(1, 4, figsize=(8, 1.7), layout="constrained")
 axes[0].plot(wave[k], linewidth=0.3)
 axes[1].imshow(mel[k], origin="lower", aspect="auto", cmap="gray")
 axes[2].imshow(image[k].permute(1, 2, 0), aspect="auto")
@@ -328,7 +335,7 @@ report.figure(
     "batch",
     fig,
     title="one cycle on its way through the untrained network",
-    note="a wheeze, repeated to 7 s; bars: softmax of the logits, from 0 to 1",
+    note=f"{examples['label'][k]}, repeated to 7 s; bars: softmax of the logits, from 0 to 1",
 )
 
 # %% [markdown]
@@ -345,13 +352,13 @@ for backbone in ("resnet34", "resnet18", "resnet10-narrow"):
     print(f"{backbone:16} {sum(p.numel() for p in network.parameters()):>11,} parameters")
 
 # %% [markdown]
-# **Figure 1** of the paper is a drawing of the whole method. Ours is drawn from the configuration that this notebook really runs, so
+# **Figure 1** of the paper is a drawing of the whole method. Ours is drawn from the configuration of the recorded experiment, so
 # that it cannot drift from it.
 
 # %%
-example = Classification(
-    corpus=corpus.fingerprint, data=data, device=device, **choices | {"cba": True, "clipping": "paper"}
-)
+planned = configurations(EXPERIMENT)["80-20 4-class | CNN+CBA+BRC"]
+tuning = configurations(EXPERIMENT)["80-20 4-class | FT Meditron"]
+example = Classification(corpus=corpus.fingerprint, data=data, **{k: v for k, v in planned.items() if k != "paper"})
 width, height = round(example.clip_s * 4000) // 128 + 1, 64
 stages = [
     ("Recording", "any rate, four devices"),
@@ -368,9 +375,7 @@ stages = [
 ]
 fig = plt.figure(figsize=(10, 3.2))
 plots.pipeline(fig, stages)
-report.figure(
-    "figure-1", fig, title="the network and its two training stages", origin="diagram", note=f"profile {profile}"
-)
+report.figure("figure-1", fig, title="the network and its two training stages", origin="diagram", note="as recorded")
 
 # %% [markdown]
 # *Augmentation* changes the training clips a little each time they are heard, so that a network cannot learn them by heart. VTLP, vocal tract
@@ -421,28 +426,31 @@ assert all(y[i] == y[j] == c for i, j, c in pairs)
 print("the library joins", ", ".join(f"{i}+{j} ({c})" for i, j, c in pairs))
 
 # %% [markdown]
-# **Figure 2**, with two wheezing cycles of the training side drawn by chance. Both ways to the joined clip must give the same samples.
+# **Figure 2**, with two cycles of the training side drawn by chance, wheezes if there are any. Both ways to the joined clip must give the same samples.
 
 # %%
-train = events[make_split(events, "respirenet", fold=4, validation="none").part == "train"].reset_index(drop=True)
+train = events[split == "train"].reset_index(drop=True)
 length = train["end_s"] - train["start_s"]
-parents = train[(train["label"] == "wheeze") & length.between(1.5, 3)].sample(2, random_state=1)
+candidates = train[length.between(1.2, 3)]
+enough = candidates["label"].value_counts().ge(2).reindex(["wheeze", "crackle", "both", "normal"], fill_value=False)
+kind = enough.idxmax()
+parents = candidates[candidates["label"] == kind].sample(2, random_state=1)
 waves = [sound(event) for _, event in parents.iterrows()]
 waves.append(torch.cat(waves))
-plan = plan_clips(audio, parents, 7, PADDINGS["zero"], joined=[(0, 1, "wheeze")])
+plan = plan_clips(audio, parents, 7, PADDINGS["zero"], joined=[(0, 1, kind)])
 child = torch.from_numpy(cut(audio.samples, plan)[-1]) / 32767
 assert torch.equal(child[: len(waves[2])], waves[2])
 
 # %%
 widths = [len(wave) for wave in waves]
-fig, axes = plt.subplots(2, 3, figsize=(8, 3.2), width_ratios=widths, sharey="row", layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(6.6, 2.8), width_ratios=widths, sharey="row", layout="constrained")
 for column, name, wave in zip(axes.T, ("cycle 1", "cycle 2", "cycle 1 + cycle 2"), waves):
     t = np.arange(len(wave)) / 4000
     column[0].plot(t, wave, linewidth=0.4)
     column[0].set(title=name, xlim=(0, t[-1]), ylim=(-1, 1), xticks=[])
     plots.spectrogram(column[1], front.levels(wave[None])[0].numpy(), t[-1])
     column[1].label_outer()
-report.figure("figure-2", fig, title="concatenation of two cycles of a class", note="wheeze + wheeze = wheeze")
+report.figure("figure-2", fig, title="concatenation of two cycles of a class", note=f"{kind} + {kind} = {kind}")
 
 # %% [markdown]
 # The released code does not keep to "the same class". Its recipes also join a class with normal cycles, and a crackle with a wheeze makes
@@ -519,17 +527,15 @@ assert filled(2, 10, y).tolist() == [0, 2, 2, 2, 2, 3, 3, 3, 2, 2]
 Markdown(f"```python\n{inspect.getsource(smart_padding)}```")
 
 # %% tags=["nbval-check-output"]
-from lungnb.data.audio import Audio as Recordings
-
 ends = np.cumsum([len(part) for part in x])
 small = pd.DataFrame({"recording": "r", "start_s": [0, *ends[:-1]], "end_s": ends, "label": y})
 one = pd.Series({"r": 0})  # the first sample of the only recording, at one sample a second
-toy = Recordings(np.concatenate(x).astype(np.int16), 1, one, one + ends[-1])
+toy = replace(audio, samples=np.concatenate(x).astype(np.int16), sample_rate=1, start=one, length=one + ends[-1])
 clips_of_five = cut(toy.samples, plan_clips(toy, small, 10, smart_padding))
 print("the same clips:", np.array_equal(clips_of_five, [filled(i, 10, y) for i in range(5)]))
 
 # %% [markdown]
-# Now a recorded wheeze, filled to 7 s in four ways. The dashed lines part the segments; the words say where each comes from.
+# Now a recorded cycle, filled to 7 s in four ways. The dashed lines part the segments; the words say where each comes from.
 
 # %%
 first, n_samples = audio.locate(train)
@@ -543,9 +549,9 @@ def origin_of(segment, i):
 
 
 # %%
-abnormal = train[(train["label"] == "wheeze") & (train["end_s"] - train["start_s"]).between(1.2, 2.2)].index
-shown = int(abnormal[len(abnormal) // 2])
-fig, axes = plt.subplots(4, 1, figsize=(7, 5), sharex=True, layout="constrained")
+of_kind = candidates.index[candidates["label"] == kind]
+shown = int(of_kind[len(of_kind) // 2])
+fig, axes = plt.subplots(4, 1, figsize=(5.6, 4.2), sharex=True, layout="constrained")
 for ax, (padding, pad) in zip(axes, (PADDINGS | {"smart": smart_padding}).items()):
     plan = plan_clips(audio, train, 7, pad)
     n = int(np.flatnonzero(plan.event == shown)[0])
@@ -554,11 +560,11 @@ for ax, (padding, pad) in zip(axes, (PADDINGS | {"smart": smart_padding}).items(
     names = [origin_of(segment, shown) for segment in plan.segments[n]]
     plots.segments(ax, names, [segment[1] / 4000 for segment in plan.segments[n]])
     ax.label_outer()
-report.figure("padding", fig, title="one cycle padded in four ways")
+report.figure("padding", fig, title="one cycle padded in four ways", note=kind)
 
 # %% [markdown]
 # **A question to ask of every such trick: what does it do to a test clip?** Smart padding decides by the *label* of the cycle it pads. At
-# test time that label is what we want to predict. Take the same wheeze and call it a crackle. Not one sample of the recording has changed,
+# test time that label is what we want to predict. Take cycle 2 of the small recording, the wheeze, and call it a crackle. Not one sample of the recording has changed,
 # and yet the clip has:
 
 # %% tags=["nbval-check-output"]
@@ -615,10 +621,11 @@ again = stretch_below(S[None, None].float(), n_blank)[0, 0]
 print(n_blank.tolist(), "rows; the same picture:", torch.allclose(again, stretched))
 
 # %% [markdown]
-# On a real picture: a cycle from the Litt3200, of which the paper says that nothing is above 1.5 kHz.
+# On a real picture: a cycle from the Litt3200, if there is one; of that device the paper says that nothing is above 1.5 kHz.
 
 # %%
-event = events[(events["device"] == "Litt3200") & (events["label"] != "normal")].iloc[0]
+fits = 2 * (events["device"] == "Litt3200") + (events["label"] != "normal")
+event = events.loc[fits.idxmax()]
 picture = front.levels(sound(event)[None])[0]
 after, r = clipped(picture)
 assert r == blank_rows(picture[None], "paper")[0]
@@ -650,7 +657,7 @@ cut_rows = torch.cat([blank_rows(front.levels(part / 32767), "paper") for part i
 rows_above = int((mel_centers() > 1500).sum())
 missing = pd.Series((cut_rows >= rows_above).numpy()).groupby(events["device"].to_numpy()[plan.event]).mean() * 100
 claimed = published.load("respirenet", "text").query("row == 'blank 1.5-2 kHz'").set_index("metric")["value"]
-bands = pd.DataFrame({"published %": claimed.reindex(DEVICES), "ours %": missing.reindex(DEVICES)})
+bands = pd.DataFrame({"published %": claimed.reindex(devices), "ours %": missing.reindex(devices)})
 report.table("blank-bands", bands.rename_axis("device").reset_index(), title="rows that are blank, by device")
 
 # %% [markdown]
@@ -756,7 +763,7 @@ print({name: round(value, 6) for name, value in scores(truth, predicted).items()
 # %%
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-fields = configs.load("respirenet", "smoke")["run"] | {"augment_waveforms": False}
+fields = configs.load("respirenet", "smoke") | {"split": SPLIT, "augment_waveforms": False}
 demonstration = Classification(corpus=corpus.fingerprint, data=data, **fields)
 dataset = demonstration.dataset()
 items = dataset.samples("train")
@@ -806,15 +813,18 @@ at_first = scores(*answers(network, "test").to_numpy().T)
 train_openly(network, sampler)
 trained = scores(*answers(network, "test").to_numpy().T)
 print(f"Score on the test side: {100 * at_first['Score']:.1f} % before, {100 * trained['Score']:.1f} % after")
+if np.isnan(trained["Score"]):
+    print(
+        "The test side has no normal or no abnormal cycle, so there is no Score: these are too few recordings for one."
+    )
 
 # %% [markdown]
-# `lungnb.training.fit` does the same. It also augments, saves checkpoints, keeps the epoch that did best on validation patients and runs on a
-# GPU, and its results are cached.
+# `lungnb.training.fit` does the same. It also augments, saves checkpoints and runs on a GPU, and its results are cached.
 #
 # > **Paper, footnote 6.** The generalization gap (test error – train error) was much higher for the abnormal classes compared to the normal
 # > class, despite the low train error for both classes.
 #
-# The gap of this small network, in points. The paper prints none.
+# The gap of this small network, in points. The paper prints none; that of the recorded networks comes with them, further down.
 
 # %%
 errors = {}
@@ -826,173 +836,231 @@ gap = pd.DataFrame(errors).assign(gap=errors["test"] - errors["train"]).rename_a
 report.table("generalisation-gap", gap, title="errors of the demonstration, by class", note="percent; a demonstration")
 
 # %% [markdown]
-# ### The runs
+# ### The experiment
 #
-# Every number below comes from a *run*: a configuration whose result is computed once and remembered. Three settings, three
-# variants: the plain network (with standard augmentation and smart padding), with CBA and BRC, and tuned to each device.
+# Trainings that could carry a conclusion are too long for a lesson. So their **predictions are recorded**: for every test cycle the probabilities
+# that each trained network gave it, of several training seeds. Every table below is computed from these, here and now. With `profile="laptop"` the same
+# trainings are made again, and a column *ours* stands beside *recorded*.
 
 # %%
-settings = {
-    "60-40 4-class": {"split": "official", "leaky": "official"},
-    "80-20 4-class": {"split": "respirenet"},
-    "80-20 2-class": {"split": "respirenet", "task": "icbhi-2-class"},
-}
-common = {"corpus": corpus.fingerprint, "data": data, "device": device}
+source, recorded, of_length = Source(EXPERIMENT), predictions(EXPERIMENT), predictions(LENGTHS)
+how = {"seeds": tuple(seeds), "epochs": epochs, "device": device, "cluster": cluster}
+retrained, of_length_again = (live(name, profile, data, **how) for name in (EXPERIMENT, LENGTHS))
+shown_corpus = source if retrained is None else corpus
+display(source)
+recorded[recorded["split"] == "test"].head(3)
 
+# %% [markdown]
+# Which configurations are on file, and how well their networks know the very cycles that they were trained on (*AS*, the mean of Se and Sp, is what
+# the paper calls Score):
 
-def run(seed=0, **change):
-    return Classification(**common, **(choices | change), seed=seed)
+# %% tags=["nbval-check-output"]
+trained_on = training(EXPERIMENT).groupby("row", sort=False)
+known = trained_on.agg(seeds=("seed", "nunique"), epochs=("epochs", "first"), of_training=("AS", "mean"))
+tested = rows_of(recorded, {row: row for row in known.index}, {"test": ("test",)}, icbhi_scores, ["Score"], 100)
+known["Score, training cycles"] = 100 * known.pop("of_training")
+known["Score, test cycles"] = known.index.map(tested.set_index("row")["ours"])
+known["seconds"] = trained_on["seconds"].min()
+report.table(
+    "training-scores",
+    known.rename_axis("configuration").reset_index(),
+    title="what was trained, and how well it fits its own training cycles",
+    corpus=source,
+    note="percent, means over seeds; seconds: the fastest seed, on one processor core",
+)
 
+# %% [markdown]
+# Compare the two Scores of a row. A network that is near 100 on cycles it was trained on, and near 50 or below on cycles of other patients, has
+# learnt its patients and not the sounds. More epochs do not mend that. It is what the paper calls the generalisation gap, and the reason for its
+# tricks.
 
-def tuned(base):
-    """Stage 2: a copy of a finished stage 1 trained on for each device that has two classes to learn and events to test."""
-    part, events = base.parts(base.view()).part, base.view().events
-    kinds = events[part == "train"].groupby("device")["label"].nunique()
-    devices = sorted(set(kinds.index[kinds > 1]) & set(events.loc[part == "test", "device"]))
-    fields = base.model_dump(exclude={"infra", "start", *tuning}) | tuning | {"start": base, "selection": "last"}
-    return [Classification(**fields | {"only": {"device": name}}) for name in devices]
-
-
-# %%
-table_1 = {}
-for name, setting in settings.items():
-    table_1[f"{name} | CNN"] = [run(s, **setting) for s in seeds]
-    table_1[f"{name} | CNN+CBA+BRC"] = [run(s, **setting, cba=True, clipping="paper") for s in seeds]
-run_all([r for group in table_1.values() for r in group], cluster or None)
-stage_2 = {name: [tuned(base) for base in table_1[f"{name} | CNN+CBA+BRC"]] for name in settings}
-run_all([r for groups in stage_2.values() for group in groups for r in group], cluster or None)
+# %% tags=["nbval-check-output"]
+for column in ("Score, training cycles", "Score, test cycles"):
+    print(f"{column}: {known[column].min():.0f} to {known[column].max():.0f}, median {known[column].median():.0f}")
 
 # %% [markdown]
 # ### Table I
 #
-# Our score is that of the epoch that did best on *validation patients*, who are held out of training and never tested on. The
-# interval in brackets knows patients and, where several were trained, seeds. Whole patients are drawn anew (bootstrap), because cycles of
-# one patient resemble each other. Fewer than six patients have no interval.
+# No epoch is chosen: all take the last one. The interval in brackets knows training seeds and patients. Whole patients are drawn anew, because
+# cycles of one patient resemble each other. Fewer than six patients have no interval.
 
 
 # %%
-def merged(name):
-    """Predictions of stage 2, one table a seed: each test event by the network of its device."""
-    bases = table_1[f"{name} | CNN+CBA+BRC"]
-    return [merge_stages(b.tested(), [r.tested() for r in group]) for b, group in zip(bases, stage_2[name])]
+DEVICES_TUNED = ("Meditron", "Litt3200")
+SETTINGS = ("60-40 4-class | ", "80-20 4-class | ", "80-20 2-class | ")
 
 
-tables = {}
-for name in settings:
-    tables |= {row: [r.tested() for r in group] for row, group in table_1.items() if row.startswith(name)}
-    tables[f"{name} | CNN+CBA+BRC+FT"] = merged(name)
-ours = pd.concat([score_rows(row, frames) for row, frames in tables.items()])
-all_runs = [r for group in table_1.values() for r in group]
-all_runs += [r for groups in stage_2.values() for group in groups for r in group]
-weights = all_runs[0].result()["weights"]
+def stage_2(frame: pd.DataFrame, base: str, prefix: str) -> list[pd.DataFrame]:
+    """Predictions after tuning, one table a seed: each cycle by the copy of its device, where there is one."""
+    rows = [base, *(f"{prefix}FT {name}" for name in DEVICES_TUNED)]
+    return [merge_stages(common, own) for common, *own in zip(*(by_seed(frame, row) for row in rows))]
+
+
+def table_1(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Sp, Se and Score of all rows of Table I, in percent."""
+    if frame is None:
+        return None
+    lines = []
+    for setting in SETTINGS:
+        both = f"{setting}CNN+CBA+BRC"
+        tables = {f"{setting}CNN": by_seed(frame, f"{setting}CNN"), both: by_seed(frame, both)}
+        tables[f"{both}+FT"] = stage_2(frame, both, setting)
+        lines += [score_rows(row, own) for row, own in tables.items()]
+    return pd.concat(lines, ignore_index=True)
+
+
+# %% tags=["nbval-check-output"]
+on_file = table_1(recorded)
+on_file.attrs = recorded.attrs
 report.table(
     "table-1",
-    comparison(published.load("respirenet", "table-1"), ours, recorded("respirenet-table-1")),
+    comparison(published.load("respirenet", "table-1"), table_1(retrained), on_file),
     title="scores, published beside ours",
-    runs=all_runs,
-    note=f"percent; ours: validation-selected epoch, 95 % interval, weights {weights}",
+    corpus=shown_corpus,
+    note="percent; ours: last epoch, 95 % interval over seeds and patients",
 )
 
-# %% [markdown]
-# **How to read it.** Compare *down a column*, not across: ours are from other data and, unless the profile is `paper`, from a far
-# smaller network trained for minutes. Then look at the intervals. With a few dozen test patients those of the Score are ten points wide or
-# more. The rows of the paper differ by 0.5 to 3.3 points, which is less. The paper gives no interval and one seed.
+# %%
+printed = published.load("respirenet", "table-1").query("metric == 'Score'")
+drawn = [
+    printed.assign(series="published"),
+    on_file.query("metric == 'Score'").assign(series="recorded", value=lambda x: x["ours"]),
+]
+fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+plots.dots(ax, pd.concat(drawn).astype({"value": float}), list(printed["row"]), "Score (%)")
+ax.axvline(50, color="0.6", linestyle=":")
+ax.text(50.4, 8.3, "always normal", color="0.4", fontsize=8)
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+report.figure(
+    "scores",
+    fig,
+    title="Scores of Table I",
+    corpus=source,
+    note="published: of all recordings; lines: 95 % intervals",
+)
+
+# %% tags=["nbval-check-output"]
+for setting in SETTINGS:
+    rows = on_file[on_file["row"].str.startswith(setting) & (on_file["metric"] == "Score")].set_index("row")
+    n = rows["n_patients"].iloc[0]
+    print(
+        f"{setting[:-3]}: {(rows['low'] > 50).sum()} of {len(rows)} rows are surely above 50; {n:.0f} patients have what is scored"
+    )
 
 # %% [markdown]
+# **How to read it.** Compare *down* the recorded column, not across: ours are of other data and of a smaller network. And look at the intervals before
+# you compare at all. The rows of the paper differ by 0.5 to 3.3 points. It gives no interval and one seed.
+#
 # ### Which epoch? A leak worth three points
 #
-# The released code has no validation set: it keeps the epoch that is best *on the test fold*. Below, one training is read by three
-# rules; beside it, what the log that the authors shipped says of theirs.
+# The released code has no validation set: it keeps the epoch that is best *on the test fold*. Below, the same trainings are read by three
+# rules; beside them stands what the log that the authors shipped says of theirs.
 
-# %%
-leaky = run(seeds[0], **settings["80-20 4-class"], leaky_selection=True)
-by_rule = (
-    leaky.predictions.query("split == 'test'")
-    .groupby("rule")[["label", "predicted"]]
-    .apply(lambda g: 100 * scores(g["label"], g["predicted"])["Score"])
-)
+# %% tags=["nbval-check-output"]
+RULES = {
+    "last epoch": "80-20 4-class, last epoch",
+    "best on validation patients": "80-20 4-class, epoch chosen",
+    "best on the test side (leaky)": "80-20 4-class, epoch chosen on test",
+}
+by_rule = {rule: by_seed(recorded, row) for rule, row in RULES.items()}
+chosen = pd.concat([score_rows(rule, tables).query("metric == 'Score'") for rule, tables in by_rule.items()])
 log = log.set_index(["row", "metric"])["value"]
-selection = pd.DataFrame(
-    {
-        "rule": ["last epoch", "best on validation patients", "best on the test side (leaky)"],
-        "published log": [log["last 20", "Score mean"], pd.NA, log["best", "Score"]],
-        "ours": [by_rule[r] for r in ("last", "validation", LEAKY_RULE)],
-    }
-)
-selection["ours, gain over last"] = selection["ours"] - selection["ours"].iloc[0]
+of_log = {"last epoch": log["last 20", "Score mean"], "best on the test side (leaky)": log["best", "Score"]}
+shipped = pd.DataFrame({"row": list(of_log), "metric": "Score", "value": list(of_log.values())})
 report.table(
     "selection",
-    selection,
+    comparison(shipped, None, chosen),
     title="what choosing the epoch on the test set is worth",
-    runs=[leaky],
-    note="Score in percent; the log's first row is the mean of its last 20 epochs",
+    corpus=source,
+    note="percent; published: the shipped log, whose first row is the mean of its last 20 epochs",
 )
 
+# %% tags=["nbval-check-output"]
+gain = paired(by_rule["best on the test side (leaky)"], by_rule["last epoch"]).set_index("metric").loc["AS"]
+print(difference("The epoch that is best on the test side", "the last one", gain, "Score (as a fraction)"))
+
 # %%
-history = leaky.history
-fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-for part, name in (("val", "validation patients"), ("test", "test patients")):
-    ax.plot(history["epoch"], 100 * history[f"{part}_AS"], marker=".", label=name)
-ax.axhline(50, color="0.6", linestyle=":", label="always normal")
-ax.set(xlabel="epoch", ylabel="Score (%)")
-ax.legend()
+followed = history(EXPERIMENT).query("row == '80-20 4-class, epoch chosen'")
+fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+for ax, (part, name) in zip(axes, (("val", "validation patients"), ("test", "test patients"))):
+    for seed, one in followed.groupby("seed"):
+        ax.plot(one["epoch"] + 1, 100 * one[f"{part}_AS"], color=f"C{seed}", linewidth=1, label=f"seed {seed}")
+    ax.axhline(50, color="0.6", linestyle=":")
+    ax.set(title=name, xlabel="epoch")
+axes[0].set_ylabel("Score (%)")
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
 report.figure(
     "history",
     fig,
     title="scores by epoch, on validation and on test patients",
-    runs=[leaky],
-    note="one run, 80-20 4-class, CNN",
+    corpus=source,
+    note="80-20 4-class, CNN; dotted: always normal",
 )
 
 # %% [markdown]
-# In a long training the score jumps from epoch to epoch, and whoever may choose the epoch by the test score picks up the luckiest jump. In a
-# training as short as ours the last epoch may be the best anyway, and the choice is worth nothing (last column). In the authors' log it is
-# worth 2.9 points. That log is of a run without CBA, counts windows and not cycles, and its epoch was chosen by accuracy, so no row of
-# Table I has to have its numbers; but the size is worth knowing: CBA, BRC and fine-tuning together bring 2.3 points in 80-20 4-class
-# and 5.1 in 2-class.
+# The score jumps from epoch to epoch, and whoever may choose the epoch by the test score picks up the luckiest jump. In the authors' log that is
+# worth 2.9 points. That log is of a run without CBA, counts windows and not cycles, and its epoch was chosen by accuracy, so no row of Table I has
+# to have its numbers; but the size is worth knowing: CBA, BRC and fine-tuning together bring 2.3 points in 80-20 4-class and 5.1 in 2-class.
+#
+# And what are flags of [the ledger](../lungnb/published/ledger.csv) worth on more patients, those of the 60-40 split? The network is the base CNN with
+# standard augmentation, everywhere.
+
+# %% tags=["nbval-check-output"]
+for line in prices():
+    print(line)
 
 # %% [markdown]
+# Each line is of *these* recordings and this network. No published score may be corrected by it.
+#
 # ### Table II: how long should a clip be?
 #
 # > **Paper, section III.** We experimented with different breathing cycle lengths and found 7s length to perform best (Table II).
 
-# %%
-table_2 = {f"{k} s": [run(s, **settings["80-20 4-class"], clip_s=float(k)) for s in seeds] for k in range(1, 10)}
-run_all([r for group in table_2.values() for r in group], cluster or None)
-ours = pd.concat([score_rows(row, [r.tested() for r in group]) for row, group in table_2.items()]).query(
-    "metric == 'Score'"
-)
+
+# %% tags=["nbval-check-output"]
+def lengths(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    """The Score of each clip length, in percent."""
+    return rows_of(
+        frame, {f"{k} s": f"clips of {k} s" for k in range(1, 10)}, {"test": ("test",)}, icbhi_scores, ["Score"], 100
+    )
+
+
+by_length = lengths(of_length)
+known = published.load("respirenet", "table-2")
 report.table(
     "table-2",
-    comparison(published.load("respirenet", "table-2"), ours, recorded("respirenet-table-2")),
+    comparison(known.assign(subset="test"), lengths(of_length_again), by_length),
     title="score by clip length",
-    runs=[r for group in table_2.values() for r in group],
-    note="percent, 80-20 4-class, base CNN",
+    corpus=Source(LENGTHS) if retrained is None else corpus,
+    note="percent; published: 80-20; recorded: 60-40 without the two patients of both sides; base CNN",
 )
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 seconds = np.arange(1, 10)
-ax.plot(seconds, published.load("respirenet", "table-2")["value"], "o-", label="published, real data")
+ax.plot(seconds, known["value"], "D-", color="black", markerfacecolor="white", label="published, all of ICBHI")
 ax.errorbar(
     seconds,
-    ours["ours"],
-    yerr=[ours["ours"] - ours["low"], ours["high"] - ours["ours"]],
-    fmt="s--",
+    by_length["ours"],
+    yerr=[by_length["ours"] - by_length["low"], by_length["high"] - by_length["ours"]],
+    fmt="o--",
     capsize=3,
-    label=f"ours, {corpus.origin} data, 95 %",
+    label="recorded, 192 recordings, 95 %",
 )
 ax.set(xlabel="clip length (s)", ylabel="Score (%)", xticks=seconds)
-ax.legend()
-report.figure("clip-length", fig, title="score by clip length", runs=[r for group in table_2.values() for r in group])
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+report.figure("clip-length", fig, title="score by clip length", corpus=Source(LENGTHS))
+
+# %% tags=["nbval-check-output"]
+by_row = {k: by_seed(of_length, f"clips of {k} s") for k in seconds}
+other = paired_many({k: (by_row[k], by_row[7]) for k in seconds if k != 7}, "AS")
+apart = [f"{k} s ({gain['ours']:+.3f})" for k, gain in other.items() if gain["p"] < 0.05]
+print("lengths that can be told from 7 s, after Holm's correction:", ", ".join(apart) or "none")
 
 # %% [markdown]
-# Short clips cut long cycles into windows that vote, and many a window of a crackling cycle holds no crackle; long clips repeat short
-# cycles many times. The published curve rises by ten points to 7 seconds and then stops. If a single point of ours falls out of line, mind
-# what its interval does *not* contain: it is drawn over patients, for one trained network. Another seed is another network, and in so few
-# epochs some have not yet learned to hear crackles. That is why the profile `paper` trains five.
-
-# %% [markdown]
+# Short clips cut long cycles into windows that vote, and many a window of a crackling cycle holds no crackle; long clips repeat short cycles many
+# times. The published curve rises by ten points to 7 seconds and then stops.
+#
 # ### Ablation: what each step adds
 #
 # > **Paper, section III.** [...] our CNN model tends to overfit on the abnormal classes, and achieved a score of 62.2%. Standard
@@ -1001,93 +1069,124 @@ report.figure("clip-length", fig, title="score by clip length", runs=[r for grou
 # > 5% and 2% respectively. [...] *Blank Region Clipping*: It resulted in an improvement of 0.5% over the base model score of 66.2%.
 # > When combined with our proposed augmentation, it helped achieve a score of 67.1% [...] Our fine-tuning resulted in an
 # > improvement of 1.4% in the final ICBHI score.
+#
+# Ours is made on the official split, without the training recordings of the two patients who stand on both sides: it has more test patients than
+# fold 4. All rows take the same number of steps, but for *CBA, longer epochs*.
 
 # %%
-base = settings["80-20 4-class"]
-steps = {
-    "no augmentation": [run(s, **base, augment_waveforms=False) for s in seeds],
-    "zero padding": [run(s, **base, padding="zero", test_padding="zero") for s in seeds],
-    "reflection padding": [run(s, **base, padding="reflect", test_padding="reflect") for s in seeds],
-    "repetition padding": [run(s, **base, padding="repeat") for s in seeds],
-    "standard augmentation": table_1["80-20 4-class | CNN"],
-    "CBA": [run(s, **base, cba=True) for s in seeds],
-    "CBA, as many steps as without": [run(s, **base, cba=True, draws="events") for s in seeds],
-    "CBA, longer epochs": [run(s, **base, cba=True, draws="clips") for s in seeds],
-    "CBA, recipe of the released code": [run(s, **base, cba=True, same_class=False) for s in seeds],
-    "BRC": [run(s, **base, clipping="paper") for s in seeds],
-    "CBA+BRC": table_1["80-20 4-class | CNN+CBA+BRC"],
-}
-run_all([r for group in steps.values() for r in group], cluster or None)
+STEPS = ["no augmentation", "zero padding", "reflection padding", "repetition padding", "standard augmentation", "CBA"]
+STEPS += ["CBA, longer epochs", "CBA, recipe of the released code", "BRC", "CBA+BRC", "CBA+BRC+FT"]
+STEPS += ["started from SPRSound", "stretched cycles"]
 
-# %%
-scored = {row: [r.tested() for r in group] for row, group in steps.items()} | {"CBA+BRC+FT": merged("80-20 4-class")}
-text = published.load("respirenet", "text").query("metric == 'Score' and row in @scored.keys()")
-ours = pd.concat([score_rows(row, frames) for row, frames in scored.items()]).query("metric == 'Score'")
-ablation = comparison(text, ours, recorded("respirenet-ablation"))
+
+def steps(frame: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """Predictions of each row of the ablation, one table a seed."""
+    tables = {row: stage_2(frame, "CBA+BRC", "") if row.endswith("FT") else by_seed(frame, row) for row in STEPS}
+    return {row: own for row, own in tables.items() if own}  # nothing starts from SPRSound where SPRSound is not
+
+
+def scored(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    if frame is None:
+        return None
+    lines = pd.concat([score_rows(row, tables) for row, tables in steps(frame).items()]).query("metric == 'Score'")
+    lines.attrs = frame.attrs
+    return lines
+
+
+# %% tags=["nbval-check-output"]
+text = published.load("respirenet", "text").query("metric == 'Score' and row in @STEPS")
 report.table(
     "ablation",
-    ablation,
+    comparison(text, scored(retrained), scored(recorded)),
     title="what each step of the method adds",
-    runs=[r for group in steps.values() for r in group],
-    note="Score in percent, 80-20 4-class",
+    corpus=shown_corpus,
+    note="Score in percent; published: 80-20 4-class; recorded: 60-40 without the two patients of both sides",
 )
 
-# %% [markdown]
-# Four rows are ours. *Repetition padding* knows no label, neither in training nor in testing. In the released code an epoch draws as many clips as there are, so with CBA it is more than twice as long: the
-# network hears more kinds of clips *and* takes more steps. *As many steps as without* and *longer epochs* tell the two apart (the row
-# *CBA* is one of them: the former on the smoke profile, which saves time, the latter on the others). *Recipe of the released code* joins
-# different classes as well, windows and all.
-#
-# In this build, of one seed, CBA scores lower than the plain network when both take the same number of steps, and about as high with longer
-# epochs. So what CBA seems to gain may come from training longer. The paper compares equal numbers of *epochs*, and so cannot tell.
-#
-# And what is the hint of smart padding worth? The same trained network, tested on clips padded without and with knowledge of their labels.
+# %% tags=["nbval-check-output"]
+tables = steps(recorded)
+base = tables.pop("standard augmentation")
+gains = paired_many({row: (own, base) for row, own in tables.items()}, "AS")
+lines = pd.DataFrame([{"row": row, "metric": "gain in Score", **line} for row, line in gains.items()])
+lines[["ours", "sd", "low", "high"]] *= 100
+report.table(
+    "ablation-gains",
+    comparison(recorded=lines),
+    title="each step against standard augmentation alone, on the same patients",
+    corpus=source,
+    note="points",
+)
+for row, line in gains.items():
+    print(difference(row, "standard augmentation", line))
 
 # %%
-network = table_1["80-20 4-class | CNN"]
-whisper = {
-    "test clips padded by repetition": [r.tested() for r in network],
-    "padded by their own labels (leaky)": [r.predict(test_padding="smart").query("split == 'test'") for r in network],
-}
-leak = pd.concat([score_rows(row, frames) for row, frames in whisper.items()])
-leak = leak.pivot(index="row", columns="metric", values="ours").loc[list(whisper), ["Sp", "Se", "Score"]]
-report.table(
-    "padding-leak",
-    leak.reset_index(),
-    title="what test clips padded by their own labels change",
-    runs=network,
-    note="percent, 80-20 4-class, base CNN",
+published_gain = text.set_index("row")["value"].astype(float) - float(
+    text.set_index("row")["value"]["standard augmentation"]
 )
+drawn = [lines.assign(series="recorded", value=lines["ours"])]
+drawn.append(published_gain.drop("standard augmentation").rename("value").reset_index().assign(series="published"))
+fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+plots.dots(ax, pd.concat(drawn[::-1]), list(gains), "points of Score gained over standard augmentation")
+ax.axvline(0, color="0.6", linewidth=1)
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+report.figure("tricks", fig, title="what each trick is worth", corpus=source, note="paired; lines: 95 % intervals")
 
 # %% [markdown]
-# A suspicion is not a finding. The difference here is small and has no interval, so we see no sign that this network uses the hint. That does
-# not prove that it cannot. It stays a leak, which another network may use.
+# In the released code an epoch draws as many clips as there are, so with CBA it is more than twice as long: the network hears more kinds of clips
+# *and* takes more steps. *CBA* and *CBA, longer epochs* tell the two apart. The paper compares equal numbers of *epochs*, and so cannot tell.
+# *Recipe of the released code* joins different classes as well. *Repetition padding* knows no label, neither in training nor in testing. The last
+# two rows are ours: weights of a network that was trained on SPRSound stand in for ImageNet's, and the picture that each cycle fills, with another
+# network, is what lifted the scores of notebook 02.
+#
+# And what is the hint of smart padding worth? The same trained networks, tested on clips padded without and with knowledge of their labels:
+
+# %% tags=["nbval-check-output"]
+WHISPER = "standard augmentation, test clips padded by their labels"
+whisper = {"test clips padded by repetition": base, "padded by their own labels (leaky)": by_seed(recorded, WHISPER)}
+report.table(
+    "padding-leak",
+    comparison(recorded=pd.concat([score_rows(row, own) for row, own in whisper.items()])),
+    title="what test clips padded by their own labels change",
+    corpus=source,
+    note="percent, 60-40 without the two patients of both sides, base CNN",
+)
+hint = paired(by_seed(recorded, WHISPER), base).set_index("metric").loc["AS"]
+print(difference("Testing with the hint", "testing without it", hint))
 
 # %% [markdown]
 # ### Table III: tuning to each device
 #
 # > **Paper, Table III.** Device specific fine-tuning: Devices with small number of samples show a big score improvement.
 
-# %%
-parts = pd.concat(merged("80-20 4-class"))
-gains = []
-for name, group in parts.groupby("device"):
-    before, after = (100 * scores(group["label"], group[c])["Score"] for c in ("stage1", "predicted"))
-    share = 100 * (events["device"] == name).mean()
-    n = len(group) // len(seeds)
-    gains += [
-        {"row": name, "metric": "share", "ours": share},
-        {"row": name, "metric": "gain", "ours": after - before},
-        {"row": name, "metric": "test cycles", "ours": n},
-    ]
-table_3 = comparison(published.load("respirenet", "table-3"), pd.DataFrame(gains), recorded("respirenet-table-3"))
-few = [g["row"] for g in gains if g["metric"] == "test cycles" and g["ours"] < 50]
+
+# %% tags=["nbval-check-output"]
+def gains_by_device(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of each device among all cycles, and what tuning gains on them, in percent and points."""
+    merged = stage_2(frame, "80-20 4-class | CNN+CBA+BRC", "80-20 4-class | ")
+    every = frame[(frame["row"] == "80-20 4-class | CNN") & (frame["seed"] == frame["seed"].min())]  # train and test
+    share = 100 * every["recording"].str.rsplit("_", n=1).str[-1].value_counts(normalize=True)
+    device = merged[0]["recording"].str.rsplit("_", n=1).str[-1]
+    lines = []
+    for name, here in device.groupby(device):
+        after = [table.loc[here.index] for table in merged]
+        before = [table.assign(predicted=table["stage1"]) for table in after]
+        line = 100 * paired(after, before).set_index("metric").loc["AS", ["ours", "sd", "low", "high"]]
+        count = {"n_seeds": len(merged), "n_patients": after[0]["patient"].nunique()}
+        lines.append({"row": name, "metric": "share", "ours": share[name]})
+        lines.append({"row": name, "metric": "gain", **line, **count})
+        lines.append({"row": name, "metric": "test cycles", "ours": len(here)})
+    return pd.DataFrame(lines)
+
+
+by_device = gains_by_device(recorded)
 report.table(
     "table-3",
-    table_3,
+    comparison(
+        published.load("respirenet", "table-3"), None if retrained is None else gains_by_device(retrained), by_device
+    ),
     title="gain from tuning to each device",
-    runs=[r for group in stage_2["80-20 4-class"] for r in group],
-    note="percent and points" + (f"; fewer than 50 test cycles, so mostly noise: {', '.join(few)}" if few else ""),
+    corpus=shown_corpus,
+    note="percent and points; of the four devices two have test cycles on file and enough training cycles",
 )
 
 # %% [markdown]
@@ -1102,15 +1201,20 @@ report.table(
 # > spaces, after clipping.
 #
 # The paper shows one clip. Grad-CAM++ gives a map of where a network looks; we show one clip as well, and then count over all abnormal test
-# cycles. On simulated data we know where each sound truly is (white boxes), so we can also ask whether the map falls on it.
+# cycles. The two networks are short trainings on the recordings of this build: a demonstration. On simulated data we know where each sound truly is (white boxes), so we can also ask whether the map falls on it.
 
 # %%
 from lungnb.metrics.attribution import class_maps, unstretch
 
-models = {"CNN": table_1["80-20 4-class | CNN"][0], "CNN + BRC": steps["BRC"][0]}
-test = events[make_split(events, "respirenet", fold=4).part == "test"]
+fields = configs.load("respirenet", "smoke")
+fields |= {"corpus": corpus.fingerprint, "data": data, "device": device, "split": SPLIT}
+models = {"CNN": Classification(**fields), "CNN + BRC": Classification(**fields, clipping="paper")}
+run_all(list(models.values()))
+test = events[split == "test"]
 plan = plan_clips(audio, test, models["CNN"].clip_s)
-rows = np.flatnonzero((plan.label != "normal") & np.isin(test["device"].iloc[plan.event], ["Litt3200", "Meditron"]))
+blank_devices = np.isin(test["device"].iloc[plan.event], ["Litt3200", "Meditron"])
+rows = np.flatnonzero((plan.label != "normal") & blank_devices)
+rows = rows if len(rows) else np.arange(len(plan.label))  # data without such cycles: all
 levels = front.levels(torch.from_numpy(cut(audio.samples, plan)[rows]) / 32767)
 blank, label = blank_rows(levels, "paper"), [LABELS.index(name) for name in plan.label[rows]]
 shown = test.iloc[plan.event[rows]]
@@ -1128,7 +1232,7 @@ maps = {name: maps_of(one) for name, one in models.items()}
 
 # %%
 truth = read_truth(corpus.audio_root) if corpus.origin == "simulated" else None
-k = int(np.flatnonzero((blank.numpy() >= rows_above) & (shown["end_s"] - shown["start_s"]).between(1.5, 4))[0])
+k = int(np.argmax(2 * (blank.numpy() >= rows_above) + (shown["end_s"] - shown["start_s"]).between(1.5, 4)))
 event = shown.iloc[k]
 end = int((event["end_s"] - event["start_s"]) / 0.032) + 1
 fig, axes = plt.subplots(1, 3, figsize=(12, 3), sharey=True, layout="constrained")
@@ -1168,8 +1272,8 @@ if truth is not None:
 # %%
 attention = []
 for region, mask in regions.items():
-    area = 100 * (mask.sum((1, 2)) / (64 * frames[has_blank])).mean()
-    share = {n: 100 * np.nanmean(energy_inside((m * within)[has_blank], mask)) for n, m in maps.items()}
+    area = 100 * pd.Series(mask.sum((1, 2)) / (64 * frames[has_blank])).mean()
+    share = {n: 100 * pd.Series(energy_inside((m * within)[has_blank], mask)).mean() for n, m in maps.items()}
     attention.append(
         {"region": region, "share of the image %": area, **{f"{n}: share of the map %": v for n, v in share.items()}}
     )
@@ -1216,25 +1320,29 @@ def forest(side):
 
 
 # %%
-sides = {
-    name: make_split(events, name, fold=4, validation="none", leaky=name).part
-    for name in ("official", "respirenet", "stratified")
-}
 drawn = np.random.default_rng(0).random(len(events)) < 0.8
+sides = {"patients": make_split(events, "stratified", fold=4, validation="none").part}
 sides["cycles at random (leaky)"] = pd.Series(np.where(drawn, "train", "test"), index=events.index)
-ours = pd.concat([score_rows(name, [forest(side)]) for name, side in sides.items()])
-nothing = pd.DataFrame({"row": [], "metric": [], "value": []})
+for name, side in sides.items():
+    print(f"split by {name}: Score {100 * scores(*forest(side)[['label', 'predicted']].to_numpy().T)['Score']:.1f} %")
+
+# %% [markdown]
+# On the real recordings that we have, boosted trees on such statistics were recorded:
+
+# %% tags=["nbval-check-output"]
+TREES = ["official", "respirenet", "stratified", "cycles at random (leaky)"]
+of_trees = {name: by_seed(recorded, f"{name} | trees") for name in TREES}
 report.table(
     "baseline",
-    comparison(nothing, ours, recorded("respirenet-baseline")),
-    title="features and a random forest",
-    note="percent, 4-class, random forest on log-mel statistics; two rows are leaky: official (patients on both sides) and the last",
+    comparison(recorded=pd.concat([score_rows(name, tables) for name, tables in of_trees.items()])),
+    title="statistics of the mel bands and boosted trees",
+    corpus=source,
+    note="percent, 4-class; two rows are leaky: official (two patients on both sides) and the last",
 )
 
 # %% [markdown]
 # If the last row stands far above the others, the cycles of one patient are alike in ways that have nothing to do with crackles and
-# wheezes, and a score is only as good as its split. That is the case on the real recordings we have (column *recorded*, where it is shown):
-# by patients the forest hears next to nothing, by cycles a good deal. (The paper's 80-20 split is by patients, so this is no word about it.)
+# wheezes, and a score is only as good as its split. (The paper's 80-20 split is by patients, so this is no word about it.)
 
 # %% [markdown]
 # ## What does not add up
@@ -1243,7 +1351,7 @@ report.table(
 # authors could answer. First **the paper against itself**, by its own printed numbers alone:
 
 # %%
-found, note = disagreements("respirenet", "contradiction")
+found, note = published.disagreements("respirenet", "contradiction")
 report.table("audit", found, title="the paper against itself", origin="published", note=note)
 
 # %% [markdown]
@@ -1251,23 +1359,15 @@ report.table("audit", found, title="the paper against itself", origin="published
 # in the annotation files.
 
 # %%
-found, note = disagreements("respirenet", "inconsistent")
+found, note = published.disagreements("respirenet", "inconsistent")
 report.table("audit-code-or-data", found, title="the paper against its code or data", origin="published", note=note)
 
 # %% [markdown]
 # **Notes of ours.** Nobody claims what stands here: remarks, questions and counts that a reader may want to know.
 
 # %%
-found, note = disagreements("respirenet", "note")
+found, note = published.disagreements("respirenet", "note")
 report.table("audit-notes", found, title="notes of ours", origin="published", note=note)
-
-# %% [markdown]
-# ## Results of a longer run on real recordings
-#
-# `reports/recorded/` keeps the longest run on real recordings that we have made, with its configuration, fingerprint, commit and device.
-
-# %%
-Markdown(recorded_from("respirenet-table-1"))
 
 # %% [markdown]
 # ## Exercises
@@ -1302,7 +1402,7 @@ print("always normal:", scores(label, np.zeros_like(label)))
 def cba(label, stethoscope, rng):
     """Pairs (i, j, class) of rows with that class and one stethoscope. label, stethoscope: (N,) arrays of names."""
     pairs = []
-    for c in ("crackle", "wheeze", "both"):
+    for c in np.unique(label):
         of_class = np.flatnonzero(label == c)
         for _ in range(np.sum(label == "normal") - len(of_class)):
             i = rng.choice(of_class)
@@ -1317,7 +1417,9 @@ def cba(label, stethoscope, rng):
 label, stethoscope = train["label"].to_numpy(), train["device"].to_numpy()
 pairs = cba(label, stethoscope, np.random.default_rng(0))
 balanced = [*label, *(c for _, _, c in pairs)]
-assert all(balanced.count(c) == balanced.count("normal") for c in LABELS), "each class has as many as the normal one"
+assert all(balanced.count(c) == balanced.count("normal") for c in set(label)), (
+    "each class has as many as the normal one"
+)
 assert all(label[i] == label[j] == c for i, j, c in pairs), "both parents have the class of the pair"
 assert all(stethoscope[i] == stethoscope[j] for i, j, _ in pairs), "both parents have one stethoscope"
 assert any(i != j for i, j, _ in pairs), "the parents are drawn one by one"
@@ -1409,7 +1511,7 @@ print("Sp rose and Se fell" if expected else "not so: Sp did not rise while Se f
 # report, and why?
 
 # %% tags=["solution"]
-one = table_1["80-20 4-class | CNN+CBA+BRC"][0].tested()
+one = by_seed(recorded, "CBA+BRC")[0]
 for unit, by in (("patients", one["patient"]), ("cycles", np.arange(len(one)))):
     row = score_rows(unit, [one.assign(patient=by)]).set_index("metric").loc["Score"]
     print(f"{unit} drawn anew: {row['high'] - row['low']:.1f} points wide")
@@ -1423,7 +1525,7 @@ for unit, by in (("patients", one["patient"]), ("cycles", np.arange(len(one)))):
 # Count the cycles of each device in each fold.
 
 # %% tags=["solution"]
-print(pd.crosstab(events["fold"], events["device"])[DEVICES])
+print(pd.crosstab(events["fold"], events["device"]).reindex(columns=devices, fill_value=0))
 
 # %% [markdown] tags=["solution"]
 # Only fold 4, which holds all four devices. To leave another fold out is often to leave out most of a device.

@@ -25,6 +25,7 @@ import yaml
 
 from lungnb.book.recorded import folder
 from lungnb.core import UserError
+from lungnb.data import DATASETS, corpora_in
 from lungnb.data.splits import TESTED
 from lungnb.metrics.classification import Formulas, evaluate, score_rows
 
@@ -88,15 +89,24 @@ def live(
 ) -> pd.DataFrame | None:
     """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
 
-    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: at most so many, if not 0.
+    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: at most so many, if not 0. A row that starts
+    from another data set is left out if that is not in the folder `data`.
     """
     if profile == "smoke":
         return None
     from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
 
-    runs = runs_of(name, data, rows, seeds, profile, epochs, device=device)
+    here, _ = corpora_in(Path(data), DATASETS)
+    asked = tuple(row for row in rows or experiment(name)["rows"] if _starts_from(name, row) in (*here, ""))
+    runs = runs_of(name, data, asked, seeds, profile, epochs, device=device)
     run_all(list(runs.values()), cluster or None)
     return collect(name, runs)
+
+
+def _starts_from(name: str, row: str) -> str:
+    """The data set that the start of a row was trained on, if it is another experiment's."""
+    other = configurations(name)[row].get("start", "").rpartition(": ")[0]
+    return experiment(f"{name.partition('/')[0]}/{other}")["corpus"] if other else ""
 
 
 def training(name: str) -> pd.DataFrame:

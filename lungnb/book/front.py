@@ -9,8 +9,6 @@ A generated part of README.md stands between `<!-- NAME -->` and `<!-- end -->`.
 import base64
 import re
 import textwrap
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,26 +18,23 @@ from PIL import Image
 
 from lungnb import published
 from lungnb.book import evidence, notebooks, plots
-from lungnb.book.report import label
+from lungnb.book.ranking import on_file, printed_scores, ranking
 from lungnb.book.sentences import difference, value
 from lungnb.core import UserError, atomic_file, repository
 from lungnb.data import DATASETS
 from lungnb.data.prompts import corpora
-from lungnb.data.tasks import task_of
-from lungnb.metrics.classification import biocas_scores, paired_many, score_rows
+from lungnb.metrics.classification import Formulas, biocas_scores, icbhi_scores, paired_many, score_rows
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
 #: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
 GALLERY = {
     ("01_respirenet", "figure-2"): "two cycles of a class joined to a third (simulated)",
-    ("01_respirenet", "figure-3"): "where a network looks, without and with clipping (simulated)",
+    ("01_respirenet", "tricks"): "what each trick is worth (recorded, real)",
     ("02_convlstm", "confusion"): "which sounds are taken for which (recorded, real)",
     ("02_convlstm", "calibration"): "how sure a network may be (recorded, real)",
     ("03_pediatric", "mean-spectrum"): "two clinics that sound different (simulated)",
     ("04_lungldm", "interpolation"): "from one generated sound to another (simulated)",
 }
-#: Whose table of test scores a recorded experiment is compared with, and by which metric; others are shown by their AS alone.
-COMPARED = {"convlstm": ("table-3", "Score")}
 
 
 def root() -> Path:
@@ -48,67 +43,6 @@ def root() -> Path:
     if found is None:
         raise UserError("There is no README here; call lungnb inside a clone of its repository.")
     return found
-
-
-def on_file() -> list[str]:
-    """The recorded experiments whose predictions are kept."""
-    return ["/".join(path.parts[-3:-1]) for path in sorted(evidence.folder().glob("*/*/predictions.parquet"))]
-
-
-@cache
-def ranking() -> pd.DataFrame:
-    """One line a model and task, the best of each task first: recorded experiments beside what was published.
-
-    Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
-    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
-    """
-    lines, clean = [], dict.fromkeys(published.FLAGS, "no")
-    for name in on_file():
-        about, frame, configurations = (
-            evidence.experiment(name),
-            evidence.predictions(name),
-            evidence.configurations(name),
-        )
-        artefact, metric = COMPARED.get(name.partition("/")[0], ("", "AS"))
-        kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
-        subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
-        of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
-        classes = len(task_of(about["fields"]["task"]).classes)
-        common = {"experiment": name, "task": f"{label(about['corpus'])}, {classes} classes, {metric} {of}"} | clean
-        said = _verdicts(about.get("against", {}), frame, metric)
-        for line in kept[kept["subset"] == subset].sort_values("ours", ascending=False).to_dict("records"):
-            row, own = line["row"], configurations[line["row"]]
-            fields = (
-                configurations.get(own.get("row"), {}) | own
-            )  # a finished run that is asked again has its run's choices
-            flags = {"epoch_on_test": "yes"} if "leaky" in fields.get("rule", "") else {}
-            flags |= {"shared_patients": "yes"} if fields.get("leaky") else {}
-            known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {
-                "verdict": said.get(row, "")
-            }
-            known |= {"source": "recorded", "data": frame.attrs.get("provenance", {}).get("origin", "")}
-            lines.append(common | flags | known | {"model": row, "score": line["ours"]})
-        if artefact and "folds" not in about:
-            common |= {"epoch_on_test": "not said", "shared_patients": "yes", "source": "published"}
-            for row in published.load(name.partition("/")[0], artefact).query("metric == @metric").to_dict("records"):
-                lines.append(common | {"model": row["row"], "score": float(row["value"])})
-    for entry in published.ledger().to_dict("records"):
-        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
-        kind |= {
-            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
-            "score": float(entry["Score"]) / 100,
-        }
-        lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
-    table = pd.DataFrame(lines).fillna({"verdict": ""})
-    table["first"] = table.groupby("task", sort=False).ngroup()
-    return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
-
-
-def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str) -> dict[str, str]:
-    """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
-    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
-    pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
-    return {row: difference(row, against[row], gain, metric) for row, gain in paired_many(pairs, metric).items()}
 
 
 def headlines() -> list[str]:
@@ -130,7 +64,21 @@ def headlines() -> list[str]:
         f"{footnote['published']:.0f} patients stand on both sides of the official split; {footnote['recomputed']:.0f} do "
         "([notebook 01, *Splits, and a footnote that does not hold*](notebooks/01_respirenet.ipynb)).",
     ]
-    return [*said[:1], *([_staircase()] if "convlstm/sprsound-event" in on_file() else []), *said[1:]]
+    said[1:1] = [_leak()] if "respirenet/icbhi" in on_file() else []
+    said[1:1] = [_staircase()] if "convlstm/sprsound-event" in on_file() else []
+    return said
+
+
+def _leak() -> str:
+    """What cycles of known patients are worth to the small network of notebook 01."""
+    frame = evidence.predictions("respirenet/icbhi")
+    rows = ("cycles at random (leaky) | CNN", "stratified | CNN")
+    dealt, whole = (value(_score(evidence.by_seed(frame, row), icbhi_scores)) for row in rows)
+    return (
+        "**To know the patients is worth more than any trick.** One small network, on the recordings of ICBHI that we have: with "
+        f"cycles dealt at random into train and test its Score is {dealt}; with whole patients on one side, {whole} ([notebook "
+        "01, *Which epoch?*](notebooks/01_respirenet.ipynb))."
+    )
 
 
 def _staircase() -> str:
@@ -153,21 +101,25 @@ def _staircase() -> str:
     )
 
 
-def _score(tables: list[pd.DataFrame]) -> pd.Series:
-    return score_rows("", tables, biocas_scores, 1).set_index("metric").loc["Score"]
+def _score(tables: list[pd.DataFrame], formulas: Formulas = biocas_scores) -> pd.Series:
+    return score_rows("", tables, formulas, 1).set_index("metric").loc["Score"]
 
 
 def results() -> str:
     """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then what can be told apart."""
-    table = ranking()
-    recorded = table[table["source"] == "recorded"]
-    printed = table[table["source"] == "published"].set_index(["task", "model"])["score"].map("{:.3f}".format)
+    recorded = ranking().query("source == 'recorded'")
+    printed = pd.concat({name: printed_scores(name) for name in recorded["experiment"].unique()})
+    names = [(name, row) for name, row in recorded[["experiment", "model"]].to_numpy()]
+    known = [printed.get(key, printed.get((key[0], key[1].partition(" ")[2]))) for key in names]
+    recorded = recorded.assign(printed=["" if score is None else f"{score:.3f}" for score in known])
+    recorded = recorded[
+        (recorded["printed"] != "") | ~recorded.duplicated("task")
+    ]  # the best of a task, and what is printed
     lines = ["| task | setting | published | recorded [95 % interval] (seeds, patients) | data |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for line in recorded.to_dict("records"):
-        known = printed.get((line["task"], line["model"].partition(" ")[2]), "")
-        text = value(line | {"ours": line["score"]})
-        lines.append(f"| {line['task']} | {line['model']} | {known} | {text} | {line['data']} |")
+        text, model = value(line | {"ours": line["score"]}), line["model"].replace(" | ", ", ")
+        lines.append(f"| {line['task']} | {model} | {line['printed']} | {text} | {line['data']} |")
     compared = recorded.loc[recorded["verdict"] != "", "verdict"]
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in compared)])
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from corpora import write_tiny
 
 from lungnb.book import evidence, experiments
 
@@ -81,3 +82,18 @@ def test_asked_anew_what_is_on_file_stays(place):
     after = evidence.predictions("paper/second")
     assert set(after["seed"]) == {5, 6}
     assert after[after["seed"] == 5].reset_index(drop=True).equals(before)
+
+
+def test_a_row_that_starts_from_a_data_set_that_is_not_there_is_left_out(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "runs_of", lambda name, data, rows, *_, **__: asked.append(rows) or {})
+    monkeypatch.setattr(experiments, "run_all", lambda *_: None)
+    monkeypatch.setattr(experiments, "collect", lambda *_: None)
+    write_tiny(tmp_path / "icbhi")
+    evidence.live("respirenet/icbhi", "laptop", str(tmp_path))
+    every = tuple(evidence.experiment("respirenet/icbhi")["rows"])
+    assert set(every) - set(asked[0]) == {"started from SPRSound"}
+    (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json").mkdir(parents=True)
+    (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json" / "40512331_8.1_1_p1_3544.json").write_text("{}")
+    evidence.live("respirenet/icbhi", "laptop", str(tmp_path))
+    assert asked[1] == every

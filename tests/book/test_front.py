@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lungnb.book import evidence, front, notebooks
+from lungnb.book import evidence, front, notebooks, ranking
 from lungnb.core import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,14 +51,15 @@ def test_a_part_that_nothing_makes_is_refused():
 
 def test_without_records_only_published_numbers_are_ranked(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
-    front.ranking.cache_clear()
-    assert set(front.ranking()["source"]) == {"published"}
+    ranking.ranking.cache_clear()
+    assert set(ranking.ranking()["source"]) == {"published"}
     assert len(front.headlines()) == 2
-    front.ranking.cache_clear()
+    assert ranking.prices() == []
+    ranking.ranking.cache_clear()
 
 
 def test_a_ranking_has_the_best_of_each_task_first_and_compares_on_the_same_patients():
-    table = front.ranking()
+    table = ranking.ranking()
     for _, task in table.groupby("task", sort=False):
         assert task["score"].is_monotonic_decreasing
     recorded = table.query("source == 'recorded'")
@@ -68,6 +69,12 @@ def test_a_ranking_has_the_best_of_each_task_first_and_compares_on_the_same_pati
     assert verdict["paper CNN"] == verdict["zero-padded"] == ""  # the first of their experiments
     assert verdict["best CNN"].startswith("best CNN is better than fair CNN: +")
     assert verdict["stretched"].startswith("stretched and zero-padded cannot be told apart")
+
+
+def test_what_a_flag_is_worth_is_told_of_the_same_patients_or_of_two_splits():
+    epoch, shared, network, trees = ranking.prices()
+    assert all(re.search(r"[-+]0\.\d{3} in Score \[", line) for line in (epoch, shared))
+    assert all(line.count("3 seeds") == 2 for line in (network, trees))
 
 
 def test_pictures_are_small_and_say_what_they_show():

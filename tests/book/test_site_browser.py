@@ -14,7 +14,8 @@ from playwright.sync_api import sync_playwright
 from site_book import toy_book
 
 from lungnb import published
-from lungnb.book import Report, comparison, front
+from lungnb.book import Report, comparison
+from lungnb.book.ranking import ranking
 from lungnb.book.site import build
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore:.*Sphinx API modifications")]
@@ -242,11 +243,11 @@ def test_the_leaderboard_ranks_and_is_sorted(look):
     page = look("leaderboard.html")
     rows = page.locator("#leaderboard-table tbody tr")
     rows.first.wait_for()
-    ranking = front.ranking()
-    best = ranking.iloc[0]
+    ranked = ranking()
+    best = ranked.iloc[0]
     shown = (best["task"], best["model"], f"{best['score']:.3f}", f"{best['low']:.3f} to {best['high']:.3f}")
     assert all(word in rows.first.inner_text() for word in shown)
-    n = list(ranking["model"]).index("best CNN")
+    n = list(ranked["model"]).index("best CNN")
     assert "best CNN is better than fair CNN" in rows.nth(n).inner_text()
     page.get_by_role("button", name="score: Activate to sort").press("Enter")
     scores = page.locator("#leaderboard-table tbody tr td:nth-child(4)").all_inner_texts()

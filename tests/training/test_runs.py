@@ -28,7 +28,7 @@ TINY = {"clip_s": 2.0, "padding": "repeat", "random_side": False, "epochs": 2, "
 
 
 def tiny(**choices):
-    preset = configs.load("respirenet", "smoke")["run"]
+    preset = configs.load("respirenet", "smoke")
     return Classification(**{"corpus": simulated().fingerprint} | preset | TINY | choices)
 
 

@@ -31,6 +31,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from lungnb import __version__
 from lungnb.book import evidence, front, notebooks
+from lungnb.book.ranking import prices, ranking
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out
 from lungnb.book.site import tables
@@ -126,7 +127,7 @@ def write_pages(
     numbers, checks = leaderboard(reports), pd.concat([audit(paper) for paper in PAPERS], ignore_index=True)
     entries = ledger()
     numbers.to_csv(folder / "numbers.csv", index=False)
-    shown = {"numbers": tables.numbers(side_by_side(numbers), chapters), "leaderboard": tables.ranking(front.ranking())}
+    shown = {"numbers": tables.numbers(side_by_side(numbers), chapters), "leaderboard": tables.ranking(ranking())}
     for name, table in (shown | {"audits": tables.audits(checks), "ledger": tables.entries(entries)}).items():
         (folder / f"{name}.html").write_text(tables.interactive(table, name))
     environment = Environment(
@@ -146,6 +147,7 @@ def write_pages(
         "gaps": [f"`{name}`" for name in gaps(reports, [chapter.name for chapter in chapters])],
         "checks": checks,
         "entries": entries,
+        "prices": prices(),
         "counts": numbers["source"].value_counts().reindex(SOURCES, fill_value=0),
         "modules": _modules(),
     }

@@ -1,0 +1,126 @@
+"""The ranking of recorded experiments and published scores, which the README's table and the site's leaderboard show."""
+
+from collections.abc import Mapping
+from functools import cache
+
+import pandas as pd
+
+from lungnb import published
+from lungnb.book import evidence
+from lungnb.book.report import label
+from lungnb.book.sentences import difference, value
+from lungnb.data.tasks import task_of
+from lungnb.metrics.classification import paired_many, score_rows
+
+#: With which printed table a recorded experiment of a paper and a corpus is compared: its name, our metric, its metric, and what
+#: is 1 there. Others are shown by their AS alone.
+COMPARED = {
+    ("convlstm", "sprsound"): ("table-3", "Score", "Score", 1),
+    ("respirenet", "icbhi"): ("table-1", "AS", "Score", 100),
+}
+#: What the test side of a split is called, where an experiment has several.
+PROTOCOLS = {
+    "official": "on the 60-40 split",
+    "official_disjoint": "on 60-40 without its two shared patients",
+    "respirenet": "on 80-20 (fold 4)",
+    "stratified": "on stratified 80-20",
+    "events (leaky)": "on cycles at random",
+}
+
+
+def on_file() -> list[str]:
+    """The recorded experiments whose predictions are kept."""
+    return ["/".join(path.parts[-3:-1]) for path in sorted(evidence.folder().glob("*/*/predictions.parquet"))]
+
+
+@cache
+def ranking() -> pd.DataFrame:
+    """One line a model and task, the best of each task first: recorded experiments beside what was published.
+
+    Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
+    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
+    """
+    lines = [line for name in on_file() for line in _recorded(name)]
+    for entry in published.ledger().to_dict("records"):
+        kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
+        kind |= {
+            "model": f"{entry['method']} ({entry['authors']} {entry['year']})",
+            "score": float(entry["Score"]) / 100,
+        }
+        lines.append(kind | {flag: entry[flag] for flag in published.FLAGS})
+    table = pd.DataFrame(lines).fillna({"verdict": ""})
+    table["first"] = table.groupby("task", sort=False).ngroup()
+    return table.sort_values(["first", "score"], ascending=[True, False], kind="stable").drop(columns="first")
+
+
+def prices() -> list[str]:
+    """What flags of the ledger were worth to a recorded network of ours, a sentence each; none if it is not on file."""
+    if "respirenet/icbhi" not in on_file():
+        return []
+    frame = evidence.predictions("respirenet/icbhi")
+    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    honest = "standard augmentation"
+    pairs = {"The epoch that is best on the test side": f"{honest}, epoch chosen on test"}
+    pairs |= {"Training on the two patients of both sides as well": "60-40 4-class | CNN"}
+    gains = paired_many({flag: (tables[row], tables[honest]) for flag, row in pairs.items()}, "AS")
+    said = [difference(flag, "the honest way", gain) for flag, gain in gains.items()]
+    for kind, name in {"CNN": "The network", "trees": "Boosted trees"}.items():
+        rows = (f"cycles at random (leaky) | {kind}", f"stratified | {kind}")
+        leaky, clean = (value(score_rows("", tables[row], unit=1).set_index("metric").loc["Score"]) for row in rows)
+        said.append(f"{name}, on cycles dealt at random: {leaky}; by whole patients: {clean}.")
+    return said
+
+
+def _recorded(name: str) -> list[dict]:
+    """Lines of `ranking`: the rows of a recorded experiment of at least three seeds, and the printed ones on the same data."""
+    about, frame, rows = evidence.experiment(name), evidence.predictions(name), evidence.configurations(name)
+    scores, clean = printed_scores(name), dict.fromkeys(published.FLAGS, "no")
+    _, metric, printed, _ = _compared(name)
+    kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
+    subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
+    origin = frame.attrs.get("provenance", {}).get("origin", "")
+    corpus = label(about["corpus"]) + ("" if origin == "real" else " in part")
+    said, lines = _verdicts(about.get("against", {}), frame, metric, printed), []
+
+    def task(fields: dict) -> str:
+        of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
+        of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
+        return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
+
+    for line in kept[kept["subset"] == subset].to_dict("records"):
+        row, own = line["row"], rows[line["row"]]
+        fields = rows.get(own.get("row"), {}) | own  # a finished run that is asked again has its run's choices
+        flags = {"epoch_on_test": "yes"} if "leaky" in fields.get("rule", "") else {}
+        shared = fields.get("leaky") == fields["split"] or "leaky" in fields["split"]
+        flags |= {"shared_patients": "yes"} if shared else {}
+        known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
+        known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
+        if "only" not in fields:  # a copy for one device is part of a model
+            lines.append(clean | flags | known | {"model": row, "score": line["ours"]})
+    if "folds" not in about and origin == "real":
+        known = {"experiment": name, "task": task(about["fields"]), "source": "published"}
+        known |= clean | {"epoch_on_test": "not said", "shared_patients": "yes"}
+        for row, score in scores.items():
+            lines.append(known | {"model": row, "score": score})
+    return lines
+
+
+def _compared(name: str) -> tuple[str, str, str, float]:
+    return COMPARED.get((name.partition("/")[0], evidence.experiment(name)["corpus"]), ("", "AS", "AS", 1))
+
+
+def printed_scores(name: str) -> pd.Series:
+    """The printed scores that an experiment is compared with, by row, as fractions."""
+    artefact, _, metric, one = _compared(name)
+    if not artefact:
+        return pd.Series(dtype=float)
+    printed = published.load(name.partition("/")[0], artefact)
+    printed = printed[printed["metric"] == metric]
+    return printed.set_index("row")["value"].astype(float) / one
+
+
+def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str, name: str) -> dict[str, str]:
+    """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
+    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
+    return {row: difference(row, against[row], gain, name) for row, gain in paired_many(pairs, metric).items()}
