@@ -38,9 +38,7 @@
 # Everything else is ours. Each table puts the published number beside ours and says on what data ours was measured.
 
 # %% tags=["parameters"]
-profile: str = (
-    "smoke"  # smoke (minutes, simulated), laptop (real data, all trainings again: hours) or paper (full size, GPU)
-)
+profile: str = "smoke"  # smoke (minutes, simulated), laptop (all trainings again: hours) or paper (full size, GPU)
 data: str = "simulated"  # "simulated", or a folder with icbhi/
 seeds: list[int] = []  # one training for each seed; empty: the profile's own
 epochs: int = 0  # epochs of stage 1; 0: the profile's own

@@ -13,6 +13,7 @@
 #     language: python
 #     name: python3
 # ---
+
 # %% [markdown]
 # # Conv-LSTM: upsample, remember, and ask for the age
 #
