@@ -557,7 +557,10 @@ for ax, (padding, pad) in zip(axes, (PADDINGS | {"smart": smart_padding}).items(
     plots.spectrogram(ax, front.levels(clip[None])[0].numpy(), 7, f"{padding} padding")
     names = [origin_of(segment, shown) for segment in plan.segments[n]]
     plots.segments(ax, names, [segment[1] / 4000 for segment in plan.segments[n]])
+    ax.set_yticks(ax.get_yticks()[::2], [tick.get_text() for tick in ax.get_yticklabels()[::2]])
+    ax.set_ylabel("")
     ax.label_outer()
+fig.supylabel("frequency (Hz)")
 report.figure("padding", fig, title="one cycle padded in four ways", note=kind)
 
 # %% [markdown]

@@ -25,6 +25,7 @@ from lungnb.papers.respirenet import merge_stages
 from lungnb.training.experiment import _pool, run_all
 
 TINY = {"clip_s": 2.0, "padding": "repeat", "random_side": False, "epochs": 2, "n_patients": 24, "device": "cpu"}
+TINY |= {"validation": "patients", "selection": "validation", "criterion": "AS"}
 
 
 def tiny(**choices):
