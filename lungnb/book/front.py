@@ -29,7 +29,7 @@ _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
 #: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
 GALLERY = {
     ("01_respirenet", "figure-2"): "two cycles of a class joined to a third (simulated)",
-    ("01_respirenet", "tricks"): "what each trick is worth (recorded, real)",
+    ("01_respirenet", "tricks"): "what each step is worth (recorded, real)",
     ("02_convlstm", "confusion"): "which sounds are taken for which (recorded, real)",
     ("02_convlstm", "calibration"): "how sure a network may be (recorded, real)",
     ("03_pediatric", "mean-spectrum"): "two clinics that sound different (simulated)",

@@ -60,10 +60,10 @@ def prices() -> list[str]:
     frame = evidence.predictions("respirenet/icbhi")
     tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
     honest = "standard augmentation"
-    pairs = {"The epoch that is best on the test side": f"{honest}, epoch chosen on test"}
-    pairs |= {"Training on the two patients of both sides as well": "60-40 4-class | CNN"}
-    gains = paired_many({flag: (tables[row], tables[honest]) for flag, row in pairs.items()}, "AS")
-    said = [difference(flag, "the honest way", gain) for flag, gain in gains.items()]
+    leaks = {("Choosing the epoch on the test side", "taking the last one"): f"{honest}, epoch chosen on test"}
+    leaks |= {("Keeping the two shared patients in training", "leaving them out"): "60-40 4-class | CNN"}
+    gains = paired_many({said: (tables[row], tables[honest]) for said, row in leaks.items()}, "AS")
+    said = [difference(*both, gain) for both, gain in gains.items()]
     for kind, name in {"CNN": "The network", "trees": "Boosted trees"}.items():
         rows = (f"cycles at random (leaky) | {kind}", f"stratified | {kind}")
         leaky, clean = (value(score_rows("", tables[row], unit=1).set_index("metric").loc["Score"]) for row in rows)
