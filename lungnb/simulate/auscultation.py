@@ -77,15 +77,13 @@ class Auscultation:
         """Steady noise (muscle, room) of the colour of a breath of `corner_hz`, in units of the breath."""
         self.signal += level * noise(self.rng, len(self.signal), lambda hz: vesicular_psd(hz, corner_hz), self.sr)
 
-    def heart(self, chest: Chest) -> None:
-        """The sounds of the heart, as loud as at this site."""
+    def heart(self, chest: Chest, hum_hz: float = 50.0) -> None:
+        """The sounds of the heart, as loud as at this site, and mains with its second and third harmonic."""
         level = self.site.heart * 10 ** (chest.heart_db / 20)
         self.signal += level * sources.heart_sounds(self.rng, len(self.signal), self.sr, chest.beats)
-
-    def hum(self, level: float, hz: float = 50.0) -> None:
-        """Mains with its second and third harmonic, in units of the breath."""
-        t = 2 * np.pi * hz * np.arange(len(self.signal)) / self.sr
-        self.signal += level * sum(np.sin(k * t + self.rng.uniform(0, 2 * np.pi)) / 2 ** (k - 1) for k in (1, 2, 3))
+        t = 2 * np.pi * hum_hz * np.arange(len(self.signal)) / self.sr
+        for k in (1, 2, 3) if chest.hum else ():
+            self.signal += chest.hum / 2 ** (k - 1) * np.sin(k * t + self.rng.uniform(0, 2 * np.pi))
 
     def background(self, hz: float, width_hz: float) -> float:
         """Root mean square of breath and device noise in a band, referred to the chest."""
@@ -107,9 +105,8 @@ class Auscultation:
     def distract(self, chest: Chest, times: float = 1.0, louder_db: float = 0.0) -> None:
         """What this patient does, or hears, `times` as often and `louder_db` louder than usual."""
         kinds = list(DISTRACTORS.items())
-        for start_s in self.rng.uniform(
-            0, self.length_s - 0.3, self.rng.poisson(times * chest.restless * self.length_s)
-        ):
+        count = self.rng.poisson(times * chest.restless * self.length_s)
+        for start_s in self.rng.uniform(0, self.length_s - 0.3, count):
             source, (_, mean_db, spread_db) = kinds[self.rng.choice(len(kinds), p=chest.habits)]
             self.add(source(self.rng, self.sr), self.rng.normal(mean_db + louder_db, spread_db), start_s)
 

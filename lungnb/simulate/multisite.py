@@ -3,7 +3,9 @@
 Counts follow the paper's Table I (docs/papers/pediatric.md, sections 1 and 3.8); the three batches of Porto Alegre have the
 make-up that the confusion matrices fix, scaled to it. The cohorts differ in who came and in how they were recorded: Geneva
 (GVA) with the full band of the stethoscope, Porto Alegre (POA1 to POA3) low-pass filtered, softer and over another
-background, as the paper's Fig. 2 shows. The stethoscope samples at about 4 kHz: there is next to nothing above 2.2 kHz.
+background, as the paper's Fig. 2 shows. There cases and controls were recorded in different rooms, so the
+channel tells the label; in Geneva it does not. The steady noise holds nothing of the disease in either. The stethoscope
+samples at about 4 kHz: there is next to nothing above 2.2 kHz.
 """
 
 from collections.abc import Sequence
@@ -251,8 +253,7 @@ def _auscultate(rng: np.random.Generator, length_s: float, place: str, child: Ch
     site = site._replace(corner_hz=corner_hz, breath=site.breath * rng.lognormal(0, 0.1))
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.6) + HARSH_EXPIRATION * harsh)
     scene.murmur(rng.uniform(*MURMUR), SITES[place].corner_hz)
-    scene.heart(child)
-    scene.hum(child.hum, child.clinic.hum_hz)
+    scene.heart(child, child.clinic.hum_hz)
     for start_s, end_s in spans if place in child.site_db else ():
         for sound in _sounds(rng, start_s, start_s + inspiration * (end_s - start_s), end_s, child):
             # Nothing of a sound is cut off by the recording.

@@ -127,7 +127,6 @@ def _auscultate(rng, about: pd.Series, breaths: pd.DataFrame, chest: Chest) -> A
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.7), STETHOSCOPE)
     scene.murmur(rng.uniform(*MURMUR), site.corner_hz)
     scene.heart(chest)
-    scene.hum(chest.hum)
     for breath in breaths[breaths["label"].notna()].itertuples():
         fading_db = rng.exponential(FADING_DB)
         for sound in _sounds(rng, breath, chest):

@@ -295,6 +295,17 @@ def test_every_plan_keeps_its_promises():
         assert gaps.all()
 
 
+def test_the_full_size_is_that_of_the_real_database():
+    plan = icbhi.make_plan(126, np.random.default_rng([0, 0]))
+    assert len(plan.patients) == 126
+    assert plan.recordings["device"].value_counts().to_dict() == {
+        **{"AKGC417L": 646, "Meditron": 127, "LittC2SE": 87, "Litt3200": 60},
+    }
+    assert len(plan.cycles) == pytest.approx(6898, rel=0.03)
+    share = plan.cycles["label"].value_counts(normalize=True)
+    assert share[[0, 1, 2, 3]].to_list() == pytest.approx([0.528, 0.270, 0.128, 0.073], abs=0.03)
+
+
 def test_refuses_a_folder_in_use_and_too_few_patients(tmp_path):
     (tmp_path / "icbhi").mkdir()
     (tmp_path / "icbhi" / "mine.txt").write_text("keep")
