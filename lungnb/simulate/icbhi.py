@@ -40,8 +40,9 @@ This database is simulated.
 def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
     """Write `folder` (about 2.8 recordings of 15 to 20 s a patient) and, beside it, `<folder>_truth/events.csv`.
 
-    From 126 patients on, those of the real database, as many a patient as it has: 920 of about 20 s, 2 GB. The truth has one row per wheeze and crackle: recording (corrected name), kind, start_s, end_s, low_hz, high_hz. The
-    same seed gives the same bytes. Raises UserError if `folder` holds something or there are too few patients.
+    From 126 patients on, those of the real database, each has as many as a real one: 920 of about 20 s, 2 GB. The truth has
+    one row per wheeze and crackle: recording (corrected name), kind, start_s, end_s, low_hz, high_hz. The same seed gives
+    the same bytes. Raises UserError if `folder` holds something or there are too few patients.
     """
     folder, otherwise = Path(folder), "the fourth fold cannot hold all four devices"
     with simulated_folder(folder, __name__, n_patients, seed, 24, otherwise) as (data, beside):
