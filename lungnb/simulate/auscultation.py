@@ -12,7 +12,7 @@ from lungnb.simulate.chest import Site, vesicular, vesicular_psd
 
 #: Where the gain of a body is drawn, Hz, and its spread over patients and over the recordings of one, dB.
 BODY_HZ = np.geomspace(60, 1900, 9)
-BODY_DB, PLACING_DB = 7.0, 2.0
+BODY_DB, PLACING_DB = 9.0, 2.0
 #: What is heard over a chest and is none of the lung: its source, how often it is the one, and its level over the background in
 #: its own band, dB, mean and spread: that of the sounds of the lung.
 DISTRACTORS = {

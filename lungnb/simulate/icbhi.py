@@ -20,7 +20,7 @@ from lungnb.simulate.icbhi_plan import GROUPS, SITES, Plan, make_plan
 #: All sounds are made at this rate, Hz, and then resampled to the device's own.
 RATE = 8000
 #: Level of clear sounds over the background in their own band, dB, mean and spread over patients.
-SOUND_DB = {"crackle": (29, 4), "wheeze": (32, 4)}
+SOUND_DB = {"crackle": (29, 4), "wheeze": (30, 4)}
 #: Level of the heart, dB, and distractors a second, means over patients.
 HEART_DB, RESTLESS = 6.0, 0.75
 #: From breath to breath sounds are softer than clear by an exponential variable of this mean, dB: some are inaudible.

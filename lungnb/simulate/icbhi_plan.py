@@ -110,7 +110,7 @@ def _patients(n: int, rng: np.random.Generator) -> pd.DataFrame:
             rows.append((device, i, group.folds[i % len(group.folds)], diagnosis, age, rng.choice(["F", "M"])))
     frame = pd.DataFrame(rows, columns=["device", "rank", "fold", "diagnosis", "age", "sex"])
     # Patients differ in how ill they sound; numbers do not tell the device.
-    ill = [np.exp([0, *(rng.normal(0, 1.6) + rng.normal(0, 1.8, 3))]) for _ in range(n)]
+    ill = [np.exp([0, *(rng.normal(0, 2.0) + rng.normal(0, 2.2, 3))]) for _ in range(n)]
     frame["odds"] = [np.array([1.0, *DIAGNOSES[d][2:]]) * more for d, more in zip(frame["diagnosis"], ill, strict=True)]
     frame.index = pd.Index(rng.permutation(n) + 101, name="patient")
     return frame.sort_index()
@@ -189,7 +189,7 @@ def _labels(patients, recordings, cycles, rng: np.random.Generator) -> np.ndarra
     """Draw each cycle's class from its patient's odds, scaled so that each device has its shares in the mean."""
     of_cycle = recordings.loc[cycles["recording"]].reset_index()
     patient = patients.loc[of_cycle["patient"]].reset_index()
-    by_recording = pd.DataFrame(np.exp(rng.normal(0, 1.8, (len(recordings), 4))), index=recordings.index)
+    by_recording = pd.DataFrame(np.exp(rng.normal(0, 2.2, (len(recordings), 4))), index=recordings.index)
     odds = np.stack(patient["odds"].to_list()) * by_recording.loc[of_cycle["recording"]].to_numpy()
     label = np.zeros(len(cycles), dtype=int)
     for device, group in GROUPS.items():
