@@ -260,13 +260,24 @@ def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFr
     return table.loc[["accuracy", "balanced accuracy", "sensitivity", "specificity", "AUROC"]]
 
 
-def confusion(patients: pd.DataFrame) -> dict[str, float]:
-    """TP, TN, FP, FN, accuracy and balanced accuracy of a table of `patient_scores`."""
-    value = patient_scores(patients)["ours"]
-    case, called = patients["label"] == 1, patients["p"] > 0.5
-    cells = (case & called, ~case & ~called, ~case & called, case & ~called)
-    counts = dict(zip(("TP", "TN", "FP", "FN"), (int(x.sum()) for x in cells), strict=True))
-    return counts | {name: float(value[name]) for name in ("accuracy", "balanced accuracy")}
+def crop_scores(patients: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
+    """Scores of crops, one table of patients a seed: columns ours, sd, n_seeds, n_patients, low, high; rows loss, accuracy and
+    macro F1 as "F1". patients: patient, label (1: case), crops, called (of them a case) and loss (their mean)."""
+    names = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in patients]))
+    times, drawn = draw(len(names), n_resamples), []
+    for table in patients:
+        case, n, called, loss = (table[c].to_numpy(float) for c in ("label", "crops", "called", "loss"))
+        cells = [n, n * loss, case * called, case * (n - called), (1 - case) * called, (1 - case) * (n - called)]
+        sums = np.zeros((len(names), len(cells)))
+        np.add.at(sums, np.searchsorted(names, table["patient"].to_numpy(str)), np.stack(cells, axis=1))
+        n, loss, tp, fn, fp, tn = (times @ sums).T
+        with np.errstate(invalid="ignore"):
+            f1 = [2 * right / (2 * right + fp + fn) for right in (tp, tn)]
+            drawn.append(np.stack([loss / n, (tp + tn) / n, np.nanmean(f1, axis=0)], axis=1))
+    drawn = np.stack(drawn)
+    low, high = interval(drawn, len(names), (0, np.array([np.inf, 1, 1])))
+    said = {"ours": drawn[:, 0].mean(0), "sd": pd.DataFrame(drawn[:, 0]).std().to_numpy(), "n_seeds": len(drawn)}
+    return pd.DataFrame(said | {"n_patients": len(names), "low": low, "high": high}, index=["loss", "accuracy", "F1"])
 
 
 def mean_over_patients(values: np.ndarray, patient: Sequence) -> dict[str, float]:
