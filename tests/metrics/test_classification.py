@@ -254,6 +254,10 @@ def test_scores_of_crops_are_those_of_all_crops_and_know_seeds_and_patients():
     assert found[["n_seeds", "n_patients"]].to_numpy().tolist() == [[3, 12]] * 3
     assert ((found["low"] < found["ours"]) & (found["ours"] < found["high"])).all()
     assert crop_scores(tables[:1])["low"].notna().all()
+    nothing = crop_scores(tables, tables)
+    assert (nothing[["ours", "sd", "low", "high"]] == 0).all(axis=None)
+    worse = [t.assign(loss=t["loss"] + 0.5) for t in tables]
+    assert crop_scores(worse, tables).loc["loss", ["ours", "low", "high"]].tolist() == pytest.approx([0.5] * 3)
     few = [t[t["patient"].astype(int) < 5] for t in tables]
     assert crop_scores(few)["low"].isna().all()
     assert crop_scores(few).loc["F1", "ours"] == pytest.approx(np.mean([f1_only(t) for t in few]))
