@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lungnb import configs
-from lungnb.book.evidence import configurations
+from lungnb.book.evidence import configurations, experiment
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -45,9 +45,6 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
         assert size["run"]["epochs"] <= 12
         assert size["fine_tuning"]["epochs"] == 3
         assert (size["run"]["backbone"], size["run"]["pretrained"]) == ("resnet10-narrow", "scratch")
-        cohorts = load("pediatric", profile)["cohorts"]
-        assert (cohorts["n_patients"], cohorts["epochs"], cohorts["pooling"]) == (96, 40, [3, 4])
-        assert len(load("pediatric", profile)["seeds"]) < 10
         size = load("compare", profile)
         assert size["run"]["draws"] in (480, 1600)
         assert size["run"]["hidden"] in (16, 32)
@@ -55,7 +52,10 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
     rows = configurations("convlstm/sprsound-event")
     widths = {rows[f"{setting} full"].get("hidden", 512) for setting in ("paper", "fair", "best")}
     assert [rows["paper full"].get("hidden", 512), *sorted(widths)] == [512, 64, 512]
-    assert load("pediatric", "paper")["cohorts"]["n_patients"] == 318
+    cohorts, size = experiment("pediatric/cohorts"), configurations("pediatric/cohorts")["GVA"]
+    assert (cohorts["n_patients"], cohorts["seeds"]) == (318, [0, 1, 2])
+    assert (size["pooling"], size["epochs"], size["draws"]) == ([3, 4], 40, 640)
+    assert len(experiment("pediatric/cohorts-folds")["folds"]) == 5
     assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
 
 
@@ -80,8 +80,9 @@ def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
         assert not re.search(r"\(\.\.\.\)|…", text), text
 
 
-def test_an_exercise_of_01_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words():
-    text = OF_PAPERS["respirenet"].read_text().partition("## Exercises")[2]
+@pytest.mark.parametrize("paper", ["respirenet", "pediatric"])
+def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words(paper):
+    text = OF_PAPERS[paper].read_text().partition("## Exercises")[2]
     exercises = re.split(r"^# \*\*(\d)\.\*\* ", text, flags=re.MULTILINE)[1:]
     assert exercises[::2] == [str(n) for n in range(1, len(exercises) // 2 + 1)]
     for exercise in exercises[1::2]:
