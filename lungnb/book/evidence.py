@@ -89,7 +89,7 @@ def predictions(name: str) -> pd.DataFrame:
         raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
     frame = pd.read_parquet(path)
     p = probabilities(frame)
-    frame = frame.astype(dict.fromkeys(p, float))
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("float16"), float))
     frame = frame.assign(predicted=frame[p].fillna(-1).to_numpy().argmax(1))  # a task of fewer classes has no such p
     if (path.parent / "provenance.json").is_file():
         frame.attrs["provenance"] = provenance(name)
