@@ -573,7 +573,7 @@ def answers(network, part):
     return frame[frame["cohort"] != "GVA"].assign(predicted=lambda x: (x["p1"] > 0.5).astype(int))
 
 
-def train_openly(network, sampler, epochs=30, batch_size=16):
+def train_openly(network, sampler, epochs=12, batch_size=16):
     """Draw, predict, compare, step; after each epoch look at the children aside."""
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     for epoch in range(1, epochs + 1):
@@ -586,7 +586,7 @@ def train_openly(network, sampler, epochs=30, batch_size=16):
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        if epoch % 6 == 0:
+        if epoch % 3 == 0:
             aside = crop_scores([answers(network, "validation")], n_resamples=2).loc["loss", "ours"]
             print(f"epoch {epoch:2}: loss {np.mean(losses):.3f}, of the children aside {aside:.3f}")
 
@@ -743,7 +743,8 @@ each = {name: tables(frames[COHORTS], row, parts=("validation",)) for name, row 
 for name in list(each)[1:]:
     print(difference(name, "STFT", crop_scores(each[name], each["STFT"]).loc["accuracy"], "accuracy of crops"))
 n = each["STFT"][0]["patient"].nunique()
-print(f"One of {n} children more or less right moves the accuracy by {1 / n:.2f}; the paper's rows span 0.14.")
+span = np.ptp(published.wide("pediatric", "table-2")["accuracy mean"].astype(float))
+print(f"One of {n} children more or less right moves the accuracy by {1 / n:.2f}; the paper's rows span {span:.2f}.")
 
 # %% [markdown]
 # The paper's own second set of ten runs of the STFT row (Table VIII) moved by 0.05 in loss.
@@ -1313,6 +1314,11 @@ def share_above(network: nn.Module, dataset, rows: torch.Tensor, k: int, hertz: 
     return np.concatenate(shares)
 
 
+def within(mean: dict[str, float]) -> dict[str, float]:
+    """The same with an interval that stays where a share can be."""
+    return {name: float(np.clip(x, 0, 1)) for name, x in mean.items()}
+
+
 tested = samples_where(of_child["cohort"].isin(["POA2", "POA3"]))
 who = of_child[of_child["cohort"].isin(["POA2", "POA3"])].reset_index(drop=True)
 share = {k: np.stack([share_above(net, data_of, tested, k) for net, data_of in networks.values()]) for k in (0, 1)}
@@ -1322,7 +1328,7 @@ rows = []
 for name, labels in (("controls", [0]), ("cases", [1]), ("all", [0, 1])):
     here = who["label"].isin(labels).to_numpy()
     for k in (0, 1):
-        mean = mean_over_patients(share[k][:, here], who["patient"][here])
+        mean = within(mean_over_patients(share[k][:, here], who["patient"][here]))
         rows.append({"row": f"{name} | speaks for {kinds[k]}", "metric": "share above 500 Hz", **mean})
         rows[-1] |= {"n_seeds": len(networks), "n_patients": who["patient"][here].nunique()}
 gap = mean_over_patients(share[1] - share[0], who["patient"])
@@ -1408,7 +1414,7 @@ def of_group(label: int, cohorts: list[str], column: str) -> dict[str, float]:
     here = asked[(asked["label"] == label) & asked["cohort"].isin(cohorts)].assign(called=lambda x: x["p1"] > 0.5)
     wide = here.astype({column: float}).pivot(index="seed", columns="patient", values=column)
     counts = {"n_seeds": len(wide), "n_patients": wide.shape[1]}
-    return mean_over_patients(wide.to_numpy(), wide.columns) | counts
+    return within(mean_over_patients(wide.to_numpy(), wide.columns)) | counts
 
 
 rows = []
@@ -1717,7 +1723,7 @@ def best_threshold(label: np.ndarray, p: np.ndarray) -> float:
     return float(np.median(at[balanced == balanced.max()]))
 
 
-assert best_threshold(np.array([0, 0, 1, 1]), np.array([0.2, 0.6, 0.7, 0.9])) == 0.65
+assert np.isclose(best_threshold(np.array([0, 0, 1, 1]), np.array([0.2, 0.6, 0.7, 0.9])), 0.65)
 
 
 def own_threshold(frame: pd.DataFrame, row: str) -> list[pd.DataFrame]:
@@ -1929,7 +1935,7 @@ def wider_side(n):
 print(f"{next(n for n in range(20, 1000, 10) if wider_side(n) < 0.05)} patients; with 150 it is {wider_side(150):.3f}")
 
 # %% [markdown] tags=["solution"]
-# The paper's 150 are nearly, but not quite enough. And that is for one network: training seeds come on top.
+# The paper's 150 are not quite enough. And that is for one network: training seeds come on top.
 
 # %% [markdown]
 # **6.** *(medium, 20 minutes)* In our open training a child with many crops weighs more than one with few. Draw the crops so that each child weighs the
