@@ -372,10 +372,12 @@ print("highest frequency kept by stft:", round(149 * SAMPLE_RATE / 2048), "Hz")
 # > following aggregation methods to combine the probabilistic output of each model: [...] simple average of probabilities [...] weight the mean with a
 # > factor of the inverse loss for each model
 #
-# **Figure 3.** *Late* fusion: each site has its own network, and what they say is combined at the end. The pictures are of one ill child.
+# **Figure 3.** *Late* fusion: each site has its own network, and what they say is combined at the end. The pictures are of one ill child;
+# a site that was not recorded is not asked.
 
 # %%
-ill_child = crops[crops["case"]].groupby("patient")["position"].nunique().idxmax()
+n_sites = crops[crops["case"]].groupby("patient")["position"].nunique()
+ill_child = (n_sites - (len(sites) - 1)).abs().idxmin()  # one site is missing, if there is such a child
 of_child = crops[crops["patient"] == ill_child].groupby("position").nth(0).set_index("position")
 views = {s: spectrogram(torch.from_numpy(sound(crop)).float()[None])[0].numpy() for s, crop in of_child.iterrows()}
 sizes = {n: sum(p.numel() for p in SiteCNN(n).parameters()) for n in (1, len(sites))}
