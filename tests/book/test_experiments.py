@@ -38,7 +38,7 @@ patients:
   cut: ""
   sites: ["1", "5"]
   fields: {task: cohorts, split: cohort, fold: null, cohort: GVA, model: MPA, clip_s: 5.0, long: "crops, paper", missing: mean,
-    pooling: [15, 12], normalisation: fixed, augment_features: false, epochs: 1, draws: 32, class_balance: 1.0, criterion: -loss,
+    pooling: [3, 4], normalisation: fixed, augment_features: false, epochs: 1, draws: 32, class_balance: 1.0, criterion: -loss,
     combine: none, predict_train: true}
   rows:
     MPA: {}
@@ -133,7 +133,7 @@ def test_patients_are_recorded_with_their_crops(place):
     assert mpa["crops"].min() > 0
     assert (mpa["called"] <= mpa["crops"]).all()
     run = experiments.runs_of(name, "simulated", ("MPA",))["MPA", 1, None]
-    crops = run.predictions.query("split == 'test'").groupby("patient")["p1"].agg(["mean", "max", "size"])
+    crops = run.tested("test").groupby("patient")["p1"].agg(["mean", "max", "size"])
     kept = mpa[mpa["split"] == "test"].set_index("patient").loc[crops.index]
     assert kept["p1"].to_numpy() == pytest.approx(crops["mean"].to_numpy(), abs=1e-3)
     assert kept["highest"].to_numpy() == pytest.approx(crops["max"].to_numpy(), abs=1e-3)

@@ -155,7 +155,7 @@ def test_too_few_patients_to_select_with():
 @pytest.mark.train
 def test_each_child_of_the_view_of_sprsound_is_tested_in_one_fold():
     source, preset = load_corpus("sprsound", n_patients=40), configurations("pediatric/sprsound-sites")["MPO, site p1"]
-    runs = [Classification(corpus=source.fingerprint, **preset, fold=k) for k in range(5)]
+    runs = [Classification(corpus=source.fingerprint, **preset | {"fold": k}) for k in range(5)]
     here = runs[0].view().events
     assert set(here["cohort"]) == {"train", "inter"}
     tested = []
