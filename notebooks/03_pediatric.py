@@ -638,7 +638,7 @@ def late_fusion(frame: pd.DataFrame, base: str, rule: str, column: str = "p1") -
         loss = (aside["loss"] * aside["crops"]).groupby(aside["site"]).sum() / aside.groupby("site")["crops"].sum()
         p1 = RULES[rule](by_site(part), loss).rename("p1")
         about = part.drop_duplicates("patient").set_index("patient")[["seed", "fold", "cohort", "split", "label"]]
-        fused.append(about.join(p1).reset_index())
+        fused.append(about.join(p1).join(part.groupby("patient")["crops"].sum()).reset_index())
     fused = pd.concat(fused, ignore_index=True).assign(row=f"{base} | {rule}")
     return fused.assign(p0=1 - fused["p1"], predicted=(fused["p1"] > 0.5).astype(int))
 
@@ -1687,36 +1687,29 @@ print(
 # %% [markdown]
 # ### A threshold that counts children
 #
-# A threshold of 0.5 is meant for *crops*: the networks learn how many crops are of ill children, and a long or complete set of recordings counts more
-# than a short one. What are the two shares?
+# A threshold of 0.5 is meant for *crops*: the networks learn how many crops are of ill children, and a child with long recordings counts more than
+# one with short ones. What are the two shares?
+
 
 # %% tags=["nbval-check-output"]
-own = frames[SITES][frames[SITES]["row"] == "MPA"]
-of_children = own[own["split"] == "test"].drop_duplicates("patient")
-share_of = {"children": of_children["label"].mean()}
-share_of["samples of the MPA"] = np.average(of_children["label"], weights=of_children["crops"])
-for name, value_of in share_of.items():
-    print(f"adventitious among {name}: {value_of:.3f}")
-logit = {name: np.log(p / (1 - p)) for name, p in share_of.items()}
-shift = logit["children"] - logit["samples of the MPA"]
-print(f"in logits, what has to be added to count children: {shift:+.2f}")
+def log_odds_of_cases(children: pd.DataFrame) -> dict[str, float]:
+    """Of a case among children, and among their crops."""
+    share = {"children": children["label"].mean(), "crops": np.average(children["label"], weights=children["crops"])}
+    return {name: np.log(p / (1 - p)) for name, p in share.items()}
+
+
+for row in ("MPO | mean", "MPA"):
+    odds = log_odds_of_cases(tables(frames[SITES], row)[0])
+    of_children, of_crops = (1 / (1 + np.exp(-odds[name])) for name in ("children", "crops"))
+    print(f"{row}: {of_children:.3f} of the children are adventitious, and {of_crops:.3f} of their crops;", end=" ")
+    print(f"to count children, add {odds['children'] - odds['crops']:+.2f} to a logit")
 
 # %% [markdown]
-# Two mends. *Counting children*: add this number to the logit of each child. Or *a threshold from children*: take the one that separates best the
-# children who selected the epoch, in each fold, and use it for the fold that is tested. Neither looks at the test children's labels by fold, but for
-# the shares, which are known of any training part.
+# Two mends. *Counting children*: add to each logit this number, computed of the children who were trained on. Or *a threshold from children*: the one that
+# separates best the children who selected the epoch. Both are found in each fold, without the children who are then tested.
 
 
 # %% tags=["nbval-check-output"]
-def counting_children(each: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The same children with `shift` added to their logits."""
-    shifted = []
-    for t in each:
-        p = 1 / (1 + np.exp(-(np.log(t["p1"].clip(1e-6, 1 - 1e-6) / (1 - t["p1"].clip(1e-6, 1 - 1e-6))) + shift)))
-        shifted.append(t.assign(p0=1 - p, p1=p, predicted=(p > 0.5).astype(int)))
-    return shifted
-
-
 def best_threshold(label: np.ndarray, p: np.ndarray) -> float:
     """Between two of the p, where the balanced accuracy is highest; the middle one of several."""
     at = np.concatenate([[0], np.sort(p)])
@@ -1728,28 +1721,36 @@ def best_threshold(label: np.ndarray, p: np.ndarray) -> float:
 assert np.isclose(best_threshold(np.array([0, 0, 1, 1]), np.array([0.2, 0.6, 0.7, 0.9])), 0.65)
 
 
-def own_threshold(frame: pd.DataFrame, row: str) -> list[pd.DataFrame]:
-    """Children of unseen folds, called by the threshold of those who selected the epoch; one table a seed."""
-    each = []
-    for _, of_seed in frame[frame["row"] == row].groupby("seed"):
-        folds = []
-        for _, fold in of_seed.groupby("fold"):
-            aside, tested = (fold[fold["split"] == part] for part in ("validation", "test"))
-            t = best_threshold(aside["label"].to_numpy(), aside["p1"].to_numpy())
-            folds.append(tested.assign(predicted=(tested["p1"] > t).astype(int)))
-        each.append(pd.concat(folds).dropna(axis=1, how="all"))
+def counting_children(trained, aside, tested):
+    odds = log_odds_of_cases(trained)
+    p0, p1 = tested["p0"].clip(lower=1e-6), tested["p1"].clip(lower=1e-6) * np.exp(odds["children"] - odds["crops"])
+    p1 = p1 / (p0 + p1)
+    return tested.assign(p0=1 - p1, p1=p1, predicted=(p1 > 0.5).astype(int))
+
+
+def threshold_from_children(trained, aside, tested):
+    t = best_threshold(aside["label"].to_numpy(), aside["p1"].to_numpy())
+    return tested.assign(predicted=(tested["p1"] > t).astype(int))
+
+
+def decided(frame: pd.DataFrame, row: str, decide) -> list[pd.DataFrame]:
+    """Children of unseen folds, as `decide` calls them after what the other children of the fold show; one table a seed."""
+    here, each = frame[frame["row"] == row].dropna(axis=1, how="all"), []
+    for _, of_seed in here.groupby("seed"):
+        folds = [dict(list(fold.groupby("split"))) for _, fold in of_seed.groupby("fold")]
+        each.append(pd.concat([decide(fold["train"], fold["validation"], fold["test"]) for fold in folds]))
     return each
 
 
 # %% tags=["nbval-check-output"]
+DECISIONS = {"0.5, counting children": counting_children, "a threshold from children": threshold_from_children}
+
+
 def thresholds(frames):
     rows = []
     for row in ("MPO | mean", "MPA"):
-        each = {
-            "0.5": tables(frames[SITES], row),
-            "0.5, counting children": counting_children(tables(frames[SITES], row)),
-        }
-        each["of validation children"] = own_threshold(frames[SITES], row)
+        each = {"0.5": tables(frames[SITES], row)}
+        each |= {name: decided(frames[SITES], row, decide) for name, decide in DECISIONS.items()}
         rows += [scored(f"{row} | {name}", own, METRICS[:3]) for name, own in each.items()]
     return pd.concat(rows, ignore_index=True)
 
@@ -1761,10 +1762,7 @@ report.table("thresholds", table, title="thresholds for crops and for children",
 # %% tags=["nbval-check-output"]
 for row in ("MPO | mean", "MPA"):
     plain = tables(frames[SITES], row)
-    pairs = {
-        "Counting children": (counting_children(plain), plain),
-        "A threshold from children": (own_threshold(frames[SITES], row), plain),
-    }
+    pairs = {name: (decided(frames[SITES], row, decide), plain) for name, decide in DECISIONS.items()}
     for name, gain in paired_many(pairs, "balanced accuracy").items():
         print(f"{row}: " + difference(name, "0.5", gain, "balanced accuracy"))
 
