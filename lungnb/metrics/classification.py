@@ -277,7 +277,7 @@ def crop_scores(
         n, loss, tp, fn, fp, tn = (times @ sums).T
         with np.errstate(invalid="ignore"):
             f1 = [2 * right / (2 * right + fp + fn) for right in (tp, tn)]
-            drawn.append(np.stack([loss / n, (tp + tn) / n, np.nanmean(f1, axis=0)], axis=1))
+            drawn.append(np.stack([loss / n, (tp + tn) / n, np.nansum(f1, axis=0) / np.isfinite(f1).sum(0)], axis=1))
     drawn, most = np.stack(drawn), np.array([np.inf, 1, 1])
     drawn = drawn[: len(patients)] - drawn[len(patients) :] if base else drawn
     low, high = interval(drawn, len(names), (-most if base else 0, most))
