@@ -37,9 +37,7 @@
 # everything in the paper can be done again, and *real* children, those of SPRSound, with four sites and another question. Each table says which.
 
 # %% tags=["parameters"]
-profile: str = (
-    "smoke"  # smoke (minutes: results are recorded ones), laptop (all trainings again: hours) or paper (full size, GPU)
-)
+profile: str = "smoke"  # smoke (minutes, recorded results), laptop (trained again: hours) or paper (full size, GPU)
 data: str = "simulated"  # "simulated", or a folder with sprsound/ and, for cohorts of your own, multisite/
 seeds: list[int] = []  # one training for each seed; empty: the recorded ones
 epochs: int = 0  # most epochs of every model; 0: the profile's own
@@ -61,6 +59,7 @@ from matplotlib.patches import Ellipse, FancyBboxPatch
 from safetensors.torch import load_file
 from torch import nn
 
+# %%
 from lungnb import UserError, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
 from lungnb.book.evidence import Source, by_seed, configurations, experiment, history, live, predictions, training
@@ -394,6 +393,7 @@ def thumbnail(ax, site, x, y, width=0.9, height=0.8):
     ax.add_patch(frame)
 
 
+# %%
 def boxed(ax, x, y, text, arrow_from):
     """Words in a box, and an arrow to it."""
     style = {"boxstyle": "round", "facecolor": "0.96", "edgecolor": "C0"}
@@ -1240,6 +1240,7 @@ def network_of(row: str, seed: int) -> tuple[nn.Module, object]:
     return network.eval(), dataset
 
 
+# %%
 LAYER = -2
 
 
