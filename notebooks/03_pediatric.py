@@ -1339,7 +1339,7 @@ for name, labels in (("controls", [0]), ("cases", [1]), ("all", [0, 1])):
 gap = mean_over_patients(share[1] - share[0], who["patient"])
 rows.append({"row": "all | case minus control", "metric": "share above 500 Hz", **gap, "n_seeds": len(networks)})
 rows[-1]["n_patients"] = who["patient"].nunique()
-note = f"children of POA2 and POA3; {1 - 500 / 1615:.0%} of the picture lie above 500 Hz"
+note = f"children of POA2 and POA3 of this build, {len(networks)} networks; {1 - 500 / 1615:.0%} of the picture lie above 500 Hz"
 report.table("bands", comparison(ours=pd.DataFrame(rows)), title="where Grad-CAM looks, by frequency", note=note)
 
 # %%
