@@ -21,7 +21,7 @@ import torchaudio
 from timing import fastest
 
 from lungnb import configs
-from lungnb.book.evidence import ensemble, experiment
+from lungnb.book.evidence import configurations, ensemble, experiment
 from lungnb.book.experiments import runs_of
 from lungnb.classification import Classification
 from lungnb.classification.dataset import AUDIO, Clips, compute_features, front_end, plan
@@ -120,12 +120,12 @@ def from_disk_to_auroc(data: str) -> str:
 
 def compare_networks() -> pd.DataFrame:
     """Seconds of a training epoch of each paper's smoke preset, and its weights."""
-    size = {name: configs.load(name, "smoke") for name in ("respirenet", "convlstm", "pediatric")}
+    size = {name: configs.load(name, "smoke") for name in ("respirenet", "convlstm")}
     presets = {
         "RespireNet": ("icbhi", size["respirenet"]),
         "CNN": ("sprsound", size["convlstm"] | {"model": "CNN"}),
         "full": ("sprsound", size["convlstm"] | {"model": "full"}),
-        "MPA": ("multisite", size["pediatric"]["cohorts"]),
+        "MPA": ("multisite", configurations("pediatric/cohorts")["GVA"] | {"n_patients": 96}),
     }
     rows = []
     for name, (data, fields) in presets.items():
@@ -139,7 +139,10 @@ def compare_networks() -> pd.DataFrame:
 
 def compare_side_by_side() -> float:
     """How much faster a grid of small trainings is, one thread each side by side, than one after another on one thread."""
-    corpus, fields = load_corpus("multisite", n_patients=96), configs.load("pediatric", "smoke")["cohorts"]
+    corpus, fields = (
+        load_corpus("multisite", n_patients=96),
+        configurations("pediatric/cohorts")["GVA"] | {"n_patients": 96},
+    )
     fields |= {"model": "SiteCNN", "epochs": 2 if QUICK else 6, "patience": None, "corpus": corpus.fingerprint}
     make = [[Classification(**fields | {"sites": (s,), "seed": seed}) for s in "1234"] for seed in (1, 2)]
     make[0][0].dataset()  # the features are there for both

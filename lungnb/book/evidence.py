@@ -1,7 +1,8 @@
 """Recorded experiments: their predictions are kept, and every number about them is computed from these anew.
 
     reports/recorded/<paper>/<experiment>/
-        predictions.parquet   one row a scored event or patient, configuration (`row`) and training seed
+        predictions.parquet   one row a scored event or patient, configuration (`row`) and training seed; of patients, means
+                              over their crops (`lungnb.papers.pediatric.summarise_crops`)
         training.csv          of each training: epochs, seconds, weights and its scores on the events it was trained on
         history.csv           of each training the loss, and what was followed, by epoch
         config.yaml           the fields of each configuration
@@ -31,6 +32,10 @@ from lungnb.metrics.classification import Formulas, evaluate, score_rows
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "recorded"
 COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
+#: Further ones, where what is scored are patients and not events; sd: of the passes with dropout.
+OF_PATIENTS = ["cohort", "crops", "called", "loss", "highest", "sd"]
+_SMALL = dict.fromkeys(("seed", "fold", "label", "crops", "called"), np.int16)
+_SMALL |= dict.fromkeys(("loss", "highest", "sd"), np.float16)
 #: What a second computation may differ by: the last digit that scores.csv keeps.
 _TOLERANCE = 2e-6
 
@@ -55,8 +60,24 @@ def experiment(name: str) -> dict[str, Any]:
 def configurations(name: str) -> dict[str, dict[str, Any]]:
     """The fields of each row of an experiment, its `changed` rows last."""
     about = experiment(name)
-    rows = {row: about["fields"] | fields for row, fields in about["rows"].items()}
+    rows = {row: about["fields"] | fields for row, fields in expanded(about).items()}
     return rows | {row: dict(fields) for row, fields in about.get("changed", {}).items()}
+
+
+def expanded(about: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The own fields of each row of an experiment. One with `sites: each` is a row for each site, "MPO, site 1", with
+    `sites: all but each` one for each that is left out, "MPA, without site 1". found: the sites of the data, if not the recorded
+    ones."""
+    sites = [s for s in about.get("sites", []) if s in found or not found] or list(found)
+    rows = {}
+    for row, fields in about["rows"].items():
+        how = fields.get("sites")
+        for site in sites if how in ("each", "all but each") else ():
+            own = [site] if how == "each" else [s for s in sites if s != site]
+            rows[f"{row}, {'site' if how == 'each' else 'without site'} {site}"] = fields | {"sites": own}
+        if how not in ("each", "all but each"):
+            rows[row] = dict(fields)
+    return rows
 
 
 # ---- to read
@@ -69,7 +90,7 @@ def predictions(name: str) -> pd.DataFrame:
         raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
     frame = pd.read_parquet(path)
     p = probabilities(frame)
-    frame = frame.astype(dict.fromkeys(p, float))
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("float16"), float))
     frame = frame.assign(predicted=frame[p].fillna(-1).to_numpy().argmax(1))  # a task of fewer classes has no such p
     if (path.parent / "provenance.json").is_file():
         frame.attrs["provenance"] = provenance(name)
@@ -203,8 +224,9 @@ def scores(name: str) -> pd.DataFrame:
 
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
     """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
-    types = dict.fromkeys(probabilities(frame), np.float16) | dict.fromkeys(("seed", "fold", "label"), np.int16)
-    kept = frame[[*COLUMNS, *probabilities(frame)]].astype(types)
+    types = dict.fromkeys(probabilities(frame), np.float16) | {name: t for name, t in _SMALL.items() if name in frame}
+    columns = [name for name in (*COLUMNS, *OF_PATIENTS) if name in frame]
+    kept = frame[[*columns, *probabilities(frame)]].astype(types)
     kept.to_parquet(path, index=False, compression="zstd", compression_level=19)
 
 

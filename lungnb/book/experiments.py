@@ -3,15 +3,19 @@
 What is recorded stands in `lungnb/configs/recorded/`; where it is kept, and how it is read, in `lungnb.book.evidence`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 from lungnb.book.evidence import (
     COLUMNS,
+    OF_PATIENTS,
     configurations,
+    expanded,
     experiment,
     predictions,
     probabilities,
@@ -22,10 +26,12 @@ from lungnb.book.evidence import (
 from lungnb.book.recorded import folder
 from lungnb.book.report import write_json
 from lungnb.classification import Classification
-from lungnb.core import atomic_file, git_state, package_versions
+from lungnb.classification.fitting import predict_samples, predictions_of
+from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.data.splits import TESTED
 from lungnb.data.tasks import task_of
+from lungnb.papers.pediatric import summarise_crops
 from lungnb.training.experiment import run_all
 
 Runs = dict[tuple[str, int, int | None], Classification]
@@ -42,25 +48,30 @@ def runs_of(
 ) -> Runs:
     """The trainings of an experiment by row, seed and fold (None: the split has none), on the data sets in the folder `data`.
 
-    rows, seeds: only these, if any. profile: laptop, as recorded; paper, what the experiment and the row change for it. epochs:
-    at most so many, if not 0. changes: fields that are other than recorded.
+    rows, seeds: only these, if any; "MPO" are all rows "MPO, site 1" and so on. profile: laptop, as recorded; paper, what the
+    experiment and the row change for it. epochs: at most so many, if not 0. changes: fields that are other than recorded.
+    Of a row that starts with the best of another, the one of lowest validation loss, that other is trained at once.
+    Raises UserError for an unknown row.
     """
-    about = experiment(name)
+    about, data = experiment(name), place_of(name, data)
     n_patients = about.get("n_patients", 40)
-    given = {
-        "corpus": load_corpus(about["corpus"], data, n_patients).fingerprint,
-        "data": data,
-        "n_patients": n_patients,
-    }
+    corpus = load_corpus(about["corpus"], data, n_patients)
+    every = expanded(about, corpus.events["position"].dropna().unique().tolist() if "sites" in about else ())
+    given = {"corpus": corpus.fingerprint, "data": data, "n_patients": n_patients}
 
     def run(row: str, **drawn: int) -> Classification:
-        choices = given | about["fields"] | about["rows"][row] | drawn | changes
+        choices = given | about["fields"] | every[row] | drawn | changes
         larger = about.get("paper", {}) | choices.pop("paper", {})
         choices |= larger if profile == "paper" else {}
         choices |= {"epochs": min(epochs, choices["epochs"])} if epochs else {}
         others = {task: task_of(task).corpus for task in choices.pop("transfer", ())}
         choices["transfer"] = {task: load_corpus(of, data, n_patients).fingerprint for task, of in others.items()}
         if "start" in choices:
+            if choices["start"].startswith("best of "):
+                named = choices["start"].removeprefix("best of ")
+                begun = [run(named, **drawn | {"seed": seed}) for seed in seeds or about["seeds"]]
+                run_all(begun)
+                return Classification(**choices | {"start": min(begun, key=lambda one: one.result()["val_loss"])})
             other, elsewhere, there = choices["start"].rpartition(": ")
             of = f"{name.split('/')[0]}/{other}"  # another experiment of this paper
             begun = runs_of(of, data, (there,), (drawn["seed"],), profile) if elsewhere else {}
@@ -68,10 +79,12 @@ def runs_of(
         return Classification(**choices)
 
     found = {}
-    for row in rows or about["rows"]:
+    for row in every if not rows else [r for r in every if {r, re.sub(", (without )?site .*", "", r)} & {*rows}]:
         for seed in seeds or about["seeds"]:
             for fold in about.get("folds", [None]):
                 found[row, seed, fold] = run(row, seed=seed, **({} if fold is None else {"fold": fold}))
+    if not found:
+        raise UserError(f"{name} has no row {', '.join(rows)}; its rows are {', '.join(every)}.")
     return found
 
 
@@ -81,7 +94,7 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     Rows that are on file and not asked for stay.
     """
     about, runs = experiment(name), runs_of(name, data, rows, seeds)
-    corpus = load_corpus(about["corpus"], data, about.get("n_patients", 40))
+    corpus = load_corpus(about["corpus"], place_of(name, data), about.get("n_patients", 40))
     run_all(list(runs.values()), cluster or None)
     place, new = folder() / name, collect(name, runs)
     place.mkdir(parents=True, exist_ok=True)
@@ -109,22 +122,57 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     return place
 
 
+def place_of(name: str, data: str) -> str:
+    """The folder with the data of an experiment: `data`; of one of private data only if they are there, else "simulated"."""
+    about = experiment(name)
+    return "simulated" if about.get("simulated") and not (Path(data) / about["corpus"]).is_dir() else data
+
+
 def collect(name: str, runs: Runs) -> pd.DataFrame:
-    """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices."""
+    """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices.
+
+    Of networks that answer crops it has patients, those trained on as well."""
     frames, changed = [], experiment(name).get("changed", {})
     for (row, seed, fold), run in runs.items():
-        asked = {row: run.tested("validation", *TESTED, *(["train"] if seed == 0 else []))}
+        asked = {row: run.tested("validation", *TESTED, *(["train"] if seed == 0 or run.combine == "none" else []))}
         for other, fields in changed.items():
             if fields["row"] == row:
                 asked[other] = _asked_again(run, **{k: v for k, v in fields.items() if k != "row"})
+        if run.combine == "none":
+            asked = {row: frame if "crops" in frame else summarise_crops(frame) for row, frame in asked.items()}
         frames += [frame.assign(row=name, seed=seed, fold=fold or 0) for name, frame in asked.items()]
     frame = pd.concat(frames, ignore_index=True)
+    if "crops" in frame:
+        frame["predicted"] = frame[probabilities(frame)].to_numpy().argmax(1)
+        return frame[[c for c in (*COLUMNS, *OF_PATIENTS, *probabilities(frame), "predicted") if c in frame]]
     return frame[[*COLUMNS, *probabilities(frame), "predicted"]]
 
 
-def _asked_again(run: Classification, rule: str = "", task: str = "", **choices: Any) -> pd.DataFrame:
-    """What a finished run says by another rule, of another task, or of inputs made with other choices."""
+def _asked_again(
+    run: Classification, rule: str = "", task: str = "", passes: int = 0, sites: str = "", **choices: Any
+) -> pd.DataFrame:
+    """What a finished run says by another rule, of another task, with dropout left on, of sites in reversed order, or of inputs
+    made with other choices."""
+    if passes:
+        return _with_dropout(run, passes)
+    choices |= {"sites": tuple(run.positions(run.view())[::-1])} if sites == "reversed" else {}
     return run.predict(**choices) if choices else run.tested(rule=rule, task=task)
+
+
+def _with_dropout(run: Classification, passes: int) -> pd.DataFrame:
+    """Of each patient the mean of so many passes with dropout left on (Monte Carlo dropout), and their spread `sd`.
+
+    The crops of a pass are averaged first, so that the spread is the network's and not that of the crops."""
+    dataset = run.dataset()
+    network = run.trained(dataset)
+    layers, parts = [m for m in network.modules() if isinstance(m, torch.nn.Dropout)], ("train", "validation", "test")
+    torch.manual_seed(run.seed)
+    drawn = [
+        summarise_crops(predictions_of(lambda d, s: predict_samples(network, d, s, layers), dataset, parts, "none"))
+        for _ in range(passes)
+    ]
+    p1 = pd.concat([frame["p1"] for frame in drawn], axis=1)
+    return drawn[0].assign(p0=1 - p1.mean(axis=1), p1=p1.mean(axis=1), sd=p1.std(axis=1))
 
 
 def _trainings(runs: Runs) -> pd.DataFrame:
@@ -133,6 +181,7 @@ def _trainings(runs: Runs) -> pd.DataFrame:
         facts, history = run.result(), run.history
         of_train = facts["scores"].get("train", {})
         rows.append({"row": row, "seed": seed, "fold": fold or 0, "epochs": len(history), **of_train})
+        rows[-1] |= {"chosen epoch": facts.get("epoch_of", {}).get(run.selection)}
         rows[-1] |= {"last loss": history["loss"].iloc[-1] if "loss" in history else None}  # trees have none
         rows[-1] |= {"seconds": facts["training_seconds"], "parameters": facts["parameters"]}
         rows[-1] |= {"multiply_adds": facts["multiply_adds"], "commit": (git_state() or {}).get("commit", "")[:10]}

@@ -28,7 +28,7 @@ from lungnb.data.tasks import Task, task_of
 from lungnb.features import augment
 from lungnb.metrics.classification import biocas_scores, scores
 from lungnb.papers.convlstm import INPUTS, class_weights
-from lungnb.papers.pediatric import SCALE, minus_recording_mean, steady_noise
+from lungnb.papers.pediatric import SCALE, change_content, minus_recording_mean
 from lungnb.papers.respirenet import load_imagenet
 from lungnb.training import State, fit, make_accelerator
 
@@ -98,8 +98,8 @@ class Classification(Choices):
             device=device,
         )
         events = corpus.events.iloc[dataset.event]
-        if self.content == "background":
-            dataset = replace(dataset, features=torch.cat([steady_noise(x) for x in dataset.features.split(128)]))
+        if self.content != "all":
+            dataset = replace(dataset, features=change_content(dataset.features, self.content))
         if self.normalisation == "recording":
             features = minus_recording_mean(dataset.features, events["recording"].to_numpy(object))
             dataset = replace(dataset, features=features)

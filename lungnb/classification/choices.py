@@ -54,7 +54,7 @@ class Choices(Experiment):
     #: z-scores by channel or row over the training clips, or by clip; "fixed": the paediatric paper's, of no statistics;
     #: "recording": minus the recording's mean.
     normalisation: Literal["channel", "row", "clip", "fixed", "recording"] = "row"
-    content: Literal["all", "background"] = "all"
+    content: Literal["all", "background", "below 500 Hz", "white noise"] = "all"
     metadata: Literal["real", "shuffled", "zeroed"] = "real"
     backbone: Backbone = "resnet34"
     pretrained: str = "imagenet or scratch"

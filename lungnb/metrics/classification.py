@@ -260,22 +260,41 @@ def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFr
     return table.loc[["accuracy", "balanced accuracy", "sensitivity", "specificity", "AUROC"]]
 
 
-def confusion(patients: pd.DataFrame) -> dict[str, float]:
-    """TP, TN, FP, FN, accuracy and balanced accuracy of a table of `patient_scores`."""
-    value = patient_scores(patients)["ours"]
-    case, called = patients["label"] == 1, patients["p"] > 0.5
-    cells = (case & called, ~case & ~called, ~case & called, case & ~called)
-    counts = dict(zip(("TP", "TN", "FP", "FN"), (int(x.sum()) for x in cells), strict=True))
-    return counts | {name: float(value[name]) for name in ("accuracy", "balanced accuracy")}
+def crop_scores(
+    patients: Sequence[pd.DataFrame], base: Sequence[pd.DataFrame] = (), n_resamples: int = N_RESAMPLES
+) -> pd.DataFrame:
+    """Scores of crops, one table of patients a seed: columns ours, sd, n_seeds, n_patients, low, high; rows loss, accuracy and
+    macro F1 as "F1". With `base`, as many tables of the same patients, how much greater they are than its.
+
+    patients: columns patient, label (1: case), crops, called (of them a case) and loss (their mean)."""
+    names = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in patients]))
+    times, drawn = draw(len(names), n_resamples), []
+    for table in [*patients, *base]:
+        case, n, called, loss = (table[c].to_numpy(float) for c in ("label", "crops", "called", "loss"))
+        cells = [n, n * loss, case * called, case * (n - called), (1 - case) * called, (1 - case) * (n - called)]
+        sums = np.zeros((len(names), len(cells)))
+        np.add.at(sums, np.searchsorted(names, table["patient"].to_numpy(str)), np.stack(cells, axis=1))
+        n, loss, tp, fn, fp, tn = (times @ sums).T
+        with np.errstate(invalid="ignore"):
+            f1 = [2 * right / (2 * right + fp + fn) for right in (tp, tn)]
+            drawn.append(np.stack([loss / n, (tp + tn) / n, np.nansum(f1, axis=0) / np.isfinite(f1).sum(0)], axis=1))
+    drawn, most = np.stack(drawn), np.array([np.inf, 1, 1])
+    drawn = drawn[: len(patients)] - drawn[len(patients) :] if base else drawn
+    low, high = interval(drawn, len(names), (-most if base else 0, most))
+    said = {"ours": drawn[:, 0].mean(0), "sd": pd.DataFrame(drawn[:, 0]).std().to_numpy(), "n_seeds": len(drawn)}
+    return pd.DataFrame(said | {"n_patients": len(names), "low": low, "high": high}, index=["loss", "accuracy", "F1"])
 
 
 def mean_over_patients(values: np.ndarray, patient: Sequence) -> dict[str, float]:
-    """ours, the mean of `values` (N,), and low, high when their patients are drawn anew. NaN is left out."""
-    known = np.isfinite(values)
-    _, of = np.unique(np.asarray(patient, dtype=str)[known], return_inverse=True)
-    total, n = np.bincount(of, values[known]), np.bincount(of)
-    times = draw(len(n)) if len(n) else np.ones((1, 0))
+    """ours, the mean of `values` (N,), or of one row a seed (seeds, N), and low, high when their patients are drawn anew. NaN is
+    left out."""
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    used = (known := np.isfinite(values)).any(axis=0)
+    names, of = np.unique(np.asarray(patient, dtype=str)[used], return_inverse=True)
+    pairs = np.stack([np.where(known, values, 0), known], axis=1)
+    sums = [[np.bincount(of, x[used], len(names)) for x in pair] for pair in pairs]
+    times = draw(len(names)) if len(names) else np.ones((1, 0))
     with np.errstate(invalid="ignore"):
-        drawn = (times @ total / (times @ n))[None, :, None]
-    low, high = interval(drawn, len(n))[:, 0]
-    return {"ours": float(drawn[0, 0, 0]), "low": float(low), "high": float(high)}
+        drawn = np.stack([times @ total / (times @ n) for total, n in sums])[:, :, None]
+    low, high = interval(drawn, len(names))[:, 0]
+    return {"ours": float(drawn[:, 0].mean()), "low": float(low), "high": float(high)}

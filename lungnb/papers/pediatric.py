@@ -143,6 +143,20 @@ def steady_noise(features: torch.Tensor) -> torch.Tensor:
     return features.float().quantile(0.1, dim=3, keepdim=True).to(features.dtype).expand_as(features)
 
 
+def change_content(features: torch.Tensor, content: str) -> torch.Tensor:
+    """Decibels (B, C, rows, frames) up to 1,615 Hz with other contents, to see what a model needs.
+
+    "background": `steady_noise`; and the two remedies that the paper tried (section II-C), for all of its recordings alike:
+    "below 500 Hz", what is above is -30 dB throughout; "white noise", the mean power of noise of -30 dB is added everywhere.
+    """
+    if content == "background":
+        return torch.cat([steady_noise(x) for x in features.split(128)])
+    if content == "below 500 Hz":
+        rows = torch.arange(features.shape[2], device=features.device) + 0.5
+        return features.masked_fill((rows * 1615 / features.shape[2] > 500)[:, None], -30.0)
+    return torch.cat([(10 * (10 ** (x.float() / 10) + 1e-3).log10()).to(x.dtype) for x in features.split(128)])
+
+
 def minus_recording_mean(features: torch.Tensor, recording: np.ndarray) -> torch.Tensor:
     """Each row minus its mean over all crops of the recording (N,), which takes away how the channel colours it."""
     spectrum = torch.cat([x.float().mean(3) for x in features.split(128)])  # (N, C, rows)
@@ -150,6 +164,21 @@ def minus_recording_mean(features: torch.Tensor, recording: np.ndarray) -> torch
     total = spectrum.new_zeros(int(group.max()) + 1, *spectrum.shape[1:]).index_add_(0, group, spectrum)
     mean = (total / group.bincount()[:, None, None])[group, :, :, None]
     return torch.cat([(x.float() - m).half() for x, m in zip(features.split(128), mean.split(128), strict=True)])
+
+
+def summarise_crops(crops: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of crops (patient, cohort, split, label, p0, p1) -> one row a patient and part of the split, in their order.
+
+    p0, p1: means over the crops, of which there are `crops`. called: crops that are called a case. highest: p1 of the surest one.
+    loss: mean of -log p of the patient's label. With these every number about crops that the paper prints can be computed.
+    """
+    p = crops[["p0", "p1"]].clip(1e-6).to_numpy()
+    own = p[np.arange(len(p)), crops["label"]]
+    groups = crops.assign(called=crops["p1"] > 0.5, highest=crops["p1"], loss=-np.log(own), crops=1).groupby(
+        ["patient", "split"], sort=False, observed=True
+    )
+    how = dict.fromkeys(("cohort", "label"), "first") | dict.fromkeys(("p0", "p1", "loss"), "mean")
+    return groups.agg(how | {"highest": "max", "crops": "sum", "called": "sum"}).reset_index()
 
 
 def by_site(crops: pd.DataFrame, pool: str = "mean") -> pd.DataFrame:

@@ -114,12 +114,12 @@ class Device:
     def _passed(self, hz: np.ndarray) -> np.ndarray:
         return np.clip((1450 - hz) / 250, 0, 1) ** 2 if self.blank else np.ones_like(hz)
 
-    def record(self, rng: np.random.Generator, signal: np.ndarray, sr: int) -> np.ndarray:
-        """`signal` (n,) as the device records it: filtered, with its noise floor."""
+    def record(self, rng, signal: np.ndarray, sr: int, colour: Callable = np.ones_like) -> np.ndarray:
+        """`signal` (n,) as the device records it: filtered, with its noise floor, all of it times `colour(hz)`."""
         size = fft.next_fast_len(len(signal), real=True)
-        gain = self.response(fft.rfftfreq(size, 1 / sr)).astype(np.float32)
-        filtered = fft.irfft(fft.rfft(signal, size) * gain, size)[: len(signal)]
-        return filtered + noise(rng, len(signal), self.noise_psd, sr)
+        hz = fft.rfftfreq(size, 1 / sr)
+        filtered = fft.irfft(fft.rfft(signal, size) * (self.response(hz) * colour(hz)).astype(np.float32), size)
+        return filtered[: len(signal)] + noise(rng, len(signal), lambda hz: self.noise_psd(hz) * colour(hz) ** 2, sr)
 
 
 # ---- folders and files -------------------------------------------------------------------------------------------------

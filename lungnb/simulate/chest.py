@@ -1,4 +1,4 @@
-"""The sounds of a chest, what one patient has of them, and one recording in the making.
+"""The sounds of a chest, and those of its surroundings that must not be taken for them.
 
 Every source takes a `numpy.random.Generator` and a sample rate in Hz; times are seconds of the recording. Amplitudes are
 in units of the vesicular sound: it has root mean square 1 at a flow of 1, the peak of a quiet inspiration. Adventitious
@@ -7,12 +7,11 @@ table 1. Numbers without a source were chosen by ear and eye.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from lungnb.simulate import Box, Device, Sound, band, mix, noise
+from lungnb.simulate import Box, Sound, band, hump, mix, noise
 
 #: Age in years against breaths and heart beats a minute at rest: textbook middle values; adults of the ICBHI data, most of them
 #: ill, breathe once in 2.7 s (RespireNet, section II: mean cycle).
@@ -118,17 +117,19 @@ def heart_sounds(rng: np.random.Generator, n: int, sr: int, beats: float) -> np.
 # ---- adventitious sounds ----------------------------------------------------------------------------------------------
 
 
-def crackles(rng: np.random.Generator, kind: str, start_s: float, end_s: float, count: int, sr: int) -> Sound:
+def crackles(
+    rng: np.random.Generator, kind: str, start_s: float, end_s: float, count: int, sr: int, pitch=1.0
+) -> Sound:
     """`count` crackles in [start_s, end_s]: damped tones with a sharp rise, falling in pitch, of peak about 1.
 
-    kind: "crackle_fine", about 650 Hz and 5 ms each, or "crackle_coarse", 150 to 500 Hz (about 350) and 15 ms.
+    kind: "crackle_fine", about 650 Hz and 5 ms each, or "crackle_coarse", 150 to 500 Hz (about 350) and 15 ms; times `pitch`.
     """
     fine = kind == "crackle_fine"
     length_s, hz, width_hz = (0.005, 650, 400) if fine else (0.015, 320, 130)
     onsets_s = np.sort(rng.uniform(start_s, end_s - length_s, count))
-    pitch = rng.normal(650, 70, count).clip(450, 900) if fine else rng.uniform(150, 500, count)
+    tones_hz = (rng.normal(650, 70, count) * pitch).clip(450, 900) if fine else pitch * rng.uniform(150, 500, count)
     t = np.arange(round(length_s * sr)) / sr
-    phase = 2 * np.pi * pitch[:, None] * (1.1 * t - t**2 / (8 * length_s))
+    phase = 2 * np.pi * tones_hz[:, None] * (1.1 * t - t**2 / (8 * length_s))
     tones = np.sin(phase + rng.uniform(0, 2 * np.pi, (count, 1)))
     damping = 1.6 * (1 - np.exp(-t / (length_s / 20))) * np.exp(-t / (length_s / 4))
     waves = damping * tones * rng.uniform(0.6, 1.2, (count, 1))
@@ -173,125 +174,42 @@ def _tone(rng, start_s: float, end_s: float, hz: float, rolloff_db: float, n_par
 # ---- distractors: what must not be taken for a sound of the lung -------------------------------------------------------
 
 
-def thump(rng: np.random.Generator, sr: int) -> np.ndarray:
+def thump(rng: np.random.Generator, sr: int) -> Sound:
     """Handling noise: a knock of 40 to 120 ms, low and blunt, sometimes with a bright scrape; peak about 1."""
     t = np.arange(round(rng.uniform(0.04, 0.12) * sr)) / sr
     scrape = rng.standard_normal(len(t)) * rng.uniform(0, 0.1)
     decay = np.exp(-t * rng.uniform(25, 60)) * (1 - np.exp(-t / 0.004))
-    return decay * (np.sin(2 * np.pi * rng.uniform(40, 120) * t) + scrape)
+    return Sound(decay * (np.sin(2 * np.pi * rng.uniform(40, 120) * t) + scrape), [], 80, 60)
 
 
-def friction(rng: np.random.Generator, sr: int) -> np.ndarray:
-    """Hair or cloth under the stethoscope: 1 to 4 clicks of noise within 0.2 s, each 3 to 10 ms, peak about 1."""
-    wave = np.zeros(round(0.21 * sr))
-    for onset_s in rng.uniform(0, 0.2, rng.integers(1, 5)):
-        n = round(rng.uniform(0.003, 0.01) * sr)
-        mix(wave, rng.uniform(0.2, 0.5) * rng.standard_normal(n) * np.exp(-4 * np.arange(n) / n), onset_s, sr)
-    return wave
+def friction(rng: np.random.Generator, sr: int) -> Sound:
+    """Hair or cloth under the stethoscope: 2 to 6 bursts of noise within 0.4 s, each 15 to 60 ms, peak about 1."""
+    wave = np.zeros(round(0.5 * sr))
+    for onset_s in rng.uniform(0, 0.4, rng.integers(2, 7)):
+        n = round(rng.uniform(0.015, 0.06) * sr)
+        burst = rng.standard_normal(n) * np.sin(np.pi * np.arange(n) / n) ** 2
+        mix(wave, rng.uniform(0.2, 0.5) * burst, onset_s, sr)
+    return Sound(wave, [], 650, 400)
 
 
-def squeak(rng: np.random.Generator, sr: int) -> np.ndarray:
+def squeak(rng: np.random.Generator, sr: int) -> Sound:
     """A tone of 30 to 70 ms, 200 to 1000 Hz, amplitude 1: too short to be a wheeze (80 ms)."""
-    return _tone(rng, 0.0, rng.uniform(0.03, 0.07), rng.uniform(200, 1000), 12.0, 2, 0.05, sr)
+    return Sound(_tone(rng, 0.0, rng.uniform(0.03, 0.07), hz := rng.uniform(200, 1000), 12.0, 2, 0.05, sr), [], hz, 16)
 
 
-def speech_hum(rng: np.random.Generator, length_s: float, sr: int) -> np.ndarray:
-    """Voice through the chest wall: pitch 100 to 250 Hz, partials close together, syllables 4 a second; peak about 1."""
-    tone = _tone(rng, 0.0, length_s, rng.uniform(100, 250), 4.0, 6, 0.3, sr)
-    t = np.arange(len(tone)) / sr
-    return tone / 3 * np.clip(np.sin(2 * np.pi * rng.uniform(3, 5) * t + rng.uniform(0, 6)), 0, 1)
-
-
-class Distractors(NamedTuple):
-    """`chances` of a knock, cloth, a squeak and a voice. `thump`: mean and spread of the logarithm of a knock's level;
-    `friction_db`, `squeak_db`: of the level over the breath in the sound's own band, dB."""
-
-    chances: tuple[float, float, float, float]
-    thump: tuple[float, float]
-    friction_db: tuple[float, float]
-    squeak_db: tuple[float, float]
-
-
-# ---- patients and recordings --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chest:
-    """How one patient sounds in all of their recordings: the place for an identity of the patient.
-
-    beats: of the heart, a minute. heart_db, level_db: of the heart and of the whole. tilt: of the corner of the breath
-    sound, times. sound_db: level of clear sounds over the breath in their own band, by kind. fine_share: how many of the
-    crackles are fine. restless: distractors a second.
-    """
-
-    beats: float
-    heart_db: float
-    sound_db: dict[str, float]
-    wheeze_hz: float
-    restless: float = 0.0
-    level_db: float = 0.0
-    tilt: float = 1.0
-    fine_share: float = 0.5
-    rhonchus_hz: float = 130.0
-
-
-class Auscultation:
-    """One recording in the making: `signal` (n,) at the chest wall, at first the breath alone, and `boxes` of what was added.
-
-    site: here and now. expiration: its level against inspiration. device: whose noise the added sounds compete with, beside
-    the breath; None: with the breath alone.
-    """
-
-    def __init__(self, rng, flow: np.ndarray, sr: int, site: Site, expiration: float, device: Device | None = None):
-        self.rng, self.sr, self.site, self.device, self.length_s = rng, sr, site, device, len(flow) / sr
-        self.signal = site.breath * vesicular(rng, flow, sr, site.corner_hz, expiration)
-        self.boxes: list[Box] = []
-
-    def murmur(self, level: float) -> None:
-        """Steady noise of the colour of the breath (muscle, room), in units of the breath."""
-        self.signal += level * noise(
-            self.rng, len(self.signal), lambda hz: vesicular_psd(hz, self.site.corner_hz), self.sr
-        )
-
-    def heart(self, chest: Chest) -> None:
-        """The sounds of the heart, as loud as at this site."""
-        level = self.site.heart * 10 ** (chest.heart_db / 20)
-        self.signal += level * heart_sounds(self.rng, len(self.signal), self.sr, chest.beats)
-
-    def background(self, hz: float, width_hz: float) -> float:
-        """Root mean square of breath and device noise in a band, referred to the chest."""
-        power = self.site.breath**2 * vesicular_psd(hz, self.site.corner_hz)
-        if self.device:
-            power += self.device.noise_psd(hz) / max(self.device.response(hz), 1e-3) ** 2
-        return float(np.sqrt(power * width_hz))
-
-    def lay(self, wave: np.ndarray, start_s: float) -> None:
-        """Add `wave` from `start_s` on."""
-        mix(self.signal, wave, start_s, self.sr)
-
-    def add(self, sound: Sound, over_db: float) -> None:
-        """Lay `sound` in, `over_db` over the background in its own band."""
-        level = 10 ** (over_db / 20) * self.background(sound.hz, sound.width_hz)
-        self.lay(level * sound.wave, sound.boxes[0].start_s)
-        self.boxes += sound.boxes
-
-    def moments(self, per_s: float) -> np.ndarray:
-        """Times at which something happens that happens `per_s` times a second, but for the last 0.3 s."""
-        return self.rng.uniform(0, self.length_s - 0.3, self.rng.poisson(per_s * self.length_s))
-
-    def distractor(self, kinds: Distractors) -> np.ndarray:
-        """A knock, cloth, a squeak or a voice, at the level it has over this chest."""
-        rng, sr = self.rng, self.sr
-        match rng.choice(["thump", "friction", "squeak", "voice"], p=kinds.chances):
-            case "thump":
-                return rng.lognormal(*kinds.thump) * thump(rng, sr)
-            case "friction":
-                return self.rubbing(kinds.friction_db)
-            case "squeak":
-                return 10 ** (rng.normal(*kinds.squeak_db) / 20) * self.background(400, 16) * squeak(rng, sr)
-        return rng.lognormal(-1.5, 0.6) * speech_hum(rng, rng.uniform(0.3, 1.0), sr)
-
-    def rubbing(self, over_db: tuple[float, float]) -> np.ndarray:
-        """Cloth, `over_db` (mean and spread) over the background in its own band."""
-        level = 10 ** (self.rng.normal(*over_db) / 20) * self.background(650, 400)
-        return level * friction(self.rng, self.sr)
+def babble(rng: np.random.Generator, sr: int) -> Sound:
+    """A voice in the room: 2 to 5 syllables, each a stack of partials 100 to 280 Hz apart under two formants, peak about 1."""
+    f0, at_s, syllables = rng.uniform(100, 280), 0.0, []
+    for _ in range(rng.integers(2, 6)):
+        t = np.arange(round(rng.uniform(0.1, 0.25) * sr)) / sr
+        hz = f0 * rng.lognormal(0, 0.08) * (1 + rng.uniform(-0.15, 0.15) * t / t[-1])
+        phase, first, second = 2 * np.pi * np.cumsum(hz) / sr, rng.uniform(300, 700), rng.uniform(900, 1500)
+        k = np.arange(1, int(0.45 * sr / hz.max()) + 1)
+        gain = hump(k * f0, first, 0.5) + 0.3 * hump(k * f0, second, 0.3)
+        wave = gain @ np.sin(k[:, None] * phase + rng.uniform(0, 2 * np.pi, (len(k), 1)))
+        syllables.append((at_s, wave * np.sin(np.pi * t / t[-1]).clip(0) ** 0.5 * rng.uniform(0.6, 1)))
+        at_s += t[-1] + rng.uniform(0, 0.1)
+    voice = np.zeros(round((at_s + 0.01) * sr))
+    for onset_s, wave in syllables:
+        mix(voice, wave, onset_s, sr)
+    return Sound(voice / np.abs(voice).max(), [], 400, 16)

@@ -13,14 +13,18 @@ from scipy import stats
 
 from lungnb.simulate import Box, Device, simulated_folder, write_recordings, write_sound, write_text
 from lungnb.simulate import chest as sources
-from lungnb.simulate.chest import INSPIRATION, Auscultation, Chest, Distractors, Site
+from lungnb.simulate.auscultation import Auscultation, Chest, identity
+from lungnb.simulate.chest import INSPIRATION, Site
 from lungnb.simulate.icbhi_plan import GROUPS, SITES, Plan, make_plan
 
 #: All sounds are made at this rate, Hz, and then resampled to the device's own.
 RATE = 8000
+#: Level of clear sounds over the background in their own band, dB, mean and spread over patients.
+SOUND_DB = {"crackle": (29, 4), "wheeze": (30, 4)}
+#: Level of the heart, dB, and distractors a second, means over patients.
+HEART_DB, RESTLESS = 6.0, 0.75
 #: From breath to breath sounds are softer than clear by an exponential variable of this mean, dB: some are inaudible.
 FADING_DB = 4
-DISTRACTORS = Distractors((0.45, 0.05, 0.4, 0.1), thump=(0.7, 0.6), friction_db=(18, 5), squeak_db=(12, 4))
 FORMAT_TEXT = """Elements contained in the filenames:
 
 Patient number
@@ -36,8 +40,9 @@ This database is simulated.
 def simulate_icbhi(folder: Path, n_patients: int = 40, seed: int = 0) -> Path:
     """Write `folder` (about 2.8 recordings of 15 to 20 s a patient) and, beside it, `<folder>_truth/events.csv`.
 
-    The truth has one row per wheeze and crackle: recording (corrected name), kind, start_s, end_s, low_hz, high_hz. The
-    same seed gives the same bytes. Raises UserError if `folder` holds something or there are too few patients.
+    From 126 patients on, those of the real database, each has as many as a real one: 920 of about 20 s, 2 GB. The truth has
+    one row per wheeze and crackle: recording (corrected name), kind, start_s, end_s, low_hz, high_hz. The same seed gives
+    the same bytes. Raises UserError if `folder` holds something or there are too few patients.
     """
     folder, otherwise = Path(folder), "the fourth fold cannot hold all four devices"
     with simulated_folder(folder, __name__, n_patients, seed, 24, otherwise) as (data, beside):
@@ -61,7 +66,7 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         group = GROUPS[file["device"]]
         device = replace(group.device, blank=file["blank"])
         scene = _auscultate(own, SITES[file["site"]], cycles[name], chests[file["patient"]], device)
-        signal = device.record(own, scene.signal, RATE)
+        signal = scene.record(device, chests[file["patient"]])
         signal *= np.float32(0.95 * 10 ** (own.uniform(*group.peak_db) / 20) / np.abs(signal).max())
         path = folder / "audio_and_txt_files" / f"{file['stem']}.wav"
         write_sound(path, soxr.resample(signal, RATE, file["rate"]), file["rate"], file["subtype"])
@@ -75,14 +80,11 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
 def _chest(rng, person: pd.Series, crackle: float, wheeze: float) -> Chest:
     """`crackle`, `wheeze`: how clear they are, in spreads from the mean."""
     return Chest(
-        beats=sources.beats_per_minute(person["age"]) * rng.lognormal(0, 0.08),
-        heart_db=rng.normal(2, 4),
+        **identity(rng, person["age"], HEART_DB, RESTLESS),
         # Coarse crackles lead in COPD and bronchiectasis, fine ones in pneumonia (textbook).
         fine_share=rng.beta(4, 2) if person["diagnosis"] == "Pneumonia" else rng.beta(2, 2),
-        # Mean and spread over patients of clear sounds over the background in their own band.
-        sound_db={"crackle": 30 + 3 * crackle, "wheeze": 21 + 3 * wheeze},
+        sound_db={k: m + s * z for (k, (m, s)), z in zip(SOUND_DB.items(), (crackle, wheeze), strict=True)},
         wheeze_hz=float(np.clip(rng.lognormal(np.log(380), 0.4), 160, 1200)),
-        restless=rng.gamma(2.0, 0.09),
     )
 
 
@@ -100,8 +102,7 @@ def _auscultate(rng, site: Site, cycles: pd.DataFrame, chest: Chest, device: Dev
         if label & 2:
             for sound in _wheezes(rng, start_s, end_s, chest, 0.7 * min(device.high_hz, 1300)):
                 scene.add(sound, chest.sound_db["wheeze"] - rng.exponential(FADING_DB))
-        for _ in range(rng.poisson(chest.restless * (end_s - start_s))):
-            scene.lay(scene.distractor(DISTRACTORS), rng.uniform(start_s, end_s))
+    scene.distract(chest)
     return scene
 
 
@@ -111,9 +112,11 @@ def _crackles(rng, start_s: float, end_s: float, chest: Chest) -> sources.Sound:
     turn_s = start_s + INSPIRATION * length_s
     count = min(int(rng.integers(4, 15)), max(1, int(length_s / 0.05)))
     if rng.random() < chest.fine_share:
-        return sources.crackles(rng, "crackle_fine", start_s + 0.45 * (turn_s - start_s), turn_s, count, RATE)
+        return sources.crackles(
+            rng, "crackle_fine", start_s + 0.45 * (turn_s - start_s), turn_s, count, RATE, chest.crackle
+        )
     last_s = start_s + rng.uniform(0.4, 0.9) * length_s
-    return sources.crackles(rng, "crackle_coarse", start_s + 0.05 * length_s, last_s, count, RATE)
+    return sources.crackles(rng, "crackle_coarse", start_s + 0.05 * length_s, last_s, count, RATE, chest.crackle)
 
 
 def _wheezes(rng, start_s: float, end_s: float, chest: Chest, top_hz: float):
@@ -124,7 +127,7 @@ def _wheezes(rng, start_s: float, end_s: float, chest: Chest, top_hz: float):
     for a, b in phases if all(b - a > 0.12 for a, b in phases) else [(start_s, end_s)]:
         lasts = max(0.08, min(rng.uniform(0.25, 0.8) * (b - a), 2.5))
         onset = rng.uniform(a, b - lasts)
-        hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 110, top_hz))
+        hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.06), 110, top_hz))
         yield sources.musical(rng, "wheeze", onset, onset + lasts, hz, RATE)
 
 

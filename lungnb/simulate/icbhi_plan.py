@@ -16,16 +16,17 @@ from lungnb.simulate.chest import Site, breaths_per_minute
 class Group(NamedTuple):
     """The patients of one device: shares of all patients and recordings, shares of the classes in its cycles.
 
-    Class shares are those of the real device; shares of recordings too, but for the Littmanns' (real: 7 and 9 %), so that
-    small corpora hold enough. `device` is an outline of the real spectra. `folds` and `diagnoses` are dealt out in turn.
-    `formats`: sample rate, sample type, share. `peak_db`: lowest and highest, of full scale. `blank`: share of recordings
-    with nothing between 1.5 and 2 kHz (RespireNet, section III).
+    Class shares are those of the real device. `full`: the real numbers of patients and recordings; in smaller corpora the
+    Littmanns have more than their share, so that they hold enough. `device` is an outline of the real spectra. `folds` and
+    `diagnoses` are dealt out in turn. `formats`: sample rate, sample type, share. `peak_db`: lowest and highest, of full
+    scale. `blank`: share of recordings with nothing between 1.5 and 2 kHz (RespireNet, section III).
     """
 
     mode: str
     device: Device
     patients: float
     recordings: float
+    full: tuple[int, int]
     classes: tuple[float, float, float, float]
     folds: tuple[int, ...]
     diagnoses: tuple[str, ...]
@@ -39,23 +40,27 @@ _MEDITRON = (
 )
 GROUPS = {
     "Litt3200": Group(
-        *("sc", Device(60, 900, 3, peak_hz=600, peak_db=6, noise_db=-42), 0.12, 0.10, (0.67, 0.06, 0.22, 0.05)),
-        *((3, 4), ("COPD",), [(4000, "PCM_16", 1.0)], (-3, 0), 1.0),
+        *("sc", Device(60, 900, 3, peak_hz=600, peak_db=6, noise_db=-42), 0.12, 0.10, (11, 60)),
+        *((0.67, 0.06, 0.22, 0.05), (3, 4), ("COPD",), [(4000, "PCM_16", 1.0)], (-3, 0), 1.0),
     ),
     "LittC2SE": Group(
-        *("mc", Device(25, 450, 2, peak_hz=130, peak_db=4, noise_db=-37), 0.12, 0.10, (0.58, 0.13, 0.21, 0.08)),
-        *((3, 4), ("COPD", "COPD", "Pneumonia"), [(44100, "PCM_16", 1.0)], (-22, -4)),
+        *("mc", Device(25, 450, 2, peak_hz=130, peak_db=4, noise_db=-37), 0.12, 0.10, (23, 87)),
+        *((0.58, 0.13, 0.21, 0.08), (3, 4), ("COPD", "COPD", "Pneumonia"), [(44100, "PCM_16", 1.0)], (-22, -4)),
     ),
     "Meditron": Group(
-        *("sc", Device(35, 1300, 2, peak_hz=250, peak_db=2, noise_db=-34), 0.40, 0.22, (0.71, 0.15, 0.10, 0.04)),
-        *((1, 2, 1, 2, 1, 2, 4), tuple(_MEDITRON.split())),
+        *("sc", Device(35, 1300, 2, peak_hz=250, peak_db=2, noise_db=-34), 0.40, 0.22, (62, 127)),
+        *((0.71, 0.15, 0.10, 0.04), (1, 2, 1, 2, 1, 2, 4), tuple(_MEDITRON.split())),
         *([(4000, "PCM_16", 0.25), (44100, "PCM_16", 0.25), (44100, "PCM_24", 0.5)], (-12, 0), 0.2),
     ),
     "AKGC417L": Group(
-        *("mc", Device(20, 1800, 1, peak_hz=90, peak_db=3, noise_db=-24), 0.36, 0.58, (0.44, 0.355, 0.115, 0.09)),
-        *((0, 0, 4, 0), ("COPD",) * 6 + ("Pneumonia",), [(44100, "PCM_24", 1.0)], (-18, 0)),
+        *("mc", Device(20, 1800, 1, peak_hz=90, peak_db=3, noise_db=-24), 0.36, 0.58, (30, 646)),
+        *((0.44, 0.355, 0.115, 0.09), (0, 0, 4, 0), ("COPD",) * 6 + ("Pneumonia",), [(44100, "PCM_24", 1.0)], (-18, 0)),
     ),
 }
+#: Patients of the real database; from so many on a simulated one has as many recordings a patient, and as long ones, as it.
+FULL_SIZE = 126
+#: Shortest and longest recording, s, in small and in full corpora.
+LENGTHS_S = ((15, 20), (18, 22.5))
 #: By diagnosis: range of ages in years, and odds of crackle, wheeze and both against normal (real annotations, rounded).
 DIAGNOSES = {
     **{"Asthma": (45, 85, 0.1, 2.0, 0.1), "Bronchiectasis": (45, 85, 0.24, 0.60, 0.20)},
@@ -84,7 +89,7 @@ class Plan(NamedTuple):
 def make_plan(n_patients: int, rng: np.random.Generator) -> Plan:
     """Draw patients, their recordings, breathing cycles and the class of each cycle (crackle + 2 * wheeze)."""
     patients = _patients(n_patients, rng)
-    recordings = _recordings(patients, round(n_patients * 100 / 36), rng)
+    recordings = _recordings(patients, rng)
     recordings["split"] = _official_split(patients, recordings, rng)
     cycles = _cycles(patients, recordings, rng)
     cycles["label"] = _labels(patients, recordings, cycles, rng)
@@ -92,7 +97,9 @@ def make_plan(n_patients: int, rng: np.random.Generator) -> Plan:
 
 
 def _patients(n: int, rng: np.random.Generator) -> pd.DataFrame:
-    counts = {device: round(n * group.patients) for device, group in GROUPS.items()}
+    counts = {
+        device: round(n * (g.full[0] / FULL_SIZE if n >= FULL_SIZE else g.patients)) for device, g in GROUPS.items()
+    }
     counts["AKGC417L"] += n - sum(counts.values())
     rows = []
     for device, group in GROUPS.items():
@@ -103,14 +110,15 @@ def _patients(n: int, rng: np.random.Generator) -> pd.DataFrame:
             rows.append((device, i, group.folds[i % len(group.folds)], diagnosis, age, rng.choice(["F", "M"])))
     frame = pd.DataFrame(rows, columns=["device", "rank", "fold", "diagnosis", "age", "sex"])
     # Patients differ in how ill they sound; numbers do not tell the device.
-    ill = [np.exp([0, *(rng.normal(0, 1.0) + rng.normal(0, 0.7, 3))]) for _ in range(n)]
+    ill = [np.exp([0, *(rng.normal(0, 2.0) + rng.normal(0, 2.2, 3))]) for _ in range(n)]
     frame["odds"] = [np.array([1.0, *DIAGNOSES[d][2:]]) * more for d, more in zip(frame["diagnosis"], ill, strict=True)]
     frame.index = pd.Index(rng.permutation(n) + 101, name="patient")
     return frame.sort_index()
 
 
-def _recordings(patients: pd.DataFrame, total: int, rng: np.random.Generator) -> pd.DataFrame:
+def _recordings(patients: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Deal the recordings of each device to its patients. Three patients have a second device, as four real ones do."""
+    n, full = len(patients), len(patients) >= FULL_SIZE
     by_rank = patients.reset_index().set_index(["device", "rank"])["patient"]
     second = {"Meditron": [by_rank["Litt3200", k] for k in (0, 1)], "AKGC417L": [by_rank["LittC2SE", 1]]}
     rows = []
@@ -118,8 +126,9 @@ def _recordings(patients: pd.DataFrame, total: int, rng: np.random.Generator) ->
         main = patients.index[patients["device"] == device].tolist()
         owners = main + second.get(device, [])
         # Two each where there are enough, so that a patient can stand on both sides of the split.
-        least = 2 if total * group.recordings > 2 * len(owners) else 1
-        spare = round(total * group.recordings) - least * len(owners)
+        total = round(n * group.full[1] / FULL_SIZE if full else n * 100 / 36 * group.recordings)
+        least = 2 if total > 2 * len(owners) else 1
+        spare = total - least * len(owners)
         weights = rng.dirichlet([3.0] * len(main) + [0.5] * (len(owners) - len(main)))
         for patient, extra in zip(owners, rng.multinomial(spare, weights).tolist(), strict=True):
             sites = np.concatenate([rng.permutation(list(SITES)) for _ in range(extra // 7 + 2)])[: least + extra]
@@ -158,17 +167,17 @@ def _official_split(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.ra
 
 def _cycles(patients: pd.DataFrame, recordings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Cycles follow one another without gap, 0.2 to 16 s, 2.7 s in the mean (RespireNet, section II)."""
-    pace = {p: 60 / breaths_per_minute(age) * rng.lognormal(0, 0.15) for p, age in patients["age"].items()}
+    pace = {p: 60 / breaths_per_minute(age) * rng.lognormal(0, 0.25) for p, age in patients["age"].items()}
     sessions: dict[tuple, list] = {}
     rows = []
     for name, r in recordings.iterrows():
         if (key := (r["patient"], r["session"], r["mode"])) not in sessions:
-            length_s, sessions[key] = round(rng.uniform(15, 20), 3), []
+            length_s, sessions[key] = round(rng.uniform(*LENGTHS_S[len(patients) >= FULL_SIZE]), 3), []
             start = round(rng.uniform(0, 0.8), 3)
             while start < length_s - 0.2:
                 # Now and then a breath is held; real cycles reach 16 s.
                 held = rng.random() < 0.003
-                end = start + (rng.uniform(8, 16) if held else pace[r["patient"]] * rng.lognormal(0, 0.22))
+                end = start + (rng.uniform(8, 16) if held else pace[r["patient"]] * rng.lognormal(0, 0.15))
                 end = round(min(max(end, start + 0.2), start + 16, length_s), 3)
                 sessions[key].append((length_s, start, end))
                 start = end
@@ -180,7 +189,7 @@ def _labels(patients, recordings, cycles, rng: np.random.Generator) -> np.ndarra
     """Draw each cycle's class from its patient's odds, scaled so that each device has its shares in the mean."""
     of_cycle = recordings.loc[cycles["recording"]].reset_index()
     patient = patients.loc[of_cycle["patient"]].reset_index()
-    by_recording = pd.DataFrame(np.exp(rng.normal(0, 0.4, (len(recordings), 4))), index=recordings.index)
+    by_recording = pd.DataFrame(np.exp(rng.normal(0, 2.2, (len(recordings), 4))), index=recordings.index)
     odds = np.stack(patient["odds"].to_list()) * by_recording.loc[of_cycle["recording"]].to_numpy()
     label = np.zeros(len(cycles), dtype=int)
     for device, group in GROUPS.items():

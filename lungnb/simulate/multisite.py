@@ -3,7 +3,9 @@
 Counts follow the paper's Table I (docs/papers/pediatric.md, sections 1 and 3.8); the three batches of Porto Alegre have the
 make-up that the confusion matrices fix, scaled to it. The cohorts differ in who came and in how they were recorded: Geneva
 (GVA) with the full band of the stethoscope, Porto Alegre (POA1 to POA3) low-pass filtered, softer and over another
-background, as the paper's Fig. 2 shows. The stethoscope samples at about 4 kHz: there is next to nothing above 2.2 kHz.
+background, as the paper's Fig. 2 shows. There cases and controls were recorded in different rooms, so the
+channel tells the label; in Geneva it does not. The steady noise holds nothing of the disease in either. The stethoscope
+samples at about 4 kHz: there is next to nothing above 2.2 kHz.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,8 @@ import soxr
 from lungnb.data.multisite import PLACES
 from lungnb.simulate import Box, Device, Sound, hump, noise, simulated_folder, write_recordings, write_sound
 from lungnb.simulate import chest as sources
-from lungnb.simulate.chest import INSPIRATION, Auscultation, Chest, Distractors, Site
+from lungnb.simulate.auscultation import Auscultation, Chest, identity
+from lungnb.simulate.chest import INSPIRATION, Site
 
 #: Sounds are made at `RATE` and resampled to `FILE_RATE`, Hz: a whole multiple.
 RATE, FILE_RATE = 4410, 22050
@@ -27,7 +30,8 @@ RATE, FILE_RATE = 4410, 22050
 class Clinic(NamedTuple):
     """`counts`, `minutes`: of cases and controls (Table I). `cohorts`: folders, weights in cases and in controls (Table V).
     `level_db`: mean and spread over children of the breath sound, dB of full scale. `hum_hz`, `hum`: mains and its harmonics,
-    amplitude at the diaphragm in units of the breath. `room_db`: noise of the room around 300 Hz, dB against the breath."""
+    amplitude at the diaphragm in units of the breath, where controls and where cases were recorded. `room_db`: noise of the
+    rooms of both around 300 Hz, dB against the breath, mean and spread over children."""
 
     counts: tuple[int, int]
     minutes: tuple[int, int]
@@ -36,8 +40,8 @@ class Clinic(NamedTuple):
     stethoscope: Device
     level_db: tuple[float, float]
     hum_hz: float
-    hum: float
-    room_db: float
+    hum: tuple[float, float]
+    room_db: tuple[tuple[float, float], tuple[float, float]]
 
 
 #: 49 + 9 + 137 + 17 cases are diagnosed. The clinics' pneumonias are 28 and 30, since 30 are all that POA has for the
@@ -46,12 +50,12 @@ CLINICS = {
     "GVA": Clinic(
         *((55, 23), (100, 95), {"GVA": (1, 1)}),
         {"bacterial pneumonia": 24, "viral pneumonia": 4, "bronchiolitis": 24, "asthma": 3},
-        *(Device(35, 1700, 2, peak_hz=400, peak_db=3, noise_db=-32), (-34, 3), 50, 0.02, -40),
+        *(Device(35, 1700, 2, peak_hz=400, peak_db=3, noise_db=-32), (-34, 3), 50, (0.05, 0.05), ((-22, 4), (-22, 4))),
     ),
     "POA": Clinic(
         *((160, 80), (910, 230), {"POA1": (40, 50), "POA2": (40, 26), "POA3": (84, 0)}),
         {"bacterial pneumonia": 25, "viral pneumonia": 5, "bronchiolitis": 113, "asthma": 14},
-        *(Device(55, 560, 6, peak_hz=130, peak_db=4, noise_db=-52), (-42, 3), 60, 0.4, -18),
+        *(Device(55, 560, 6, peak_hz=130, peak_db=4, noise_db=-52), (-42, 3), 60, (0.4, 0.15), ((-28, 4), (-10, 4))),
     ),
 }
 FULL_SIZE = sum(sum(clinic.counts) for clinic in CLINICS.values())
@@ -87,7 +91,8 @@ HARSH_CORNER, HARSH_EXPIRATION, HARSH_DIFFUSE = 0.35, 0.35, 0.5
 NARROW = {"asthma": 0.34, "bronchiolitis": 0.38}
 #: Steady noise of the same colour as the breath (muscle), in units of the breath: lowest and highest.
 MURMUR = (0.1, 0.35)
-DISTRACTORS = Distractors((0.5, 0.15, 0.25, 0.1), thump=(1.2, 0.7), friction_db=(20, 5), squeak_db=(14, 4))
+#: Level of the heart, dB, and distractors a second, means over children.
+HEART_DB, RESTLESS = 3.0, 0.4
 
 
 def simulate_multisite(folder: Path, n_patients: int = FULL_SIZE, seed: int = 0) -> Path:
@@ -183,7 +188,6 @@ class Child(Chest):
     clinic: Clinic
     disease: str
     pace_s: float
-    hum: float
     room_db: float
     site_db: dict[str, float]
     harsh: dict[str, float]
@@ -192,19 +196,17 @@ class Child(Chest):
 def _child(rng: np.random.Generator, about: pd.Series) -> Child:
     clinic, disease = CLINICS[about["clinic"]], about["diagnosis"].split()[-1]
     site_db, harsh = _by_site(rng, disease)
+    case = disease != "control"
+    own = identity(rng, about["age_years"], HEART_DB, RESTLESS) | {"hum": clinic.hum[case] * rng.lognormal(0, 0.5)}
     return Child(
+        **own,
         **{"clinic": clinic, "disease": disease, "pace_s": about["pace_s"], "site_db": site_db, "harsh": harsh},
-        beats=sources.beats_per_minute(about["age_years"]) * rng.lognormal(0, 0.08),
-        heart_db=rng.normal(0, 4),
         level_db=rng.normal(*clinic.level_db),
-        hum=clinic.hum * rng.lognormal(0, 0.6),
-        room_db=clinic.room_db + rng.normal(0, 3),
-        tilt=rng.lognormal(0, 0.07),
+        room_db=rng.normal(*clinic.room_db[case]),
         sound_db={kind: rng.normal(*level) for kind, level in SOUND_DB.items()},
         # Bacterial pneumonia tends to coarse crackles, viral to fine ones (textbook).
         fine_share=rng.beta(4, 2) if about["diagnosis"].startswith("viral") else rng.beta(2.5, 2),
         wheeze_hz=float(np.clip(rng.lognormal(np.log(340), 0.3), 190, 650)),
-        restless=rng.gamma(2.0, 0.08),
     )
 
 
@@ -232,7 +234,7 @@ def _write_audio(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         about = plan.recordings.loc[name]
         child = children[about["cohort"], about["patient"]]
         scene = _auscultate(own, about["length_s"], about["site"], child)
-        signal = child.clinic.stethoscope.record(own, scene.signal, RATE)
+        signal = scene.record(child.clinic.stethoscope, child)
         signal = soxr.resample(10 ** (child.level_db / 20) * signal, RATE, FILE_RATE)
         write_sound(folder / name, signal * min(1, 0.95 / np.abs(signal).max()), FILE_RATE)
         return scene.boxes
@@ -249,23 +251,18 @@ def _auscultate(rng: np.random.Generator, length_s: float, place: str, child: Ch
     spans = list(sources.breaths(rng, -rng.uniform(0, 0.7) * child.pace_s, child.pace_s, length_s))
     flow = sources.air_flow(rng, spans, n, RATE, inspiration, depth=(0.6, 1.3))
     site = site._replace(corner_hz=corner_hz, breath=site.breath * rng.lognormal(0, 0.1))
-    murmur = rng.uniform(*MURMUR)
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.6) + HARSH_EXPIRATION * harsh)
-    scene.murmur(murmur)
-    scene.heart(child)
+    scene.murmur(rng.uniform(*MURMUR), SITES[place].corner_hz)
+    scene.heart(child, child.clinic.hum_hz)
     for start_s, end_s in spans if place in child.site_db else ():
         for sound in _sounds(rng, start_s, start_s + inspiration * (end_s - start_s), end_s, child):
             # Nothing of a sound is cut off by the recording.
             if sound.boxes[0].start_s >= 0 and max(b.end_s for b in sound.boxes) <= length_s - 0.01:
                 clear_db = child.sound_db[sound.boxes[0].kind] + child.site_db[place]
                 scene.add(sound, clear_db - rng.exponential(FADING_DB))
-    for start_s in scene.moments(child.restless):
-        scene.lay(scene.distractor(DISTRACTORS), start_s)
-    # Mains with its second and third harmonic, and the noise of the room, about an octave wide.
-    t, hum_hz = np.arange(n) / RATE, child.clinic.hum_hz
-    hum = sum(np.sin(2 * np.pi * k * hum_hz * t + rng.uniform(0, 2 * np.pi)) / 2 ** (k - 1) for k in (1, 2, 3))
-    room = noise(rng, n, lambda hz: hump(hz, 300, 0.8) / 400, RATE)
-    scene.signal += child.hum * hum + room * 10 ** (child.room_db / 20)
+    scene.distract(child)
+    # The noise of the room is about an octave wide.
+    scene.signal += 10 ** (child.room_db / 20) * noise(rng, n, lambda hz: hump(hz, 300, 0.8) / 400, RATE)
     return scene
 
 
@@ -275,10 +272,10 @@ def _sounds(rng, start_s: float, turn_s: float, end_s: float, child: Child) -> l
     def crackles(fine: bool = True) -> Sound:
         kind, late, counts = ("crackle_fine", 0.45, (6, 16)) if fine else ("crackle_coarse", 0.35, (5, 13))
         late_s = start_s + late * (turn_s - start_s)
-        return sources.crackles(rng, kind, late_s, turn_s, int(rng.integers(*counts)), RATE)
+        return sources.crackles(rng, kind, late_s, turn_s, int(rng.integers(*counts)), RATE, child.crackle)
 
     def wheeze() -> Sound:
-        hz = float(np.clip(child.wheeze_hz * rng.lognormal(0, 0.12), 150, 800))
+        hz = float(np.clip(child.wheeze_hz * rng.lognormal(0, 0.08), 150, 800))
         lasts = max(0.12, rng.uniform(0.5, 0.95) * (end_s - turn_s))
         onset_s = rng.uniform(turn_s, max(turn_s, end_s - lasts))
         return sources.musical(rng, "wheeze", onset_s, onset_s + lasts, hz, RATE)

@@ -18,7 +18,7 @@ import pandas as pd
 from lungnb.core import UserError
 from lungnb.data.prompts import SOUNDS
 from lungnb.simulate import Box, Device, Sound, chest, mix, moved, side_by_side, simulated_folder, voice, write_sound
-from lungnb.simulate.chest import Auscultation, Chest
+from lungnb.simulate.auscultation import Auscultation, Chest
 from lungnb.simulate.icbhi_plan import GROUPS, SITES
 from lungnb.simulate.voice import RATE
 
@@ -264,7 +264,7 @@ def _over_chest(rng, added: str, who: Person, seconds: float, lead_s: float) -> 
     into = {"": rng.choice([0.0, share], p=[2 / 3, 1 / 3]), "crackle": 0.4 * share}.get(added, share)
     spans, flow = chest.breathing(rng, lead_s, into, 60 / rate, round(seconds * RATE), RATE, share, QUIET)
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.35, 0.7), who.stethoscope)
-    scene.murmur(rng.uniform(0.05, 0.15))
+    scene.murmur(rng.uniform(0.05, 0.15), site.corner_hz)
     scene.heart(who.chest)
     scene.boxes += _phases(spans, scene.signal)
     for span in spans:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from lungnb.simulate import Box, Device, Sound, simulated_folder, write_recordings, write_sound, write_text
 from lungnb.simulate import chest as sources
-from lungnb.simulate.chest import INSPIRATION, Auscultation, Chest, Distractors, Site
+from lungnb.simulate.auscultation import Auscultation, Chest, identity
+from lungnb.simulate.chest import INSPIRATION, Site
 from lungnb.simulate.sprsound_plan import Plan, make_plan
 
 #: Hz.
@@ -28,6 +29,8 @@ SOUND_DB = {
     **{"crackle_fine": (29, 3), "crackle_coarse": (26, 3)},
     **{"wheeze": (20, 4), "rhonchus": (17, 3), "stridor": (38, 3)},
 }
+#: Level of the heart, dB, and distractors a second, means over patients.
+HEART_DB, RESTLESS = 3.0, 0.5
 #: From breath to breath they are softer than that by an exponential variable of this mean: some are clear, some faint.
 FADING_DB = 5
 #: Flow of a breath with stridor, in quiet breaths: the real ones are 20 dB louder than normal events.
@@ -36,7 +39,8 @@ LABOURED = 4.0
 MURMUR = (0.1, 0.4)
 #: Share of recordings that begin with the knock of the stethoscope being placed (by eye, from real spectrograms).
 PLACED = 0.7
-DISTRACTORS = Distractors((0.5, 0.2, 0.3, 0), thump=(1.4, 0.8), friction_db=(20, 5), squeak_db=(12, 4))
+#: In recordings of poor quality there are so many times more distractors, so many dB louder.
+SPOILT = (6, 6)
 #: Folders of recordings and annotations, by part.
 FOLDERS = {
     "train": ("train2022_wav", "train2022_json"),
@@ -73,7 +77,7 @@ def _write(folder: Path, truth: Path, plan: Plan, seed: int) -> None:
         about = plan.recordings.loc[name]
         chest = chests[about["patient"]]
         scene = _auscultate(own, about, breaths[name], chest)
-        signal = 10 ** (chest.level_db / 20) * STETHOSCOPE.record(own, scene.signal, RATE)
+        signal = 10 ** (chest.level_db / 20) * scene.record(STETHOSCOPE, chest)
         sounds, annotations = (folder / f for f in FOLDERS[about["part"]])
         write_sound(sounds / f"{name}.wav", signal * min(1, 0.95 / np.abs(signal).max()), RATE)
         annotation = _annotation(breaths[name], about["poor"], about["part"])
@@ -103,14 +107,10 @@ def _annotation(breaths: pd.DataFrame, poor: bool, part: str) -> dict:
 
 def _chest(rng: np.random.Generator, age_years: float) -> Chest:
     return Chest(
-        beats=sources.beats_per_minute(age_years) * rng.lognormal(0, 0.08),
-        heart_db=rng.normal(0, 4),
+        **identity(rng, age_years, HEART_DB, RESTLESS),
         level_db=rng.normal(*LEVEL_DB),
-        tilt=rng.lognormal(0, 0.12),
         sound_db={kind: rng.normal(*level) for kind, level in SOUND_DB.items()},
         wheeze_hz=float(np.clip(rng.lognormal(np.log(330), 0.3), 180, 600)),
-        rhonchus_hz=rng.uniform(95, 165),
-        restless=rng.gamma(2.0, 0.12),
     )
 
 
@@ -125,14 +125,13 @@ def _auscultate(rng, about: pd.Series, breaths: pd.DataFrame, chest: Chest) -> A
     for b in breaths[breaths["label"] == "Stridor"].itertuples():
         flow[round(b.start_s * RATE) : round(b.end_s * RATE)] *= LABOURED
     scene = Auscultation(rng, flow, RATE, site, rng.uniform(0.2, 0.7), STETHOSCOPE)
-    scene.murmur(rng.uniform(*MURMUR))
+    scene.murmur(rng.uniform(*MURMUR), site.corner_hz)
     scene.heart(chest)
     for breath in breaths[breaths["label"].notna()].itertuples():
         fading_db = rng.exponential(FADING_DB)
         for sound in _sounds(rng, breath, chest):
             scene.add(sound, chest.sound_db[sound.boxes[0].kind] - fading_db)
-    for start_s in scene.moments((8 if about["poor"] else 1) * chest.restless):
-        scene.lay(scene.distractor(DISTRACTORS), start_s)
+    scene.distract(chest, *(SPOILT if about["poor"] else ()))
     if rng.random() < PLACED:
         _knock(scene, rng.uniform(0, 0.2), 3.3)
     if about["poor"]:
@@ -148,13 +147,15 @@ def _sounds(rng, breath, chest: Chest) -> list[Sound]:
     if label == "Fine Crackle" or (label == "Wheeze+Crackle" and rng.random() < 0.6):
         late_s = breath.start_s + 0.45 * (turn_s - breath.start_s)
         count = int(rng.integers(6, 19))
-        found.append(sources.crackles(rng, "crackle_fine", late_s, min(turn_s, last), count, RATE))
+        found.append(sources.crackles(rng, "crackle_fine", late_s, min(turn_s, last), count, RATE, chest.crackle))
     elif "Crackle" in label:
         end_s = last if label == "Coarse Crackle" else min(last, turn_s)
-        found.append(sources.crackles(rng, "crackle_coarse", first, end_s, int(rng.integers(4, 12)), RATE))
+        found.append(
+            sources.crackles(rng, "crackle_coarse", first, end_s, int(rng.integers(4, 12)), RATE, chest.crackle)
+        )
     if "Wheeze" in label:
         start_s = first if label == "Wheeze" else min(turn_s, last - 0.1)
-        hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.15), 150, 700))
+        hz = float(np.clip(chest.wheeze_hz * rng.lognormal(0, 0.06), 150, 700))
         found.append(sources.musical(rng, "wheeze", start_s, last, hz, RATE))
     if label == "Rhonchi":
         hz = float(np.clip(chest.rhonchus_hz * rng.lognormal(0, 0.1), 80, 190))
@@ -167,16 +168,14 @@ def _sounds(rng, breath, chest: Chest) -> list[Sound]:
 def _knock(scene: Auscultation, start_s: float, loud: float) -> None:
     """A hard knock on the stethoscope: a thump with the scrape of cloth; `loud` is the logarithm of its size."""
     size = scene.rng.lognormal(loud, 0.6)
-    scene.lay(size * sources.thump(scene.rng, RATE), start_s)
-    scene.lay(0.5 * size * sources.friction(scene.rng, RATE), start_s)
+    scene.lay(size * sources.thump(scene.rng, RATE).wave, start_s)
+    scene.lay(0.5 * size * sources.friction(scene.rng, RATE).wave, start_s)
 
 
 def _spoil(scene: Auscultation) -> None:
-    """Poor quality: cloth over everything, hard knocks, and in every second recording a child that cries."""
+    """Poor quality: hard knocks, and in every second recording a child that cries."""
     rng = scene.rng
-    for start_s in scene.moments(3):
-        scene.lay(scene.rubbing((36, 6)), start_s)
-    for start_s in scene.moments(0.5):
+    for start_s in rng.uniform(0, scene.length_s - 0.3, rng.poisson(0.5 * scene.length_s)):
         _knock(scene, start_s, 3.4)
     if rng.random() < 0.5:
         start_s = rng.uniform(0, 1)

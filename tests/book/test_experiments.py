@@ -4,6 +4,7 @@ import pytest
 import yaml
 from corpora import write_tiny
 
+from lungnb import UserError
 from lungnb.book import evidence, experiments
 
 SMALL = """
@@ -31,6 +32,24 @@ first:
     one, reflected: {row: one, test_padding: reflect}
   folds: [0, 1]
   seeds: [5]
+patients:
+  corpus: multisite
+  simulated: true
+  n_patients: 30
+  cut: ""
+  sites: ["1", "5"]
+  fields: {task: cohorts, split: cohort, fold: null, cohort: GVA, model: MPA, clip_s: 5.0, long: "crops, paper", missing: mean,
+    pooling: [3, 4], normalisation: fixed, augment_features: false, epochs: 1, draws: 32, class_balance: 1.0, criterion: -loss,
+    combine: none, predict_train: true}
+  rows:
+    MPA: {}
+    MPO: {model: SiteCNN, sites: each}
+    MPA -> POA1: {cohort: POA1, start: best of MPA}
+    MPA reduced: {sites: all but each, model: SiteCNN}
+  changed:
+    MPA, dropout left on: {row: MPA, passes: 3}
+    MPA, sites reversed: {row: MPA, sites: reversed}
+  seeds: [0, 1]
 second:
   corpus: icbhi
   n_patients: 24
@@ -73,6 +92,60 @@ def test_a_training_begins_with_another(place):
     assert runs["two", 5, 1].start == runs["one", 5, 1]
     (other,) = experiments.runs_of("paper/second", "simulated").values()
     assert runs["three", 5, 0].start == runs["three", 5, 1].start == other
+
+
+def test_rows_of_sites_are_a_row_a_site():
+    about = {
+        "sites": ["1", "5"],
+        "rows": {"MPO": {"sites": "each", "lr": 1}, "MPA": {"lr": 2}, "less": {"sites": "all but each"}},
+    }
+    found = evidence.expanded(about)
+    assert found["MPO, site 5"] == {"sites": ["5"], "lr": 1}
+    assert found["MPA"] == {"lr": 2}
+    assert found["less, without site 1"] == {"sites": ["5"]}
+    assert list(found) == ["MPO, site 1", "MPO, site 5", "MPA", "less, without site 1", "less, without site 5"]
+    assert list(evidence.expanded(about, ["5", "left"])) == ["MPO, site 5", "MPA", "less, without site 5"]
+    assert list(evidence.expanded(about, ["left", "right"]))[:2] == ["MPO, site left", "MPO, site right"]
+
+
+@pytest.mark.train
+def test_patients_are_recorded_with_their_crops(place):
+    name = "paper/patients"
+    runs = experiments.runs_of(name, "simulated", ("MPO",))
+    assert [key[:2] for key in runs] == [(f"MPO, site {site}", seed) for site in "15" for seed in (0, 1)]
+    assert {run.sites for run in runs.values()} == {("1",), ("5",)}
+    with pytest.raises(UserError, match="has no row MPX"):
+        experiments.runs_of(name, "simulated", ("MPX",))
+    experiments.record(name, "simulated", rows=("MPA", "MPO"))
+    experiments.record(name, "simulated", rows=("MPA -> POA1",))
+    assert evidence.verify() == []
+    frame = evidence.predictions(name)
+    assert set(frame["row"]) == {
+        "MPA",
+        "MPA, dropout left on",
+        "MPA, sites reversed",
+        "MPO, site 1",
+        "MPO, site 5",
+        "MPA -> POA1",
+    }
+    assert set(frame["split"]) == {"train", "validation", "test"}
+    mpa = frame[(frame["row"] == "MPA") & (frame["seed"] == 1)]
+    assert mpa["patient"].is_unique
+    assert mpa["crops"].min() > 0
+    assert (mpa["called"] <= mpa["crops"]).all()
+    run = experiments.runs_of(name, "simulated", ("MPA",))["MPA", 1, None]
+    crops = run.tested("test").groupby("patient")["p1"].agg(["mean", "max", "size"])
+    kept = mpa[mpa["split"] == "test"].set_index("patient").loc[crops.index]
+    assert kept["p1"].to_numpy() == pytest.approx(crops["mean"].to_numpy(), abs=1e-3)
+    assert kept["highest"].to_numpy() == pytest.approx(crops["max"].to_numpy(), abs=1e-3)
+    assert kept["crops"].tolist() == crops["size"].tolist()
+    both = frame[frame["row"] == "MPA, dropout left on"]
+    assert (both["sd"] > 0).all()
+    assert frame.loc[frame["row"] != "MPA, dropout left on", "sd"].isna().all()
+    moved = experiments.runs_of(name, "simulated", ("MPA -> POA1",))
+    begun = {one.start.uid for one in moved.values()}
+    losses = {one.uid: one.result()["val_loss"] for one in experiments.runs_of(name, "simulated", ("MPA",)).values()}
+    assert begun == {min(losses, key=losses.get)}
 
 
 def test_asked_anew_what_is_on_file_stays(place):

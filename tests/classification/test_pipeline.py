@@ -294,7 +294,7 @@ def test_fine_tuning_starts_from_a_finished_run_on_some_events(finished):
     assert 0 < moved < 0.1
 
 
-@pytest.mark.parametrize("name", ["respirenet", "pediatric", "compare"])
+@pytest.mark.parametrize("name", ["respirenet", "compare"])
 @pytest.mark.parametrize("profile", configs.PROFILES)
 def test_presets_hold_known_fields_only(name, profile):
     size = configs.load(name, profile)

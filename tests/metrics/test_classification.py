@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from lungnb.core import UserError
 from lungnb.metrics.classification import (
@@ -13,8 +13,8 @@ from lungnb.metrics.classification import (
     average_score,
     biocas_scores,
     class_scores,
-    confusion,
     count,
+    crop_scores,
     evaluate,
     harmonic_score,
     mean_over_patients,
@@ -170,8 +170,6 @@ def test_probabilities_that_are_missing_are_refused():
     for table in (counts(5, 5, 1, 1).assign(p=[np.nan] + [0.5] * 11),) * 2:
         with pytest.raises(UserError, match="is NaN in 1 rows"):
             patient_scores(table)
-        with pytest.raises(UserError, match="is NaN in 1 rows"):
-            confusion(table)
 
 
 #: Hits of 705 abnormal and 1,728 normal events that give the Conv-LSTM paper's Table 3 (docs/papers/convlstm.md, 1.1 and 5).
@@ -230,12 +228,45 @@ def counts(tp, tn, fp, fn):
     ("cells", "accuracy", "balanced"), [((116, 24, 2, 8), 0.9333, 0.9293), ((116, 25, 1, 8), 0.9400, 0.9485)]
 )
 def test_confusions_of_the_paediatric_paper(cells, accuracy, balanced):
-    ours = confusion(counts(*cells))
-    assert tuple(ours[k] for k in ("TP", "TN", "FP", "FN")) == cells
+    ours = patient_scores(counts(*cells))["ours"]
     assert ours["accuracy"] == pytest.approx(accuracy, abs=5e-5)
     assert ours["balanced accuracy"] == pytest.approx(balanced, abs=5e-5)
-    scores = patient_scores(counts(*cells))
-    assert scores["ours"]["balanced accuracy"] == pytest.approx(ours["balanced accuracy"])
+
+
+def test_scores_of_crops_are_those_of_all_crops_and_know_seeds_and_patients():
+    rng = np.random.default_rng(2)
+    tables, by_hand = [], []
+    for _ in range(3):
+        crops = pd.DataFrame({"patient": rng.integers(0, 12, 400).astype(str)})
+        crops["label"] = (crops["patient"].astype(int) < 7).astype(int)
+        crops["p"] = np.clip(0.3 * crops["label"] + rng.uniform(0.01, 0.69, 400), 0, 1)
+        own = np.where(crops["label"] == 1, crops["p"], 1 - crops["p"])
+        groups = crops.assign(crops=1, called=crops["p"] > 0.5, loss=-np.log(own)).groupby("patient")
+        how = {"label": "first", "crops": "sum", "called": "sum", "loss": "mean"}
+        tables.append(groups.agg(how).reset_index().sample(frac=1, random_state=0))
+        called = crops["p"] > 0.5
+        loss, f1 = log_loss(crops["label"], crops["p"]), f1_score(crops["label"], called, average="macro")
+        by_hand.append([loss, (called == crops["label"]).mean(), f1])
+    found = crop_scores(tables)
+    assert found.index.tolist() == ["loss", "accuracy", "F1"]
+    assert found["ours"].tolist() == pytest.approx(np.mean(by_hand, axis=0))
+    assert found["sd"].tolist() == pytest.approx(np.std(by_hand, axis=0, ddof=1))
+    assert found[["n_seeds", "n_patients"]].to_numpy().tolist() == [[3, 12]] * 3
+    assert ((found["low"] < found["ours"]) & (found["ours"] < found["high"])).all()
+    assert crop_scores(tables[:1])["low"].notna().all()
+    nothing = crop_scores(tables, tables)
+    assert (nothing[["ours", "sd", "low", "high"]] == 0).all(axis=None)
+    worse = [t.assign(loss=t["loss"] + 0.5) for t in tables]
+    assert crop_scores(worse, tables).loc["loss", ["ours", "low", "high"]].tolist() == pytest.approx([0.5] * 3)
+    few = [t[t["patient"].astype(int) < 5] for t in tables]
+    assert crop_scores(few)["low"].isna().all()
+    assert crop_scores(few).loc["F1", "ours"] == pytest.approx(np.mean([f1_only(t) for t in few]))
+
+
+def f1_only(table):
+    """Macro F1 of crops of cases alone: of both classes that are named, though one has no crop."""
+    named = np.repeat([1, 0], [table["called"].sum(), (table["crops"] - table["called"]).sum()])
+    return f1_score(np.ones(len(named)), named, average="macro")
 
 
 @pytest.mark.train

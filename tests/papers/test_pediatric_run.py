@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lungnb import configs
+from lungnb.book.evidence import configurations
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError
@@ -20,14 +20,16 @@ from lungnb.papers.pediatric import (
     SCALE,
     TOO_MANY,
     CropSpectrogram,
+    change_content,
     minus_recording_mean,
     samples_of,
     steady_noise,
+    summarise_crops,
     thin_crops,
 )
 
 PATIENTS = 30
-SMALL = {"sites": ("1", "5"), "epochs": 2, "n_patients": PATIENTS, "device": "cpu"}
+SMALL = {"sites": ("1", "5"), "epochs": 2, "draws": 64, "n_patients": PATIENTS, "device": "cpu"}
 
 
 @functools.cache
@@ -41,7 +43,7 @@ def view(task="cohorts"):
 
 
 def tiny(**choices) -> Classification:
-    preset = configs.load("pediatric", "smoke")["cohorts"]
+    preset = configurations("pediatric/cohorts")["GVA"]
     return Classification(**{"corpus": cohorts().fingerprint} | preset | SMALL | choices)
 
 
@@ -151,16 +153,19 @@ def test_too_few_patients_to_select_with():
 
 
 @pytest.mark.train
-def test_the_view_of_sprsound_tests_new_children_only():
-    source = load_corpus("sprsound", n_patients=40)
-    preset = configs.load("pediatric", "smoke")["sprsound"] | {"sites": ("p1",)}
-    run = Classification(corpus=source.fingerprint, **preset)
-    here, given = run.view(), run.dataset()
-    part = run.parts(here).part
-    assert set(here.events["cohort"]) == {"train", "inter"}
-    assert (here.events["cohort"][part == "test"] == "inter").all()
-    assert (here.events["cohort"][part != "test"] == "train").all()
-    assert given.features.shape[1:] == (1, 50, 54)  # from 8 kHz
+def test_each_child_of_the_view_of_sprsound_is_tested_in_one_fold():
+    source, preset = load_corpus("sprsound", n_patients=40), configurations("pediatric/sprsound-sites")["MPO, site p1"]
+    runs = [Classification(corpus=source.fingerprint, **preset | {"fold": k}) for k in range(5)]
+    here = runs[0].view().events
+    assert set(here["cohort"]) == {"train", "inter"}
+    tested = []
+    for run in runs:
+        part = run.parts(run.view()).part
+        assert part.notna().all()
+        assert part.groupby(here["patient"]).nunique().eq(1).all()
+        tested += here["patient"][part == "test"].unique().tolist()
+    assert sorted(tested) == sorted(here["patient"].unique())
+    assert runs[0].dataset().features.shape[1:] == (1, 50, 54)  # from 8 kHz
 
 
 # What the network sees
@@ -236,7 +241,30 @@ def test_background_has_no_time():
     assert np.allclose(features[0, 0, :, 0].numpy(), rows, atol=0.05)
 
 
+def test_the_contents_of_the_papers_remedies():
+    features = torch.full((3, 1, 50, 4), -40.0, dtype=torch.float16)
+    features[:, :, 20] = 0.0
+    low, noisy = (change_content(features, name) for name in ("below 500 Hz", "white noise"))
+    assert low.dtype == noisy.dtype == features.dtype
+    assert (low[:, :, 15:] == -30).all()  # row 15 is around 500.65 Hz
+    assert torch.equal(low[:, :, :15], features[:, :, :15])
+    assert noisy[0, 0, 0, 0].item() == pytest.approx(10 * np.log10(1e-4 + 1e-3), abs=0.05)
+    assert noisy[0, 0, 20, 0].item() == pytest.approx(0, abs=0.01)
+    assert (features[:, :, 20] == 0).all()  # what was given is left alone
+
+
 # Runs
+
+
+def test_crops_become_patients():
+    columns = {"patient": ["b", "a", "b", "b"], "cohort": "GVA", "split": "test", "label": [1, 0, 1, 1]}
+    crops = pd.DataFrame(columns | {"p1": [0.9, 0.2, 0.4, 0.8]}).assign(p0=lambda x: 1 - x["p1"])
+    found = summarise_crops(crops).set_index("patient")
+    assert found.index.tolist() == ["b", "a"]  # in their order
+    assert found.loc["b", ["label", "crops", "called", "highest"]].tolist() == [1, 3, 2, 0.9]
+    assert found.loc["b", ["p0", "p1"]].tolist() == pytest.approx([0.3, 0.7])
+    assert found.loc["b", "loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8]).mean())
+    assert found.loc["a", "loss"] == pytest.approx(-np.log(0.8))
 
 
 @pytest.mark.train

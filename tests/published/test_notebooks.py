@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lungnb import configs
-from lungnb.book.evidence import configurations
+from lungnb.book.evidence import configurations, experiment
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -41,9 +41,6 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
     """Sizes that the lists name; whoever changes one of them has a list to change."""
     load = configs.load
     for profile in ("smoke", "laptop"):
-        cohorts = load("pediatric", profile)["cohorts"]
-        assert (cohorts["n_patients"], cohorts["epochs"], cohorts["pooling"]) == (96, 40, [3, 4])
-        assert len(load("pediatric", profile)["seeds"]) < 10
         size = load("compare", profile)
         assert size["run"]["draws"] in (480, 1600)
         assert size["run"]["hidden"] in (16, 32)
@@ -56,7 +53,10 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
     rows = configurations("convlstm/sprsound-event")
     widths = {rows[f"{setting} full"].get("hidden", 512) for setting in ("paper", "fair", "best")}
     assert [rows["paper full"].get("hidden", 512), *sorted(widths)] == [512, 64, 512]
-    assert load("pediatric", "paper")["cohorts"]["n_patients"] == 318
+    cohorts, size = experiment("pediatric/cohorts"), configurations("pediatric/cohorts")["GVA"]
+    assert (cohorts["n_patients"], cohorts["seeds"]) == (318, [0, 1, 2])
+    assert (size["pooling"], size["epochs"], size["draws"]) == ([3, 4], 40, 640)
+    assert len(experiment("pediatric/cohorts-folds")["folds"]) == 5
     assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
 
 
@@ -81,7 +81,7 @@ def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
         assert not re.search(r"\(\.\.\.\)|…", text), text
 
 
-@pytest.mark.parametrize("paper", ["respirenet", "convlstm"])
+@pytest.mark.parametrize("paper", ["respirenet", "convlstm", "pediatric"])
 def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words(paper):
     text = OF_PAPERS[paper].read_text().partition("## Exercises")[2]
     exercises = re.split(r"^# \*\*(\d)\.\*\* ", text, flags=re.MULTILINE)[1:]
