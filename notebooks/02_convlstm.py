@@ -48,19 +48,6 @@ cluster: str = ""  # "": train here; "local" or "slurm": as a job array
 out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
-from itertools import pairwise
-
-import librosa
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-import torch
-from IPython.display import Audio, Markdown, display
-from matplotlib.patches import FancyBboxPatch
-from scipy.fft import dct
-from torch import nn
-
-# %%
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
 from lungnb.book.evidence import Source, by_seed, configurations, ensemble, experiment, live, predictions
@@ -80,6 +67,19 @@ from lungnb.published import disagreements
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "02", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
+
+# %%
+from itertools import pairwise
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Audio, Markdown, display
+from matplotlib.patches import FancyBboxPatch
+from scipy.fft import dct
+from torch import nn
 
 # %%
 PROBABILITIES = [f"p{k}" for k in range(len(LABELS))]

@@ -294,11 +294,14 @@ def test_fine_tuning_starts_from_a_finished_run_on_some_events(finished):
     assert 0 < moved < 0.1
 
 
-@pytest.mark.parametrize("name", ["respirenet", "compare"])
-@pytest.mark.parametrize("profile", configs.PROFILES)
+PRESETS = [(name, profile) for name in ("compare",) for profile in configs.PROFILES]
+PRESETS += [("respirenet", "smoke"), ("convlstm", "smoke")]
+
+
+@pytest.mark.parametrize(("name", "profile"), PRESETS)
 def test_presets_hold_known_fields_only(name, profile):
     size = configs.load(name, profile)
-    presets = [size[key] for key in ("run", "cohorts", "sprsound") if key in size]
+    presets = [size[key] for key in ("run", "cohorts", "sprsound") if key in size] or [size]
     known = set(Classification.model_fields)
     assert presets
     assert all(set(fields) <= known for fields in presets)
