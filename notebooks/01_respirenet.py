@@ -1032,7 +1032,7 @@ report.figure(
 # worth 2.9 points. That log is of a run without CBA, counts windows and not cycles, and its epoch was chosen by accuracy, so no row of Table I has
 # to have its numbers. If all rows of a table choose so, their *levels* rise, and most of the bonus cancels in their differences.
 #
-# What are such leaks worth on more patients? [The ledger](../lungnb/published/ledger.csv) is a list of published scores and of the leaks that are known
+# What are such leaks worth on more patients? The ledger (`lungnb/published/ledger.csv`) is a list of published scores and of the leaks that are known
 # behind each. Here is what some of them bring to the base CNN with standard augmentation, on the 60-40 split, and to it and boosted trees if cycles
 # are dealt at random:
 
