@@ -16,6 +16,7 @@ from lungnb.book.evidence import (
     predictions,
     probabilities,
     scores,
+    start_of,
     weights_file,
     write_predictions,
 )
@@ -61,9 +62,8 @@ def runs_of(
         others = {task: task_of(task).corpus for task in choices.pop("transfer", ())}
         choices["transfer"] = {task: load_corpus(of, data, n_patients).fingerprint for task, of in others.items()}
         if "start" in choices:
-            other, elsewhere, there = choices["start"].rpartition(": ")
-            of = f"{name.split('/')[0]}/{other}"  # another experiment of this paper
-            begun = runs_of(of, data, (there,), (drawn["seed"],), profile) if elsewhere else {}
+            other, there = start_of(name, choices["start"])
+            begun = runs_of(other, data, (there,), (drawn["seed"],), profile) if other else {}
             choices["start"] = begun.get((there, drawn["seed"], None)) or run(there, **drawn)
         return Classification(**choices)
 
