@@ -73,9 +73,10 @@ def _leak() -> str:
     """What cycles of known patients are worth to the small network of notebook 01."""
     dealt, whole = dealt_and_whole(evidence.by_row(evidence.predictions("respirenet/icbhi")))
     return (
-        f"**To meet the patients in training is worth {100 * (dealt['ours'] - whole['ours']):.0f} points.** One small network, on the "
-        f"recordings of ICBHI that we have: with cycles dealt at random into train and test its Score is {value(dealt)}; with whole "
-        f"patients on one side, {value(whole)} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb))."
+        f"**To meet the patients in training is worth {100 * (dealt['ours'] - whole['ours']):.0f} points.** One small network, "
+        "on the recordings of ICBHI that we have: with cycles dealt at random into train and test its Score is "
+        f"{value(dealt)}; with whole patients on one side, {value(whole)} "
+        "([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb))."
     )
 
 
