@@ -118,16 +118,18 @@ def live(
     from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
 
     here, _ = corpora_in(Path(data), DATASETS)
-    asked = tuple(row for row in rows or experiment(name)["rows"] if _starts_from(name, row) in (*here, ""))
+    fields = configurations(name)
+    starts = {row: start_of(name, fields[row].get("start", ""))[0] for row in rows or experiment(name)["rows"]}
+    asked = tuple(row for row, other in starts.items() if not other or experiment(other)["corpus"] in here)
     runs = runs_of(name, data, asked, seeds, profile, epochs, device=device)
     run_all(list(runs.values()), cluster or None)
     return collect(name, runs)
 
 
-def _starts_from(name: str, row: str) -> str:
-    """The data set that the start of a row was trained on, if it is another experiment's."""
-    other = configurations(name)[row].get("start", "").rpartition(": ")[0]
-    return experiment(f"{name.partition('/')[0]}/{other}")["corpus"] if other else ""
+def start_of(name: str, start: str) -> tuple[str, str]:
+    """What `start` of a row says: another experiment of the same paper ("" if it is of this one), and its row."""
+    other, _, row = start.rpartition(": ")
+    return (f"{name.partition('/')[0]}/{other}" if other else ""), row
 
 
 def training(name: str) -> pd.DataFrame:
@@ -172,6 +174,11 @@ def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:
     here = frame[(frame["row"] == row) & frame["split"].isin(parts or TESTED)]
     here = here.drop(columns=[p for p in probabilities(here) if here[p].isna().all()])
     return [table.reset_index(drop=True) for _, table in here.groupby("seed")]
+
+
+def by_row(frame: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """`by_seed` of every configuration."""
+    return {row: by_seed(frame, row) for row in frame["row"].unique()}
 
 
 def ensemble(tables: list[pd.DataFrame]) -> pd.DataFrame:

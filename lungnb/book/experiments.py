@@ -20,6 +20,7 @@ from lungnb.book.evidence import (
     predictions,
     probabilities,
     scores,
+    start_of,
     weights_file,
     write_predictions,
 )
@@ -72,9 +73,8 @@ def runs_of(
                 begun = [run(named, **drawn | {"seed": seed}) for seed in seeds or about["seeds"]]
                 run_all(begun)
                 return Classification(**choices | {"start": min(begun, key=lambda one: one.result()["val_loss"])})
-            other, elsewhere, there = choices["start"].rpartition(": ")
-            of = f"{name.split('/')[0]}/{other}"  # another experiment of this paper
-            begun = runs_of(of, data, (there,), (drawn["seed"],), profile) if elsewhere else {}
+            other, there = start_of(name, choices["start"])
+            begun = runs_of(other, data, (there,), (drawn["seed"],), profile) if other else {}
             choices["start"] = begun.get((there, drawn["seed"], None)) or run(there, **drawn)
         return Classification(**choices)
 

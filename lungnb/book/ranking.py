@@ -1,6 +1,6 @@
 """The ranking of recorded experiments and published scores, which the README's table and the site's leaderboard show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import pandas as pd
@@ -58,17 +58,22 @@ def prices() -> list[str]:
     if "respirenet/icbhi" not in on_file():
         return []
     frame = evidence.predictions("respirenet/icbhi")
-    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    tables = evidence.by_row(frame)
     honest = "standard augmentation"
     leaks = {("Choosing the epoch on the test side", "taking the last one"): f"{honest}, epoch chosen on test"}
     leaks |= {("Keeping the two shared patients in training", "leaving them out"): "60-40 4-class | CNN"}
     gains = paired_many({said: (tables[row], tables[honest]) for said, row in leaks.items()}, "AS")
     said = [difference(*both, gain) for both, gain in gains.items()]
     for kind, name in {"CNN": "The network", "trees": "Boosted trees"}.items():
-        rows = (f"cycles at random (leaky) | {kind}", f"stratified | {kind}")
-        leaky, clean = (value(score_rows("", tables[row], unit=1).set_index("metric").loc["Score"]) for row in rows)
-        said.append(f"{name}, on cycles dealt at random: {leaky}; by whole patients: {clean}.")
+        dealt, whole = map(value, dealt_and_whole(tables, kind))
+        said.append(f"{name}, on cycles dealt at random: {dealt}; by whole patients: {whole}.")
     return said
+
+
+def dealt_and_whole(tables: Mapping[str, Sequence[pd.DataFrame]], kind: str = "CNN") -> list[pd.Series]:
+    """The Score of a model of `respirenet/icbhi` on cycles dealt at random into train and test, and on whole patients."""
+    rows = (f"cycles at random (leaky) | {kind}", f"stratified | {kind}")
+    return [score_rows("", tables[row], unit=1).set_index("metric").loc["Score"] for row in rows]
 
 
 def _recorded(name: str) -> list[dict]:
@@ -121,6 +126,6 @@ def printed_scores(name: str) -> pd.Series:
 
 def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str, name: str) -> dict[str, str]:
     """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
-    tables = {row: evidence.by_seed(frame, row) for row in frame["row"].unique()}
+    tables = evidence.by_row(frame)
     pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
     return {row: difference(row, against[row], gain, name) for row, gain in paired_many(pairs, metric).items()}

@@ -254,7 +254,7 @@ def cohort_split(
 def hold_out_patients(events: pd.DataFrame, n_held: int = 1, n_folds: int = 5) -> pd.Series:
     """True for the events of the validation patients, about n_held / n_folds of `events`, always the same ones.
 
-    Fewer patients than folds are as many folds. Raises UserError for a single patient.
+    Of fewer patients than folds each is a fold. Raises UserError for a single patient.
     """
     n = max(2, min(n_folds, events["patient"].nunique()))
     return grouped_folds(events, n, seed=0) < max(1, round(n_held * n / n_folds))
