@@ -40,7 +40,8 @@ def ranking() -> pd.DataFrame:
     Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
     FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
     """
-    lines = [line for name in on_file() for line in _recorded(name)]
+    real = [name for name in on_file() if not evidence.experiment(name).get("simulated")]
+    lines = [line for name in real for line in _recorded(name)]
     for entry in published.ledger().to_dict("records"):
         kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
         kind |= {
