@@ -157,7 +157,8 @@ report.figure("lengths", fig, title="how long breathing cycles are")
 
 # %% [markdown]
 # If your data are simulated, the simulator has written a small data set in the official layout, with the real one's imbalance, its
-# devices and their bands, and a record of where every crackle and wheeze truly is. The library reads both in the same way; the captions say
+# devices and their bands. Each patient can be recognised, by body, heart, pace of breath and pitch of wheezes; knocks, cloth and voices are as loud
+# as the sounds of the lung. A file says where every crackle and wheeze truly is. The library reads both in the same way; the captions say
 # which it was.
 #
 # Here is one cycle of each class that the data have, from the same kind of device where there is one. Look for the vertical strokes of crackles and

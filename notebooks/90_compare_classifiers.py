@@ -329,7 +329,7 @@ print("mean over models:", {way: round(float(each[way]), 3) for way in ways})
 
 # %% [markdown]
 # Leaky selection can only help, by construction: it is the best of several looks at the answer. What the leaky split adds depends on how much of a patient there is to recognise: the same stethoscope,
-# the same heart, the same room; simulated patients differ less than real ones. It may even be negative here: the two splits test different sounds, some harder than others, and only many folds would cancel that. A leak is a
+# the same heart, the same body. Simulated patients have an identity, too, and it is drawn so that mixing them pays simple models about what it pays on real ICBHI. For one model it may still be negative here: the two splits test different sounds, some harder than others, and only many folds would cancel that. A leak is a
 # reason to disbelieve a number, not a promise that it is too high. Then look at the line *recorded*, which is of real
 # recordings: there the leak alone lifts most models from chance towards what papers print of ICBHI.
 #

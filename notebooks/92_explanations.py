@@ -411,7 +411,8 @@ both = controls.pivot(index="row", columns="metric", values="ours")
 print("better than loud pixels:", ", ".join(both.index[both["trained"] > both["loud pixels"]]) or "none")
 
 # %% [markdown]
-# A humbling column, *loud pixels*. What a network adds to it is the decision *which* loud thing is a crackle: heart beats, knocks and cloth are loud, too.
+# Mind the column *loud pixels*, which needs no network. What a network can add to it is the decision *which* loud thing is a crackle: heart beats, knocks, cloth and voices are as loud here, and in most clips the loudest pixel is
+# no part of the sound that is asked for.
 #
 # ## 5. One stage earlier
 #

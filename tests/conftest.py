@@ -4,8 +4,12 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
+# A busy machine is no failure; a parent keeps what Hypothesis itself chooses in continuous integration.
+settings.register_profile("unhurried", parent=settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

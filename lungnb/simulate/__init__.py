@@ -1,8 +1,8 @@
 """Simulators: each data set in its official layout and, beside it, the ground truth of every sound.
 
 One module a layout (`icbhi`, `sprsound`, `multisite`, `prompted`): first a plan of who is recorded, where, and what each
-breath holds, then the recordings, made of the sources of `chest` and `voice`. Here is what all of them share: boxes,
-noise, devices, folders.
+breath holds, then the recordings, made of the sources of `chest` and `voice`; `auscultation` gives a patient an identity and
+lays the sounds of one recording over one another. Here is what all of them share: boxes, noise, devices, folders.
 """
 
 import io
