@@ -332,7 +332,7 @@ if compare:
         print("To compare clinics takes two of them, both with ill or both with healthy children.")
     if (fewest := table.groupby(group)["patient"].nunique().min()) < 6:
         print(
-            f"One group has {fewest} children: whether such a gap would come again cannot be told of fewer than six in each."
+            f"Fewest children in a group: {fewest}. Whether such gaps would come again cannot be told of fewer than six in each."
         )
 
 # %% [markdown]
@@ -635,9 +635,9 @@ if tried is None:
         "These recordings are too few to train on: it takes two ill and two healthy children in one cohort and one of each in "
         "another, or three of each in a single cohort. Simulated children stand in for them here."
     )
-tested_there = " and ".join(tested_in)
+tested_there = " and ".join(tested_in) if tested_in != [learnt_in] else f"other children of {learnt_in}"
 at = f"site {demonstration.sites[0]}" if demonstration.sites else "all sites, for one alone has too few children"
-print(f"trained in {learnt_in}, tested in {tested_there}, at {at}")
+print(f"trained on children of {learnt_in}, tested on {tested_there}, at {at}")
 items = dataset.samples("train")
 print("one batch of pictures:", tuple(dataset.batch(items[:16]).shape), "dB")
 of_crops = dataset.units.iloc[dataset.unit].query("cohort == @learnt_in or cohort in @tested_in")
