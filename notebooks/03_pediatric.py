@@ -308,6 +308,8 @@ if compare:
             style = {"color": f"C{clinics.index(clinic)}", "linestyle": "-" if case else "--"}
             (lines[f"{clinic} {'cases' if case else 'controls'}"],) = ax.plot(hertz, spectrum[rows].mean(0), **style)
         ax.set_title(f"site {site}" + ("" if here else ": no crop of 5 s"))
+    for ax in axes.flat[len(sites) :]:
+        ax.axis("off")
     axes[0, 0].legend(lines.values(), lines.keys(), fontsize=7)
     fig.supxlabel("frequency (Hz)")
     fig.supylabel("mean level (dB)")
