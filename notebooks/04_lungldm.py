@@ -250,6 +250,13 @@ report.figure(
 about = judges["sound"].result()
 print("clips:", given.n_clips)
 print("classifier of sound types, mean recall:", {k: round(v, 3) for k, v in about["recall"].items()})
+heard_in_test = set(given.sound[given.part == "test"])
+if absent := [name for name in types if name not in heard_in_test]:
+    print(
+        f"No test patient has a clip of {', '.join(absent)}: nothing below is of them, and to be in every part takes five patients of a type."
+    )
+if (n_tested := len(set(given.patient[given.part == "test"]))) < 6:
+    print(f"Only {n_tested} patients are tested: to tell whether a difference would be seen in others takes six.")
 
 # %% [markdown]
 # The classifier that tells the types apart was trained on the training patients and chosen on the validation patients. It has three jobs below: its inner maps
@@ -583,6 +590,7 @@ every = [*sum(made.values(), []), judges["sound"]]
 
 # %%
 note = f"ours: embedding, KL and IS by our classifier; {len(rows)} clips each, one vector a clip; text encoder: {text or preset['text']}"
+note += "; IS takes ten clips" if len(rows) < 10 else ""
 table = ours[ours["metric"].isin(["FAD", "KL", "IS"])]
 report.table(
     "table-1",
@@ -690,6 +698,9 @@ parts = []
 for target, run in judges.items():
     network = run.trained()
     known = np.flatnonzero(wanted[target].notna())
+    if not len(known):
+        print(f"Of no tested clip the {target.replace('_', ' ')} is known, so nobody can say whether it is heard.")
+        continue
     label = wanted[target].astype(object).to_numpy()[known]
     both = []
     for mels in (main.log_mels, real):

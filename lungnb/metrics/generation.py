@@ -186,11 +186,11 @@ def inception_score(logits: np.ndarray, n_splits: int = 10, seed: int = 2020) ->
 
     logits (clips, classes) of any classifier are shuffled as audioldm_eval does it. Between 1 (the answer does not depend on the
     clip) and the number of classes or of clips in a split, whichever is smaller; splits of ten clips make it some 10 % too low.
-    Softmax turns anything into probabilities, also what is no logit (`flat_softmax_demo`). Raises UserError for too few clips.
+    Softmax turns anything into probabilities, also what is no logit (`flat_softmax_demo`). NaN for fewer clips than splits.
     """
     logits = _finite(np.asarray(logits, dtype=np.float64))
     if len(logits) < n_splits:
-        raise UserError(f"IS needs at least {n_splits} clips, one a split, not {len(logits)}; generate more.")
+        return float("nan"), float("nan")
     order = np.random.RandomState(seed).permutation(len(logits))
     scores = []
     for low, high in pairwise(np.arange(n_splits + 1) * len(logits) // n_splits):

@@ -245,7 +245,8 @@ def test_bounds_of_is():
     assert inception_score(apart)[0] == pytest.approx(13, rel=0.01)
     # A split of few clips cannot show many types.
     assert inception_score(apart[:20])[0] <= 2
-    refuses("at least 10 clips, one a split, not 9", inception_score, apart[:9])
+    assert np.isnan(inception_score(apart[:9])).all()  # one clip a split at least
+    assert np.isfinite(inception_score(apart[:10])).all()
     refuses("finite", inception_score, np.full((20, 3), np.nan))
     refuses("shape", inception_score, np.zeros(20))
 

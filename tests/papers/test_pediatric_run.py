@@ -152,6 +152,16 @@ def test_too_few_patients_to_select_with():
         cohort_split(view().events, "GVA", fold=0, n_folds=3)  # two controls, of whom one is tested
 
 
+@pytest.mark.parametrize(("others", "n", "fold"), [(["B"], 2, None), ([], 3, 0)], ids=["two cohorts", "one cohort"])
+def test_so_many_children_as_notebook_03_asks_for_can_be_split(others, n, fold):
+    """Two of each kind in a cohort and one of each in another, or three of each in a single cohort."""
+    children = [(label, "A", f"{label} {k}") for label in ("normal", "abnormal") for k in range(n)]
+    children += [(label, cohort, f"{label} {cohort}") for label in ("normal", "abnormal") for cohort in others]
+    events = pd.DataFrame(children, columns=["label", "cohort", "patient"]).assign(device=pd.NA)
+    kinds = events.groupby(cohort_split(events, "A", fold=fold, n_folds=3).part)["label"].nunique()
+    assert kinds.to_dict() == {"train": 2, "validation": 2, "test": 2}
+
+
 @pytest.mark.train
 def test_each_child_of_the_view_of_sprsound_is_tested_in_one_fold():
     source, preset = load_corpus("sprsound", n_patients=40), configurations("pediatric/sprsound-sites")["MPO, site p1"]
