@@ -46,20 +46,6 @@ cluster: str = ""  # "": train here; "local" or "slurm": as a job array
 out: str = ""  # folder of the reports; "": reports/ of the repository, or of this folder
 
 # %%
-from itertools import combinations, pairwise, product
-from pathlib import Path
-
-import librosa
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-import torch
-from IPython.display import Audio, Markdown, display
-from matplotlib.patches import Ellipse, FancyBboxPatch
-from safetensors.torch import load_file
-from torch import nn
-
-# %%
 from lungnb import UserError, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
 from lungnb.book.evidence import Source, by_seed, configurations, experiment, history, live, predictions, training
@@ -80,6 +66,20 @@ profile, data, seeds, epochs, device, cluster, out = check_parameters(
 )
 CROP_S, SAMPLE_RATE = 5.0, 22050
 COHORTS, FOLDS, SITES = "pediatric/cohorts", "pediatric/cohorts-folds", "pediatric/sprsound-sites"
+
+# %%
+from itertools import combinations, pairwise, product
+from pathlib import Path
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Audio, Markdown, display
+from matplotlib.patches import Ellipse, FancyBboxPatch
+from safetensors.torch import load_file
+from torch import nn
 
 # %%
 own = data != "simulated" and (Path(data) / "multisite").is_dir()
