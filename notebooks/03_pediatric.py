@@ -1720,7 +1720,7 @@ for c, cohorts in ABROAD.items():
 #
 # SPRSound holds children with recordings at four sites of the back and side, p1 to p4. A patient counts as *adventitious* if a physician marked any
 # abnormal sound in any of its recordings, else as *normal*. That is not a diagnosis: a child with pneumonia and a clear chest is normal here. Each child
-# is tested by networks that have not heard it: five folds over all children, pooled, five seeds each. The challenge's *intra* part is left out, for its
+# is tested by networks that have not heard it: five folds over all children, pooled, three seeds each. The challenge's *intra* part is left out, for its
 # children stand in the training part as well.
 
 # %%
