@@ -270,7 +270,7 @@ examples = second.sort_values(group)
 waves = torch.from_numpy(np.stack([sound(crop) for _, crop in examples.iterrows()])).float()
 decibels = spectrogram(waves).numpy()
 panels = dict(zip(zip(examples["clinic"], examples["case"]), zip(decibels, examples["label"])))
-size = (2.5 + 2.5 * len(clinics), 4)
+size = (1.6 + 1.9 * len(clinics), 3.2)
 fig, axes = plt.subplots(2, len(clinics), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
 for ax, (clinic, case) in zip(axes.T.flat, product(clinics, (False, True))):
     if (clinic, case) in panels:
@@ -286,7 +286,7 @@ report.figure("figure-2", fig, title="one control and one case of each clinic", 
 # %%
 for wave, (_, crop) in zip(waves, examples.iterrows()):
     about = f"*{crop['clinic']}, {crop['label']}*, site {crop['position']}, {corpus.origin}"
-    heard = librosa.resample(wave[: 2 * SAMPLE_RATE].numpy(), orig_sr=SAMPLE_RATE, target_sr=4000)
+    heard = librosa.resample(wave[: 3 * SAMPLE_RATE // 2].numpy(), orig_sr=SAMPLE_RATE, target_sr=4000)
     display(Markdown(about), Audio(heard, rate=4000))
 
 # %% [markdown]
@@ -301,7 +301,7 @@ if compare:
     table = recordings.iloc[full.event].reset_index(drop=True)
     spectrum = full.features[:, 0].float().mean(2).numpy()
     hertz = (np.arange(spectrum.shape[1]) + 0.5) * (150 * SAMPLE_RATE / 2048) / spectrum.shape[1]
-    size = {"figsize": (11, 4.6), "sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
+    size = {"figsize": (9.5, 4.2), "sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
     fig, axes = plt.subplots(-(-len(sites) // 4), 4, **size)
     lines = {}
     for ax, site in zip(axes.flat, sites):
@@ -427,7 +427,10 @@ of_ill = crops[crops["case"]] if crops["case"].any() else crops
 n_sites = of_ill.groupby("patient")["position"].nunique()
 ill_child = (n_sites - (len(sites) - 1)).abs().idxmin()  # one site is missing, if there is such a child
 of_child = crops[crops["patient"] == ill_child].groupby("position").nth(0).set_index("position")
-views = {s: spectrogram(torch.from_numpy(sound(crop)).float()[None])[0].numpy() for s, crop in of_child.iterrows()}
+views = {s: spectrogram(torch.from_numpy(sound(crop)).float()[None]) for s, crop in of_child.iterrows()}
+views = {
+    s: nn.functional.avg_pool2d(view, (3, 4))[0].numpy() for s, view in views.items()
+}  # as the recorded networks see it
 sizes = {n: sum(p.numel() for p in SiteCNN(n).parameters()) for n in (1, len(sites))}
 no_ill = "" if crops["case"].any() else "; a healthy child, for no ill one has a recording of 5 s"
 
@@ -436,7 +439,17 @@ def thumbnail(ax, site, x, y, width=0.9, height=0.8):
     """The picture of a site, or an empty frame where it was not recorded."""
     box = (x, x + width, y, y + height)
     if site in views:
-        ax.imshow(views[site], origin="lower", aspect="auto", cmap="magma", extent=box, zorder=2, vmin=-80, vmax=20)
+        ax.imshow(
+            views[site],
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            extent=box,
+            zorder=2,
+            vmin=-80,
+            vmax=20,
+            interpolation="nearest",
+        )
     frame = plt.Rectangle(
         (x, y), width, height, fill=False, edgecolor="0.4", linestyle="-" if site in views else ":", zorder=3
     )
@@ -460,7 +473,7 @@ def boxed(ax, x, y, text, arrow_from):
 
 
 # %%
-fig, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+fig, ax = plt.subplots(figsize=(7.2, 4.5), layout="constrained")
 for k, site in enumerate(sites):
     y = len(sites) - k
     thumbnail(ax, site, 0.4, y - 0.4)
@@ -1038,7 +1051,7 @@ drawn = [
     printed.assign(series="published"),
     ours.assign(value=ours["ours"], series=f"recorded ({source[COHORTS].origin_text.split(',')[0]})"),
 ]
-fig, ax = plt.subplots(figsize=(8, 6), layout="constrained")
+fig, ax = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
 plots.dots(ax, pd.concat(drawn).astype({"value": float}), list(ours["row"]), "balanced accuracy")
 ax.axvline(0.5, color="0.6", linestyle=":")
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -1107,7 +1120,7 @@ for row, form in FORMS.items():
     )
 
 # %%
-fig, axes = plt.subplots(1, 3, figsize=(10, 2.8), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), sharey=True, layout="constrained")
 for ax, (row, form) in zip(axes, FORMS.items()):
     for seed, own in of_epoch[of_epoch["row"] == row].groupby("seed"):
         ax.plot(own["epoch"], own["loss"], color="C0", alpha=0.7, label="training" if seed == 0 else "")
@@ -1372,7 +1385,7 @@ def samples_where(mask: pd.Series) -> torch.Tensor:
 
 typical = [poa[poa["label"] == k]["p1"].sub(k).abs().idxmin() for k in (0, 1)]
 kinds = ("control", "case")
-fig, axes = plt.subplots(3, 2, figsize=(9, 6.5), sharex=True, sharey=True, layout="constrained")
+fig, axes = plt.subplots(3, 2, figsize=(7.5, 5.2), sharex=True, sharey=True, layout="constrained")
 for column, child in zip(axes.T, typical):
     images = network.image(dataset.batch(samples_where(of_child["patient"] == child)))
     about = f"a {kinds[int(poa.loc[child, 'label'])]}, p(case) = {poa.loc[child, 'p1']:.2f}"
