@@ -1415,9 +1415,9 @@ def share_above(network: nn.Module, dataset, rows: torch.Tensor, k: int, hertz: 
     return np.concatenate(shares)
 
 
-def within(mean: dict[str, float]) -> dict[str, float]:
-    """The same with an interval that stays where a share can be."""
-    return {name: float(np.clip(x, 0, 1)) for name, x in mean.items()}
+def within(mean: dict[str, float], lowest: float = 0) -> dict[str, float]:
+    """The same with an interval that stays where a share can be, or a difference of shares (lowest: -1)."""
+    return {name: float(np.clip(x, lowest, 1)) for name, x in mean.items()}
 
 
 tested = samples_where(of_child["cohort"].isin(["POA2", "POA3"]))
@@ -1432,7 +1432,7 @@ for name, labels in (("controls", [0]), ("cases", [1]), ("all", [0, 1])):
         mean = within(mean_over_patients(share[k][:, here], who["patient"][here]))
         rows.append({"row": f"{name} | speaks for {kinds[k]}", "metric": "share above 500 Hz", **mean})
         rows[-1] |= {"n_seeds": len(networks), "n_patients": who["patient"][here].nunique()}
-gap = mean_over_patients(share[1] - share[0], who["patient"])
+gap = within(mean_over_patients(share[1] - share[0], who["patient"]), lowest=-1)
 rows.append({"row": "all | case minus control", "metric": "share above 500 Hz", **gap, "n_seeds": len(networks)})
 rows[-1]["n_patients"] = who["patient"].nunique()
 note = f"children of POA2 and POA3, {len(networks)} networks; {1 - 500 / 1615:.0%} of the picture lie above 500 Hz"
