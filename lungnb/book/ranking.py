@@ -90,6 +90,7 @@ def _recorded(name: str) -> list[dict]:
 
     def task(fields: dict) -> str:
         of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
+        of = "of patients, by folds" if "crops" in frame else of
         of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
         return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
 
@@ -101,7 +102,9 @@ def _recorded(name: str) -> list[dict]:
         flags |= {"shared_patients": "yes"} if shared else {}
         known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
         known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
-        if "only" not in fields:  # a copy for one device is part of a model
+        if (
+            "only" not in fields and len(fields.get("sites", ())) != 1
+        ):  # a copy for one device or site is part of a model
             lines.append(clean | flags | known | {"model": row, "score": line["ours"]})
     if "folds" not in about and origin == "real":
         known = {"experiment": name, "task": task(about["fields"]), "source": "published"}
