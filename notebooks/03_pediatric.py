@@ -427,10 +427,9 @@ of_ill = crops[crops["case"]] if crops["case"].any() else crops
 n_sites = of_ill.groupby("patient")["position"].nunique()
 ill_child = (n_sites - (len(sites) - 1)).abs().idxmin()  # one site is missing, if there is such a child
 of_child = crops[crops["patient"] == ill_child].groupby("position").nth(0).set_index("position")
+seen_by = nn.AvgPool2d((3, 4))  # as the recorded networks see it
 views = {s: spectrogram(torch.from_numpy(sound(crop)).float()[None]) for s, crop in of_child.iterrows()}
-views = {
-    s: nn.functional.avg_pool2d(view, (3, 4))[0].numpy() for s, view in views.items()
-}  # as the recorded networks see it
+views = {s: seen_by(view)[0].numpy() for s, view in views.items()}
 sizes = {n: sum(p.numel() for p in SiteCNN(n).parameters()) for n in (1, len(sites))}
 no_ill = "" if crops["case"].any() else "; a healthy child, for no ill one has a recording of 5 s"
 
@@ -439,17 +438,8 @@ def thumbnail(ax, site, x, y, width=0.9, height=0.8):
     """The picture of a site, or an empty frame where it was not recorded."""
     box = (x, x + width, y, y + height)
     if site in views:
-        ax.imshow(
-            views[site],
-            origin="lower",
-            aspect="auto",
-            cmap="magma",
-            extent=box,
-            zorder=2,
-            vmin=-80,
-            vmax=20,
-            interpolation="nearest",
-        )
+        look = {"cmap": "magma", "vmin": -80, "vmax": 20, "interpolation": "nearest"}
+        ax.imshow(views[site], origin="lower", aspect="auto", extent=box, zorder=2, **look)
     frame = plt.Rectangle(
         (x, y), width, height, fill=False, edgecolor="0.4", linestyle="-" if site in views else ":", zorder=3
     )
