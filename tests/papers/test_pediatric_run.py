@@ -279,7 +279,7 @@ def test_crops_become_patients():
 
 @pytest.mark.train
 def test_predictions_are_of_all_samples(finished):
-    predictions, facts, given = finished.predictions.query("rule == 'validation'"), finished.result(), dataset()
+    predictions, facts, given = finished.predictions.query("rule == @finished.selection"), finished.result(), dataset()
     units = given.units.iloc[given.unit]
     for part in ("train", "validation", "test"):
         mine = predictions[predictions["split"] == part]
