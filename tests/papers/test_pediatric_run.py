@@ -292,8 +292,7 @@ def test_predictions_are_of_all_samples(finished):
 
 @pytest.mark.train
 def test_patients_are_counted_who_are_heard(finished):
-    # Fails: n_units and n_patients of the facts are of dataset.units, which also holds a patient without any sample (23 tested,
-    # 22 predicted here).
+    # A patient without any sample is in dataset.units, but is not counted.
     heard = finished.predictions.drop_duplicates("patient")["split"].value_counts().to_dict()
     assert finished.result()["n_patients"] == heard
 
