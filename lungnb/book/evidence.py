@@ -117,8 +117,8 @@ def live(
         return None
     from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
 
-    here, _ = corpora_in(Path(data), DATASETS)
-    fields = configurations(name)
+    here = DATASETS if data == "simulated" else corpora_in(Path(data), DATASETS)[0]
+    fields = experiment(name)["rows"] | configurations(name)  # "MPO" as well as its "MPO, site 1"
     starts = {row: start_of(name, fields[row].get("start", ""))[0] for row in rows or experiment(name)["rows"]}
     asked = tuple(row for row, other in starts.items() if not other or experiment(other)["corpus"] in here)
     runs = runs_of(name, data, asked, seeds, profile, epochs, device=device)

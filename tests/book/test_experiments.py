@@ -170,3 +170,14 @@ def test_a_row_that_starts_from_a_data_set_that_is_not_there_is_left_out(tmp_pat
     (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json" / "40512331_8.1_1_p1_3544.json").write_text("{}")
     evidence.live("respirenet/icbhi", "laptop", str(tmp_path))
     assert asked[1] == every
+
+
+def test_rows_of_sites_are_trained_again_on_simulated_data_as_well(monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "runs_of", lambda name, data, rows, *_, **__: asked.append(rows) or {})
+    monkeypatch.setattr(experiments, "run_all", lambda *_: None)
+    monkeypatch.setattr(experiments, "collect", lambda *_: "all")
+    for name in ("pediatric/cohorts", "respirenet/icbhi"):
+        assert evidence.live(name, "smoke", "simulated") is None
+        assert evidence.live(name, "laptop", "simulated") == "all"
+        assert asked.pop() == tuple(evidence.experiment(name)["rows"])
