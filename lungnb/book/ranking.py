@@ -102,9 +102,8 @@ def _recorded(name: str) -> list[dict]:
         flags |= {"shared_patients": "yes"} if shared else {}
         known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
         known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
-        if (
-            "only" not in fields and len(fields.get("sites", ())) != 1
-        ):  # a copy for one device or site is part of a model
+        part = "only" in fields or len(fields.get("sites", ())) == 1  # a copy for one device or site is no model
+        if not part:
             lines.append(clean | flags | known | {"model": row, "score": line["ours"]})
     if "folds" not in about and origin == "real":
         known = {"experiment": name, "task": task(about["fields"]), "source": "published"}
