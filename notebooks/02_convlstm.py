@@ -1628,7 +1628,8 @@ assert price(np.array([0.1, 0.5]), np.array([0.2, 0.3])) == (1, 0.0), "nothing, 
 of_validation, of_test = follow(small, data_of_3, 8)
 assert len(of_validation) == len(of_test) == 8, "one Score an epoch"
 assert np.isclose(of_test[-1], test_score(small, data_of_3)), "the last one is that of the trained network"
-assert data != "simulated" or of_test.max() > 0.4, "it has learnt something"  # of few recordings of one's own it need not
+if data == "simulated":  # of few recordings of one's own it need not
+    assert of_test.max() > 0.4, "it has learnt something"
 print("passed")
 
 # %% tags=["solution"]
