@@ -139,13 +139,16 @@ def comparison(
 ) -> pd.DataFrame:
     """Published, recorded and live numbers side by side, tidy: joined by `row`, `metric` and, if any of ours has one, `subset`.
 
-    published: row, metric, value. ours, of this build, and recorded: row, metric, ours, and as known sd, n_seeds, n_patients,
-    low, high; of what is recorded they become the columns `recorded`, `recorded sd` and so on. The published order is kept; what
-    only we have comes after.
+    published: row, metric, value, and if known `printed`, the same with all digits of its source. ours, of this build, and
+    recorded: row, metric, ours, and as known sd, n_seeds, n_patients, low, high; of what is recorded they become the columns
+    `recorded`, `recorded sd` and so on. The published order is kept; what only we have comes after.
     """
     first = recorded if ours is None else ours
     keys = [*KEYS, "subset"] if first is not None and "subset" in first else KEYS
-    parts = [] if published is None else [published[[*keys, "value"]].rename(columns={"value": "published"})]
+    parts, printed = [], []
+    if published is not None:
+        printed = ["printed"] if "printed" in published else []
+        parts = [published[[*keys, "value", *printed]].rename(columns={"value": "published"})]
     for names, part in ((MEASURED, ours), (RECORDED, recorded)):
         if part is not None:
             of_both = dict(zip(MEASURED, names, strict=True))
@@ -154,7 +157,7 @@ def comparison(
     for part in parts:
         tidy = tidy.merge(part, on=keys, how="left", validate="1:1")
     tidy = tidy.assign(**{name: np.nan for name in ("published", *MEASURED) if name not in tidy})
-    columns = [*keys, "published", *MEASURED]
+    columns = [*keys, "published", *printed, *MEASURED]
     if recorded is not None:
         tidy.attrs["recorded"] = recorded.attrs.get("provenance", {}).get("origin", "")
         columns += RECORDED
@@ -172,11 +175,18 @@ def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
     in front of the row.
     """
     sources = [s for s in ("published", "ours", "recorded") if s in tidy and tidy[s].notna().any()] or ["ours"]
-    cells = tidy.assign(published=tidy["published"].map(number))
-    for source, names in (("ours", MEASURED), ("recorded", RECORDED)):
+    cells, counts = tidy.copy(), tidy["metric"].isin(_counts(tidy, sources)).tolist()
+    for source, names in (("published", ["published"]), ("ours", MEASURED), ("recorded", RECORDED)):
         if source in sources:
-            lines = tidy[names].set_axis(MEASURED, axis=1).to_dict("records")
-            cells[source] = [measured(line["ours"], line) for line in lines]
+            lines = tidy[names].set_axis(["ours", *MEASURED[1 : len(names)]], axis=1).to_dict("records")
+            values = [
+                int(line["ours"]) if count and pd.notna(line["ours"]) else line["ours"]
+                for line, count in zip(lines, counts, strict=True)
+            ]
+            cells[source] = [measured(value, line) for value, line in zip(values, lines, strict=True)]
+    if "printed" in tidy:
+        as_printed = pd.to_numeric(tidy["printed"]).eq(tidy["published"]).fillna(False)  # not where a unit was changed
+        cells["published"] = cells["published"].mask(as_printed, tidy["printed"])
     lines = ["subset", "row"] if "subset" in tidy and tidy["subset"].nunique() > 1 else ["row"]
     long = cells.melt([*lines, "metric"], sources, "source").assign(value=lambda x: x["value"].astype(object))
     order = {c: list(dict.fromkeys(long[c])) for c in [*lines, "metric", "source"]}
@@ -190,6 +200,12 @@ def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
         wide.columns = wide.columns.astype(str)
     names = [None] * wide.index.nlevels
     return wide.rename_axis(index=names if len(names) > 1 else None, columns=[None] * wide.columns.nlevels)
+
+
+def _counts(tidy: pd.DataFrame, sources: list[str]) -> list[str]:
+    """The metrics that count something: whole in every row and source, and not only 0 and 1."""
+    values = {metric: here[sources].astype(float).stack() for metric, here in tidy.groupby("metric")}
+    return [metric for metric, v in values.items() if (v % 1 == 0).all() and v.max() > 1]
 
 
 def measured(value: object, line: dict) -> str:

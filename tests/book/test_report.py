@@ -212,6 +212,18 @@ def test_pivot_reads_published_beside_ours():
     assert wide.loc["ours only"].tolist() == ["", "1.00", "", ""]
 
 
+def test_published_numbers_stand_as_printed_and_counts_as_whole_numbers():
+    published = pd.DataFrame(
+        {"row": "CNN", "metric": ["AS", "FP"], "value": [0.7604, 23.0], "printed": ["0.7604", "23"]}
+    )
+    kept = pd.DataFrame({"row": "CNN", "metric": ["AS", "FP"], "ours": [0.56123, 17.0]})
+    assert pivot(comparison(published, recorded=kept)).loc["CNN"].tolist() == ["0.7604", "0.561", "23", "17"]
+    in_percent = published.assign(value=[76.04, 2300.0])
+    assert pivot(comparison(in_percent)).loc["CNN", ("AS", "published")] == "76.0"
+    share = kept.assign(ours=1.0)
+    assert pivot(comparison(recorded=share)).loc["CNN", ("FP", "recorded")] == "1.00"
+
+
 def test_recorded(toy):
     folder = toy / "reports" / "recorded"
     folder.mkdir(parents=True)
