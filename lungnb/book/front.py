@@ -83,7 +83,7 @@ def _leak() -> str:
 def _staircase() -> str:
     """The finding of notebook 02, from the predictions of its experiment."""
     frame, printed = evidence.predictions("convlstm/sprsound-event"), published.load("convlstm", "table-3")
-    printed = printed.query("metric == 'Score'").set_index("row")["value"]
+    printed = printed.query("metric == 'Score'").set_index("row")["printed"]  # derived, all four
     tables = evidence.by_row(frame)
     plain = value(_score(tables["best CNN"]))
     rows = {f"best {model}": "best CNN" for model in printed.index[1:]} | {"best full, no metadata": "best full"}
@@ -94,8 +94,8 @@ def _staircase() -> str:
     )
     return (
         f"**Four networks, {'another' if apart else 'no'} staircase.** On SPRSound the Conv-LSTM paper climbs from a Score of "
-        f"{printed['CNN']:.3f} (plain CNN) to {printed['full']:.3f} (upsampling, LSTM, metadata). Trained as well as we can, on "
-        f"events stretched to the picture (found with test scores in sight), the plain CNN has {plain}; {said} ([notebook 02, "
+        f"{printed['CNN']} (plain CNN) to {printed['full']} (upsampling, LSTM, metadata), by its printed Se and Sp. Trained as "
+        f"well as we can, on events stretched to the picture (found with test scores in sight), the plain CNN has {plain}; {said} ([notebook 02, "
         "*What the same networks can do*](notebooks/02_convlstm.ipynb))."
     )
 
@@ -109,8 +109,9 @@ def results() -> str:
     recorded = ranking().query("source == 'recorded'")
     printed = pd.concat({name: printed_scores(name) for name in recorded["experiment"].unique()})
     names = [(name, row) for name, row in recorded[["experiment", "model"]].to_numpy()]
-    known = [printed.get(key, printed.get((key[0], key[1].partition(" ")[2]))) for key in names]
-    recorded = recorded.assign(printed=["" if score is None else f"{score:.3f}" for score in known])
+    known = printed["text"].to_dict()
+    known = [known.get(key, known.get((key[0], key[1].partition(" ")[2]), "")) for key in names]
+    recorded = recorded.assign(printed=known)
     best = ~recorded.duplicated("task")
     recorded = recorded[best | (recorded["printed"] != "")]
     lines = ["| task | setting | published | recorded [95 % interval] (seeds, patients) | data |"]

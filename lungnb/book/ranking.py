@@ -1,6 +1,7 @@
 """The ranking of recorded experiments and published scores, which the README's table and the site's leaderboard show."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 
 import pandas as pd
@@ -108,7 +109,7 @@ def _recorded(name: str) -> list[dict]:
     if "folds" not in about and origin == "real":
         known = {"experiment": name, "task": task(about["fields"]), "source": "published"}
         known |= clean | {"epoch_on_test": "not said", "shared_patients": "yes"}
-        for row, score in scores.items():
+        for row, score in scores["value"].items():
             lines.append(known | {"model": row, "score": score})
     return lines
 
@@ -117,14 +118,17 @@ def _compared(name: str) -> tuple[str, str, str, float]:
     return COMPARED.get((name.partition("/")[0], evidence.experiment(name)["corpus"]), ("", "AS", "AS", 1))
 
 
-def printed_scores(name: str) -> pd.Series:
-    """The printed scores that an experiment is compared with, by row, as fractions."""
+def printed_scores(name: str) -> pd.DataFrame:
+    """The printed scores that an experiment is compared with, by row: `value` as a fraction, and its `text` with all digits of
+    the source, which says so if it only follows from what is printed."""
     artefact, _, metric, one = _compared(name)
     if not artefact:
-        return pd.Series(dtype=float)
+        return pd.DataFrame({"value": pd.Series(dtype=float), "text": pd.Series(dtype=str)})
     printed = published.load(name.partition("/")[0], artefact)
-    printed = printed[printed["metric"] == metric]
-    return printed.set_index("row")["value"].astype(float) / one
+    printed = printed[printed["metric"] == metric].dropna(subset="value").set_index("row")
+    shown = {row: str(Decimal(text) / Decimal(str(one))) for row, text in printed["printed"].items()}
+    text = pd.Series(shown) + printed["source"].map({"derived": " (derived)"}).fillna("").astype(object)
+    return pd.DataFrame({"value": printed["value"].astype(float) / one, "text": text})
 
 
 def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str, name: str) -> dict[str, str]:
