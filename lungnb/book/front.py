@@ -95,8 +95,8 @@ def _staircase() -> str:
     return (
         f"**Four networks, {'another' if apart else 'no'} staircase.** On SPRSound the Conv-LSTM paper climbs from a Score of "
         f"{printed['CNN']} (plain CNN) to {printed['full']} (upsampling, LSTM, metadata), by its printed Se and Sp. Trained as "
-        f"well as we can, on events stretched to the picture (found with test scores in sight), the plain CNN has {plain}; {said} "
-        "([notebook 02, *What the same networks can do*](notebooks/02_convlstm.ipynb))."
+        f"well as we can, on events stretched to the picture (found with test scores in sight), the plain CNN has {plain}; {said}"
+        " ([notebook 02, *What the same networks can do*](notebooks/02_convlstm.ipynb))."
     )
 
 
