@@ -896,7 +896,7 @@ report.figure(
 # Each step is a *paired* difference: both models hear the same events, and the same children are drawn for both. A pair uses as many seeds as
 # both models have, so a difference here need not be that of two means in the tables. The verdicts in words are corrected for the number of
 # comparisons (Holm's method): the more one looks, the stronger each must be. The printed interval is not corrected. So an interval may
-# lie beside 0, and the verdict still be "cannot be told apart among so many comparisons".
+# lie beside 0, and the difference still not be established.
 #
 # The step from Upsampling CNN to ConvLstm holds more than an LSTM: the ConvLstm of `fair` and `best` starts from the trained Upsampling CNN and
 # is trained for 15 epochs more.
@@ -1128,7 +1128,9 @@ def unpaired(one: list[pd.DataFrame], other: list[pd.DataFrame]) -> dict:
 def unpaired_many(pairs: dict) -> dict:
     """`unpaired` of each pair, p corrected for their number (Holm)."""
     lines = {name: unpaired(*pair) for name, pair in pairs.items()}
-    return {name: lines[name] | {"p": p} for name, p in zip(lines, holm([line["p"] for line in lines.values()]))}
+    p = holm([line["p"] for line in lines.values()])
+    corrected = {"n_compared": np.isfinite(p).sum()}
+    return {name: lines[name] | corrected | {"p": own} for name, own in zip(lines, p)}
 
 
 # %% tags=["nbval-check-output"]

@@ -226,7 +226,7 @@ def scores(name: str) -> pd.DataFrame:
         for subset, of in parts.items():
             tables.append(evaluate(by_seed(own, row, *of)).assign(row=row, subset=subset))
     table = pd.concat(tables, ignore_index=True)
-    return table[["row", "subset", *table.columns.drop(["row", "subset"])]].round(6)
+    return table[["row", "subset", "metric", "ours", "sd", "n_seeds", "n_patients", "low", "high"]].round(6)
 
 
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:

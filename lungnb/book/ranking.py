@@ -39,7 +39,7 @@ def ranking() -> pd.DataFrame:
     """One line a model and task, the best of each task first: recorded experiments beside what was published.
 
     Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
-    FLAGS of `lungnb.published.ledger`, verdict (a recorded row against the one that its experiment names, by seed and patient).
+    n_all, FLAGS of `lungnb.published.ledger`, verdict (of a recorded row against the one that its experiment names).
     """
     real = [name for name in on_file() if not evidence.experiment(name).get("simulated")]
     lines = [line for name in real for line in _recorded(name)]
@@ -95,13 +95,17 @@ def _recorded(name: str) -> list[dict]:
         of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
         return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
 
+    parts = evidence.TESTED if subset == "combined" else (subset,)
+    asked = frame[frame["split"].isin(parts) & ~frame["label"].isin(about.get("unscored", []))]
+    n_all = asked.groupby("row")["patient"].nunique()
     for line in kept[kept["subset"] == subset].to_dict("records"):
         row, own = line["row"], rows[line["row"]]
         fields = rows.get(own.get("row"), {}) | own  # a finished run that is asked again has its run's choices
         flags = {"epoch_on_test": "yes"} if "leaky" in fields.get("rule", "") else {}
         shared = fields.get("leaky") == fields["split"] or "leaky" in fields["split"]
         flags |= {"shared_patients": "yes"} if shared else {}
-        known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"verdict": said.get(row, "")}
+        known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"n_all": n_all[row]}
+        known |= {"verdict": said.get(row, "")}
         known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
         part = "only" in fields or len(fields.get("sites", ())) == 1  # a copy for one device or site is no model
         if not part:

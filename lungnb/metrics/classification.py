@@ -144,8 +144,8 @@ def _estimate(
     n_resamples: int = N_RESAMPLES,
     groups: Groups | None = None,
 ) -> pd.DataFrame:
-    """A row a score: ours and sd over `tables`, n_seeds, n_patients (`support`), low, high. With `base`, of the difference to it
-    in the same drawings of patients, seed by seed where both have as many, and p, two-sided, that there is none."""
+    """A row a score: ours and sd over `tables`, n_seeds, n_patients (`support`) of n_all, low, high. With `base`, of
+    the difference to it in the same drawings, seed by seed where both have as many, and p, two-sided, that there is none."""
     every = [*tables, *base]
     patients = np.unique(np.concatenate([t["patient"].to_numpy(str) for t in every]))
     times = draw(len(patients), n_resamples)
@@ -168,7 +168,7 @@ def _estimate(
     low, high = interval(ours, n_patients, bounds)
     sd = pd.DataFrame(ours[:, 0]).std().to_numpy()
     said = {"ours": ours[:, 0].mean(0), "sd": sd, "n_seeds": len(ours), "n_patients": n_patients}
-    return pd.DataFrame(said | {"low": low, "high": high} | rest, index=list(named[0]))
+    return pd.DataFrame(said | {"n_all": len(patients), "low": low, "high": high} | rest, index=list(named[0]))
 
 
 # ---- what notebooks ask
@@ -189,13 +189,12 @@ def scores(label: np.ndarray, predicted: np.ndarray, formulas: Formulas = icbhi_
 
 
 def evaluate(predictions: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
-    """METRICS of one model, one table of predictions a seed: metric, ours, sd, n_seeds, n_patients, low, high."""
+    """METRICS of one model, a table a seed: metric, ours, sd, n_seeds, n_patients (`support`) of n_all, low, high."""
     return _estimate(predictions, class_scores, (), n_resamples).loc[METRICS].rename_axis("metric").reset_index()
 
 
 def paired(one: Sequence[pd.DataFrame], other: Sequence[pd.DataFrame], n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
-    """How much better `one` is than `other` on the same events: metric, ours (the difference), sd, n_seeds, n_patients,
-    low, high, p.
+    """How much better `one` is than `other` on the same events: the columns of `evaluate`, ours being the difference, and p.
 
     The same patients are drawn for both, so that what is hard about a patient cancels. Where many pairs are looked at, `p` is
     to be corrected (`lungnb.metrics.intervals.holm`). Raises UserError if the two were not asked about the same events.
@@ -207,13 +206,14 @@ def paired_many(
     pairs: Mapping[str, tuple[Sequence[pd.DataFrame], Sequence[pd.DataFrame]]], metric: str
 ) -> dict[str, pd.Series]:
     """The line of `metric` of `paired` for each pair, by name, of as many seeds as both have; p is corrected for the number of
-    pairs (Holm). A pair of which one has no seed is left out."""
+    pairs that have one (Holm), `n_compared`. A pair of which one has no seed is left out."""
     gains = {}
     for name, (one, other) in pairs.items():
         if n := min(len(one), len(other)):
             gains[name] = paired(one[:n], other[:n]).set_index("metric").loc[metric]
     p = holm([gain["p"] for gain in gains.values()])
-    return {name: pd.Series({**gain, "p": own}) for (name, gain), own in zip(gains.items(), p, strict=True)}
+    corrected = zip(gains.items(), p, strict=True)
+    return {name: pd.Series({**gain, "p": own, "n_compared": np.isfinite(p).sum()}) for (name, gain), own in corrected}
 
 
 def per_class_recall(
@@ -231,7 +231,7 @@ def per_class_recall(
 def score_rows(
     row: str, predictions: Sequence[pd.DataFrame], formulas: Formulas = icbhi_scores, unit: float = 100
 ) -> pd.DataFrame:
-    """`scores` as rows of a comparison, one table of predictions a seed: row, metric, ours, sd, n_seeds, n_patients, low, high.
+    """`scores` as rows of a comparison, one table of predictions a seed: row, metric, and the columns of `evaluate`.
 
     unit: 100 for percent, 1 for fractions.
     """
@@ -246,7 +246,7 @@ def score_rows(
 
 
 def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Scores of a decision for each patient, one table a seed: columns ours, sd, n_seeds, n_patients, low, high.
+    """Scores of a decision for each patient, one table a seed: columns ours, sd, n_seeds, n_patients, n_all, low, high.
 
     patients: indexed by patient; label (1: case) and p (of case; above 0.5 is called a case). Rows accuracy, balanced accuracy,
     sensitivity, specificity, AUROC, NaN where one kind of patient is missing. Raises UserError for a p that is NaN.

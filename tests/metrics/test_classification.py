@@ -467,4 +467,5 @@ def test_many_pairs_are_each_paired_and_corrected_together():
     alone = {name: paired(tables[:3], base[:3]).set_index("metric").loc["AS"] for name, tables in better.items()}
     assert [line["p"] for line in found.values()] == list(holm([line["p"] for line in alone.values()]))
     for name, line in found.items():
-        assert line.drop("p").equals(alone[name].drop("p"))
+        assert line.drop(["p", "n_compared"]).equals(alone[name].drop("p"))
+        assert line["n_compared"] == len(found)
