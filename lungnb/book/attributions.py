@@ -20,6 +20,7 @@ import pandas as pd
 from lungnb.book.evidence import differences, experiment
 from lungnb.book.recorded import folder
 from lungnb.core import UserError
+from lungnb.metrics.intervals import holm
 from lungnb.metrics.sounds import gain_over_sounds, mean_over_sounds
 
 SHARES = ("pointing", "moment", "energy", "deletion")
@@ -103,6 +104,26 @@ def gain(
     """By how much the maps of `which` have more in `metric` than those of `against`, of the same sounds."""
     one, other = (sounds(table, row, [metric], w, kind).rename(columns={metric: "value"}) for w in (which, against))
     return gain_over_sounds(one, other)
+
+
+def gains(
+    table: pd.DataFrame, rows: Sequence[str], metric: str, against: Which, which: Which = TRAINED, kind: str = ""
+) -> pd.DataFrame:
+    """`gain` of each of `rows`, by row; p is corrected for how many they are (Holm)."""
+    found = pd.DataFrame([gain(table, row, metric, against, which, kind) for row in rows], index=list(rows))
+    return found.assign(p=holm(found["p"]))
+
+
+def verdict(found: pd.DataFrame, one: str, other: str, digits: int = 2) -> str:
+    """Which rows of `gains` have more, or less, in `one` than in `other`, and of which it cannot be told, in a sentence."""
+    sure, few = found["p"] < 0.05, found["low"].isna()
+    groups = {"more than": sure & (found["ours"] > 0), "less than": sure & (found["ours"] < 0)}
+    groups |= {"not told apart from": ~sure & ~few, "of too few patients to be compared with": few}
+    parts = []
+    for name, here in groups.items():
+        said = [f"{row} ({x.ours:+.{digits}f} [{x.low:+.{digits}f}, {x.high:+.{digits}f}])" for row, x in found[here].iterrows()]
+        parts += [f"{name} {other} in {', '.join(said).replace(' ([nan, nan])', '')}"] if said else []
+    return f"{one}: " + "; ".join(parts) + "."
 
 
 def scores(name: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ def mean_over_sounds(values: pd.DataFrame, metrics: Sequence[str], signed: Seque
     share, between 0 and 1, or `signed`, between -1 and 1.
     """
     drawn, n_patients = _drawn(values, metrics)
-    low, high = interval(drawn, n_patients, (-np.isin(metrics, signed).astype(float), 1.0))
+    low, high = interval(drawn, n_patients, (np.where(np.isin(metrics, signed), -1.0, 0.0), 1.0))
     known = np.isfinite(values[list(metrics)].to_numpy(float))
     n_sounds = [values["event"][here].nunique() for here in known.T]
     table = {"ours": drawn[:, 0].mean(0), "sd": pd.DataFrame(drawn[:, 0]).std().to_numpy(), "n_seeds": len(drawn)}
