@@ -121,7 +121,10 @@ def verdict(found: pd.DataFrame, one: str, other: str, digits: int = 2) -> str:
     groups |= {"not told apart from": ~sure & ~few, "of too few patients to be compared with": few}
     parts = []
     for name, here in groups.items():
-        said = [f"{row} ({x.ours:+.{digits}f} [{x.low:+.{digits}f}, {x.high:+.{digits}f}])" for row, x in found[here].iterrows()]
+        said = [
+            f"{row} ({x.ours:+.{digits}f} [{x.low:+.{digits}f}, {x.high:+.{digits}f}])"
+            for row, x in found[here].iterrows()
+        ]
         parts += [f"{name} {other} in {', '.join(said).replace(' ([nan, nan])', '')}"] if said else []
     return f"{one}: " + "; ".join(parts) + "."
 

@@ -132,7 +132,7 @@ def attributions(
     and right, whether it is the greatest; rows, frames of the layer; pointing, moment, energy, where places are known; BANDS;
     `likeness` of a redrawn network's map to the trained one's, and `agreement` with the maps of the other seeds, or draws, both
     rank correlations; `deletion`, the area under `left 0` to `left <steps>`. The maps are those of the first `shown` sounds of
-    each kind, of the first seed at the last stage, on the common grid (`maps_to_keep`).
+    each kind, of the first trained network at its last stage, on the common grid (`maps_to_keep`).
     """
     first = next(iter(runs))
     chosen, clips = sounds_of(runs[first], places, sounds, kinds)
@@ -171,7 +171,7 @@ def attributions(
     for table in tables:
         key = (table["seed"][0], table["control"][0], table["method"][0], table["stage"][0])
         table["agreement"] = agreement.get(key, np.nan)
-    of_first = {f"{c}, {m}": x for (seed, c, m, stage), x in maps.items() if (seed, stage) == (first, "last")}
+    of_first = {f"trained, {method}": maps[first, "trained", method, "last"] for method in METHODS}
     return pd.concat(tables, ignore_index=True), maps_to_keep(of_first | {"loud": loud}, chosen, clips, shown)
 
 
