@@ -37,7 +37,7 @@ from lungnb.book.report import default_out, write_json
 from lungnb.core import UserError, atomic_file
 
 #: Whose trainings a notebook takes from the cache: it is built after that one, so that nothing is trained twice.
-AFTER = {"91_synthetic_augmentation": "04_lungldm", "92_explanations": "90_compare_classifiers"}
+AFTER = {"91_synthetic_augmentation": "04_lungldm"}
 
 
 def build(

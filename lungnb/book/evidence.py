@@ -34,8 +34,10 @@ _CONFIGS = Path(__file__).parents[1] / "configs" / "recorded"
 COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
 #: Further ones, where what is scored are patients and not events; sd: of the passes with dropout.
 OF_PATIENTS = ["cohort", "crops", "called", "loss", "highest", "sd"]
+#: And where events were asked again with dropout left on.
+OF_PASSES = ["mutual information"]
 _SMALL = dict.fromkeys(("seed", "fold", "label", "crops", "called"), np.int16)
-_SMALL |= dict.fromkeys(("loss", "highest", "sd"), np.float16)
+_SMALL |= dict.fromkeys(("loss", "highest", "sd", *OF_PASSES), np.float16)
 #: What a second computation may differ by: the last digit that scores.csv keeps.
 _TOLERANCE = 2e-6
 
@@ -60,7 +62,8 @@ def experiment(name: str) -> dict[str, Any]:
 def configurations(name: str) -> dict[str, dict[str, Any]]:
     """The fields of each row of an experiment, its `changed` rows last."""
     about = experiment(name)
-    rows = {row: about["fields"] | fields for row, fields in expanded(about).items()}
+    shared = about["fields"] | ({"attributions": about["attributions"]} if "attributions" in about else {})
+    rows = {row: shared | fields for row, fields in expanded(about).items()}
     return rows | {row: dict(fields) for row, fields in about.get("changed", {}).items()}
 
 
@@ -232,7 +235,7 @@ def scores(name: str) -> pd.DataFrame:
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
     """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
     types = dict.fromkeys(probabilities(frame), np.float16) | {name: t for name, t in _SMALL.items() if name in frame}
-    columns = [name for name in (*COLUMNS, *OF_PATIENTS) if name in frame]
+    columns = [name for name in (*COLUMNS, *OF_PATIENTS, *OF_PASSES) if name in frame]
     kept = frame[[*columns, *probabilities(frame)]].astype(types)
     kept.to_parquet(path, index=False, compression="zstd", compression_level=19)
 
@@ -254,14 +257,15 @@ def verify() -> list[str]:
     found = []
     for path in sorted(folder().glob("*/*/predictions.parquet")):
         name = "/".join(path.parts[-3:-1])
-        found += _differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
+        found += differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
         kept, rows = yaml.safe_load((path.parent / "config.yaml").read_text()), set(predictions(name)["row"])
         now = configurations(name)
         found += [f"{name}: {row} was recorded with other choices" for row in rows if kept.get(row) != now.get(row)]
     return found
 
 
-def _differences(name: str, kept: pd.DataFrame, now: pd.DataFrame) -> list[str]:
+def differences(name: str, kept: pd.DataFrame, now: pd.DataFrame) -> list[str]:
+    """What differs between two tables of scores (row, subset, metric, ours, sd, n_seeds, n_patients, low, high), in sentences."""
     keys = ["row", "subset", "metric"]
     both = kept.merge(now, on=keys, how="outer", suffixes=(" recorded", " now"), indicator="where")
     both["score"] = name + ": " + both[keys].agg(" | ".join, axis=1)

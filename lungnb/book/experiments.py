@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
 
+from lungnb.book import attributions as recorded_attributions
 from lungnb.book.evidence import (
     COLUMNS,
+    OF_PASSES,
     OF_PATIENTS,
     configurations,
     expanded,
@@ -27,6 +30,7 @@ from lungnb.book.evidence import (
 from lungnb.book.recorded import folder
 from lungnb.book.report import write_json
 from lungnb.classification import Classification
+from lungnb.classification.explained import attributions, with_dropout
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
@@ -101,6 +105,8 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     _merge(place / "predictions.parquet", new, write_predictions)
     for table, of_runs in {"training": _trainings(runs), "history": _histories(runs)}.items():
         _merge(place / f"{table}.csv", of_runs, lambda path, frame: frame.to_csv(path, index=False))
+    if "attributions" in about:
+        _keep_attributions(name, runs)
     for (row, seed, _), run in runs.items():
         if row in about.get("weights", []):
             with atomic_file(weights_file(name, row, seed)) as path:
@@ -123,8 +129,11 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
 
 
 def place_of(name: str, data: str) -> str:
-    """The folder with the data of an experiment: `data`; of one of private data only if they are there, else "simulated"."""
+    """The folder with the data of an experiment: `data`; of one of private data only if they are there, else "simulated";
+    and this of one that is about simulated data."""
     about = experiment(name)
+    if about.get("simulated") == "always":
+        return "simulated"
     return "simulated" if about.get("simulated") and not (Path(data) / about["corpus"]).is_dir() else data
 
 
@@ -145,7 +154,28 @@ def collect(name: str, runs: Runs) -> pd.DataFrame:
     if "crops" in frame:
         frame["predicted"] = frame[probabilities(frame)].to_numpy().argmax(1)
         return frame[[c for c in (*COLUMNS, *OF_PATIENTS, *probabilities(frame), "predicted") if c in frame]]
-    return frame[[*COLUMNS, *probabilities(frame), "predicted"]]
+    return frame[[c for c in (*COLUMNS, *OF_PASSES, *probabilities(frame), "predicted") if c in frame]]
+
+
+def explain(name: str, runs: Runs) -> dict[str, tuple[pd.DataFrame, dict[str, np.ndarray]]]:
+    """Of each row of an experiment, what its finished trainings look at: `lungnb.classification.explained.attributions`."""
+    found, how = {}, experiment(name)["attributions"]
+    for row in dict.fromkeys(row for row, *_ in runs):
+        table, maps = attributions({seed: run for (own, seed, _), run in runs.items() if own == row}, **how)
+        found[row] = table.assign(row=row, fold=0), maps
+    return found
+
+
+def _keep_attributions(name: str, runs: Runs) -> None:
+    found, place = explain(name, runs), folder() / name
+    _merge(
+        place / "attributions.parquet", pd.concat([table for table, _ in found.values()]), recorded_attributions.write
+    )
+    for row, (_, maps) in found.items():
+        with atomic_file(recorded_attributions.maps_file(name, row)) as path, path.open("wb") as file:
+            np.savez_compressed(file, **maps)
+    with atomic_file(place / "attribution_scores.csv") as path:
+        recorded_attributions.scores(name).to_csv(path, index=False)
 
 
 def _asked_again(
@@ -154,7 +184,7 @@ def _asked_again(
     """What a finished run says by another rule, of another task, with dropout left on, of sites in reversed order, or of inputs
     made with other choices."""
     if passes:
-        return _with_dropout(run, passes)
+        return _with_dropout(run, passes) if run.combine == "none" else with_dropout(run, passes, TESTED)
     choices |= {"sites": tuple(run.positions(run.view())[::-1])} if sites == "reversed" else {}
     return run.predict(**choices) if choices else run.tested(rule=rule, task=task)
 

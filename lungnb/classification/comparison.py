@@ -1,5 +1,4 @@
-"""The trainings of the comparison, from which notebooks 90 and 92 make the same ones: a training that one of them has made is the
-other's from the cache only if both ask for it with the same choices, so these stand here alone."""
+"""The trainings of the comparison (notebook 90): their choices stand here alone, so that each is asked for with the same ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

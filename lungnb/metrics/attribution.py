@@ -8,20 +8,16 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from scipy.stats import entropy
 from torch import nn
 
 from lungnb.core import UserError
-from lungnb.metrics.classification import evaluate
 
 METHODS = {"Grad-CAM": GradCAM, "Grad-CAM++": GradCAMPlusPlus}
 #: Clips a pass: a large network keeps all its layers for the gradient.
 BATCH = 32
-UNCERTAINTIES = ("entropy of one pass", "predictive entropy", "mutual information")
 
 
 def class_maps(
@@ -182,35 +178,3 @@ def mc_dropout(
         samples = np.stack([predict() for _ in range(n)])
     network.eval()
     return plain, samples
-
-
-def mutual_information(p: np.ndarray) -> np.ndarray:
-    """I = H[mean over t of p_t] - mean over t of H[p_t], of passes p (T, units, classes), in nats; 0 where all passes agree.
-
-    The predictive entropy, its first part, is also high where every pass says 50:50 (the sound is ambiguous); I is high only
-    where the passes contradict one another (the network does not know) (Houlsby et al. 2011; Gal 2016).
-    """
-    return entropy(p.mean(axis=0), axis=-1) - entropy(p, axis=-1).mean(axis=0)
-
-
-def uncertainty(units: pd.DataFrame, plain: np.ndarray, samples: np.ndarray) -> pd.DataFrame:
-    """Units (patient, label) of `mc_dropout` with wrong (of the mean over passes) and their UNCERTAINTIES."""
-    mean = samples.mean(axis=0)
-    columns = [entropy(plain, axis=-1), entropy(mean, axis=-1), mutual_information(samples)]
-    wrong = mean.argmax(axis=1) != units["label"].to_numpy()
-    return units[["patient", "label"]].assign(wrong=wrong, **dict(zip(UNCERTAINTIES, columns, strict=True)))
-
-
-def error_detection(table: pd.DataFrame, measure: str) -> dict[str, float]:
-    """AUROC of one of UNCERTAINTIES for `wrong`: how often a wrong answer is less sure than a right one; ours, low, high over
-    patients. NaN if nothing, or everything, is wrong."""
-    frame = pd.DataFrame({"patient": table["patient"], "label": table["wrong"].astype(int), "predicted": 0})
-    scores = evaluate([frame.assign(p0=-table[measure], p1=table[measure])]).set_index("metric")
-    return scores.loc["AUROC", ["ours", "low", "high"]].to_dict()
-
-
-def risk_coverage(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """If only the surest are answered: their share 1/N ... 1, and the share of errors among them; each (N,)."""
-    order = np.argsort(uncertainty, kind="stable")
-    n = np.arange(1, len(order) + 1)
-    return n / len(order), np.cumsum(np.asarray(wrong, dtype=float)[order]) / n

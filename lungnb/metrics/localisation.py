@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import binary_dilation
 from scipy.stats import ConstantInputWarning, spearmanr
+from torch import nn
 
 from lungnb.core import UserError
 from lungnb.features import LogMel
@@ -23,6 +24,8 @@ BAND_HZ = (50.0, 1600.0)
 CELL = (25.0, 0.05)
 #: How far, Hz and s, a maximum may lie beside a box and still be a hit.
 TOLERANCE = (50.0, 0.1)
+#: Octaves of the common grid, Hz: heart and body, breath and wheezes, wheezes and crackles, fine crackles.
+BANDS_HZ = ((50, 200), (200, 400), (400, 800), (800, 1600))
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,45 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def over_time(array: np.ndarray) -> np.ndarray:
     """Maps (B, H, W) -> means over frequency (B, 1, W); masks -> frames in which there is a sound."""
     return array.any(axis=1, keepdims=True) if array.dtype == bool else array.mean(axis=1, keepdims=True)
+
+
+def map_scores(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    """Three scores of maps (B, 62, frames) on the common grid, each (B,): pointing, moment (pointing in time alone), energy."""
+    moment = pointing_game(over_time(maps), over_time(masks))
+    return {"pointing": pointing_game(maps, masks), "moment": moment, "energy": energy_inside(maps, masks)}
+
+
+def floor_scores(masks: np.ndarray) -> dict[str, np.ndarray]:
+    """What a map without any opinion, the same everywhere, has in `map_scores`."""
+    return {
+        "pointing": pointing_chance(masks),
+        "moment": pointing_chance(over_time(masks)),
+        "energy": masks.mean((1, 2)),
+    }
+
+
+def at_detail(masks: np.ndarray, detail: tuple[int, int]) -> np.ndarray:
+    """True places (B, rows, frames) as a map that has no finer detail than (rows, frames) can show them: the share of each
+    of its cells that they cover, enlarged to the size of the masks as maps of a layer are. What it scores is the most that such
+    a map can be asked for."""
+    cells = nn.functional.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], detail)
+    return nn.functional.interpolate(cells, masks.shape[1:], mode="bilinear")[:, 0].numpy()
+
+
+def level_above_row(features: torch.Tensor) -> np.ndarray:
+    """Levels of features (B, C, rows, frames) above the mean of their row, 0 below it, of the first channel (B, rows, frames): a
+    map that needs no network, and whose maximum is the loudest pixel."""
+    levels = features[:, 0].float()
+    return (levels - levels.mean(2, keepdim=True)).clamp(min=0).numpy()
+
+
+def band_shares(maps: np.ndarray) -> np.ndarray:
+    """Shares of the sum of maps (B, 62, frames) in each of BANDS_HZ (B, 4). A map of zeros says nothing: the bands' widths."""
+    edges = [round((low - BAND_HZ[0]) / CELL[0]) for low, _ in BANDS_HZ]
+    energy = np.add.reduceat(maps.sum(axis=2), edges, axis=1)
+    widths = np.diff([*edges, maps.shape[1]]) / maps.shape[1]
+    total = energy.sum(axis=1, keepdims=True)
+    return np.divide(energy, total, out=np.tile(widths, (len(maps), 1)), where=total > 0)
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:

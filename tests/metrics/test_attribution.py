@@ -11,12 +11,11 @@ from scipy.stats import entropy
 from torch import nn
 
 from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, Clips, features_of, front_end, metadata_of, plan
+from lungnb.classification.dataset import AUDIO, front_end
+from lungnb.classification.explained import examples_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, ImageClassifier, Sizes, SmallCNN
 from lungnb.core import UserError
-from lungnb.data.audio import load_audio
 from lungnb.data.corpus import read_truth
-from lungnb.data.tasks import task_of
 from lungnb.features import Standardise
 from lungnb.metrics.attribution import (
     METHODS,
@@ -24,27 +23,29 @@ from lungnb.metrics.attribution import (
     attribution_maps,
     class_maps,
     deletion,
-    error_detection,
     mc_dropout,
-    mutual_information,
     randomise_weights,
-    risk_coverage,
     stages,
-    uncertainty,
 )
 from lungnb.metrics.localisation import (
+    BANDS_HZ,
     Examples,
+    at_detail,
+    band_shares,
     box_mask,
     choose_events,
-    clip_boxes,
     energy_inside,
     feature_axes,
+    floor_scores,
     grid,
+    level_above_row,
+    map_scores,
     over_time,
     pointing_chance,
     pointing_game,
     rank_correlation,
 )
+from lungnb.metrics.uncertainty import error_detection, mutual_information, risk_coverage, uncertainty
 from lungnb.papers.convlstm import INPUTS
 
 POOLING = (3, 4)
@@ -150,24 +151,6 @@ def given():
     return run, here, here.events[run.parts(here).part == "test"], read_truth(corpus.audio_root)
 
 
-def examples_of(run, here, events, truth):
-    """The first clip of each of `events` as `run` is given it, with its true places, as notebook 92 makes them."""
-    name, task = CLASSIFIERS[run.model].front_end, task_of(run.task)
-    rate, *filters, _ = AUDIO[name]
-    audio, choices = load_audio(here, rate, *filters), (run.size, run.pooling)
-    planned = plan(audio, events, Clips(run.clip_s), task.classes, training=False)
-    features = features_of(here, audio, planned, name, front_end(name, rate, *choices), choices)
-    first = np.unique(planned.event, return_index=True)[1]
-    begin, boxes = audio.locate(events)[0], []
-    for i, k in enumerate(first):
-        segments = [((start - begin[i]) / rate, n / rate) for start, n, _ in planned.segments[k]]
-        boxes.append(clip_boxes(events.iloc[i], segments, truth))
-    axes = feature_axes(name, *features.shape[2:], run.pooling)
-    label = torch.tensor(events["label"].map(task.classes.index).to_numpy(int))
-    metadata = metadata_of(events, run.positions(here), task.age_step)
-    return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
-
-
 @pytest.mark.train
 def test_sounds_are_of_test_patients_in_turn_and_hold_a_true_one(given):
     _, here, test, truth = given
@@ -192,7 +175,7 @@ def test_a_kind_that_no_test_patient_has_is_refused(given):
 def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(given):
     run, whole, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
-    found, own = examples_of(run, whole, sounds, truth), run.dataset()
+    found, own = examples_of(run, sounds, truth), run.dataset()
     for k, row in enumerate(sounds.index):
         sample = np.flatnonzero(own.unit == whole.events.index.get_loc(row))[0]
         assert (own.batch(torch.tensor([sample]))[0] == found.features[k]).all()
@@ -342,6 +325,41 @@ def test_chance_and_energy_by_hand():
     assert pointing_game(two, masks) == 0.5
 
 
+def test_scores_of_a_map_and_of_its_floor_stand_together():
+    masks = golden()
+    flat = np.ones((1, 62, 60))
+    assert {k: v[0] for k, v in map_scores(flat, masks).items()} == pytest.approx(
+        {k: v[0] for k, v in floor_scores(masks).items()}
+    )
+
+
+def test_shares_by_band_sum_to_one_and_a_map_of_zeros_has_those_of_the_widths():
+    maps = np.zeros((2, 62, 60))
+    maps[0, 3] = 1  # 125 to 150 Hz
+    maps[0, 20] = 3  # 550 to 575 Hz
+    assert band_shares(maps)[0] == pytest.approx([0.25, 0, 0.75, 0])
+    assert band_shares(maps)[1] == pytest.approx([(high - low) / 1550 for low, high in BANDS_HZ])
+
+
+def test_the_truth_is_no_finer_than_the_layer_that_shows_it():
+    masks = np.zeros((1, 8, 8), dtype=bool)
+    masks[0, 2:4, 4:6] = True
+    assert at_detail(masks, (8, 8)) == pytest.approx(masks.astype(float))
+    coarse = at_detail(masks, (2, 2))
+    assert coarse.shape == masks.shape
+    assert coarse.max() == pytest.approx(0.25)
+    assert coarse[0, 0, 7] == coarse.max()
+
+
+def test_the_loudest_pixel_is_loud_for_its_row():
+    features = torch.zeros(1, 1, 3, 4, dtype=torch.uint8)
+    features[0, 0, 0] = 200  # a hum
+    features[0, 0, 2, 1] = 90
+    levels = level_above_row(features)[0]
+    assert np.unravel_index(levels.argmax(), levels.shape) == (2, 1)
+    assert levels.min() == 0
+
+
 def test_rank_correlation_is_spearmans():
     from scipy.stats import spearmanr
 
@@ -462,22 +480,41 @@ def test_uncertainty_that_finds_the_errors():
         {"patient": list("aabbcc"), "wrong": [True, False] * 3, "good": [0.9, 0.1, 0.8, 0.2, 0.7, 0.3]}
     )
     frame["bad"], frame["none"], frame["some"] = -frame["good"], 1.0, [0.9, 0.1, 0.15, 0.2, 0.7, 0.3]
-    assert [error_detection(frame, d)["ours"] for d in ("good", "bad", "none")] == [1, 0, 0.5]
-    assert error_detection(frame, "some")["ours"] == pytest.approx(7 / 9)
-    right = error_detection(frame.assign(wrong=False), "good")
+    assert [error_detection([frame], d)["ours"] for d in ("good", "bad", "none")] == [1, 0, 0.5]
+    assert error_detection([frame], "some")["ours"] == pytest.approx(7 / 9)
+    assert error_detection([frame, frame], "good", "some")["ours"] == pytest.approx(2 / 9)
+    right = error_detection([frame.assign(wrong=False)], "good")
     assert np.isnan([right["ours"], right["low"]]).all()
     coverage, risk = risk_coverage(frame["wrong"], frame["some"])
     assert coverage == pytest.approx(np.arange(1, 7) / 6)
     assert risk == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4, 2 / 5, 3 / 6])
 
 
+def test_an_auroc_of_doubt_has_the_interval_of_seeds_and_of_patients_with_errors():
+    tables = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"patient": [f"p{k % 20}" for k in range(400)], "wrong": rng.random(400) < 0.3})
+        tables.append(frame.assign(good=frame["wrong"] + rng.normal(size=400), useless=rng.normal(size=400)))
+    line, gain = error_detection(tables, "good"), error_detection(tables, "good", "useless")
+    assert (line["n_seeds"], line["n_patients"]) == (3, 20)
+    assert line["low"] < 0.76 < line["high"]  # of two normal distributions one sd apart
+    assert line["p"] < 0.05
+    assert gain["ours"] == pytest.approx(line["ours"] - error_detection(tables, "useless")["ours"])
+    assert gain["low"] > 0
+
+
 def test_uncertainties_are_about_the_mean_of_the_passes():
-    known, plain = pd.DataFrame({"patient": ["a", "b"], "label": [0, 1]}), np.array([[0.9, 0.1], [0.9, 0.1]])
-    drawn = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.4, 0.6]]])
-    frame = uncertainty(known, plain, drawn)
+    known = pd.DataFrame({"event": ["e", "f"], "patient": ["a", "b"], "label": [0, 1]})
+    plain = known.assign(p0=[0.9, 0.9], p1=[0.1, 0.1])
+    passes = known.assign(p0=[0.9, 0.3], p1=[0.1, 0.7], **{"mutual information": [0.0, 0.1]})
+    frame = uncertainty(plain, passes)
     assert frame["wrong"].tolist() == [False, False]
     assert frame["entropy of one pass"].to_numpy() == pytest.approx(entropy(np.array([[0.9, 0.1]] * 2), axis=-1))
     assert frame["predictive entropy"].to_numpy() == pytest.approx(entropy(np.array([[0.9, 0.1], [0.3, 0.7]]), axis=-1))
+    assert frame["mutual information"].tolist() == [0.0, 0.1]
+    with pytest.raises(UserError, match="are of other events"):
+        uncertainty(plain, passes[::-1])
 
 
 def test_one_pass_cannot_disagree():

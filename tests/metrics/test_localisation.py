@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from lungnb.core import UserError
 from lungnb.data.corpus import read_truth
 from lungnb.metrics.attribution import class_maps, unstretch
-from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers
+from lungnb.metrics.localisation import box_mask, energy_inside, feature_axes, mel_centers, pointing_game, widen
 from lungnb.papers.respirenet import MelImage, RespireNet
 
 
@@ -120,3 +120,22 @@ def test_truth_of_the_simulator_lies_inside_its_events():
 def test_the_axes_of_an_unknown_front_end_are_refused():
     with pytest.raises(UserError, match="Where the features of 'levels' lie is not known"):
         feature_axes("levels", 64, 219)
+
+
+def test_energy_and_pointing_game_are_those_of_quantus():
+    """An oracle where it is at hand: `quantus` is no part of the environment."""
+    quantus = pytest.importorskip("quantus")
+    rng = np.random.default_rng(0)
+    maps, masks = rng.random((6, 62, 60)).astype(np.float32), np.zeros((6, 62, 60), dtype=bool)
+    for k, mask in enumerate(masks):
+        row, frame = rng.integers(0, 40, 2)
+        mask[row : row + 4 * k + 2, frame : frame + 3 * k + 2] = True
+        maps[k, row, frame] += k % 2  # half of them are hits
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(62 * 60, 2))
+    asked = {"model": network, "x_batch": maps[:, None], "y_batch": np.zeros(6, dtype=int), "a_batch": maps[:, None]}
+    plain = {"abs": False, "normalise": False, "disable_warnings": True, "display_progressbar": False}
+    energy = quantus.RelevanceMassAccuracy(**plain)(**asked, s_batch=masks[:, None])
+    assert energy_inside(maps, masks) == pytest.approx(np.array(energy, dtype=float), abs=1e-5)
+    hits = quantus.PointingGame(**plain)(**asked, s_batch=widen(masks)[:, None])
+    assert pointing_game(maps, masks).tolist() == np.array(hits, dtype=float).tolist()
+    assert 0.5 <= np.mean(hits) < 1

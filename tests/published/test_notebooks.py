@@ -11,7 +11,10 @@ from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 OF_PAPERS = {paper: NOTEBOOKS / f"{number:02}_{paper}.py" for number, paper in enumerate(PAPERS, 1)}
-COMPARED = [*OF_PAPERS.values(), NOTEBOOKS / "90_compare_classifiers.py"]
+EXPLANATIONS = NOTEBOOKS / "92_explanations.py"
+COMPARED = [*OF_PAPERS.values(), NOTEBOOKS / "90_compare_classifiers.py", EXPLANATIONS]
+#: With exercises that are tested, and answered in words.
+TAUGHT = [*(OF_PAPERS[paper] for paper in ("respirenet", "convlstm", "pediatric")), EXPLANATIONS]
 
 
 def cells(path):
@@ -57,6 +60,10 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
     assert (cohorts["n_patients"], cohorts["seeds"]) == (318, [0, 1, 2])
     assert (size["pooling"], size["epochs"], size["draws"]) == ([3, 4], 24, 640)
     assert len(experiment("pediatric/cohorts-folds")["folds"]) == 5
+    explained = [configurations(f"explanations/{name}") for name in ("simulated", "sprsound", "icbhi")]
+    assert [len(experiment(f"explanations/{name}")["rows"]) for name in ("simulated", "sprsound", "icbhi")] == [8, 3, 3]
+    assert {rows["RespireNet"]["backbone"] for rows in explained} == {"resnet10-narrow"}
+    assert {rows["small CNN"]["hidden"] for rows in explained} == {32}
     assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
 
 
@@ -81,9 +88,9 @@ def test_a_quotation_marks_what_it_leaves_out_and_says_where_it_is_from(path):
         assert not re.search(r"\(\.\.\.\)|…", text), text
 
 
-@pytest.mark.parametrize("paper", ["respirenet", "convlstm", "pediatric"])
-def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words(paper):
-    text = OF_PAPERS[paper].read_text().partition("## Exercises")[2]
+@pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)
+def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_words(path):
+    text = path.read_text().partition("## Exercises")[2]
     exercises = re.split(r"^# \*\*(\d)\.\*\* ", text, flags=re.MULTILINE)[1:]
     assert exercises[::2] == [str(n) for n in range(1, len(exercises) // 2 + 1)]
     for exercise in exercises[1::2]:
@@ -92,3 +99,12 @@ def test_an_exercise_says_its_level_and_minutes_and_is_answered_in_lines_and_in_
         assert {"", " [markdown]"} <= set(answers), exercise
     # A test that is given stands in a cell of its own, so that it is there without the solution.
     assert len(re.findall(r"^# The test of \d:\n\n# %%\n", text, flags=re.MULTILINE)) >= 2
+
+
+def test_the_notebook_of_explanations_trains_one_network_and_stands_on_recorded_ones():
+    code = "\n".join(text for kind, text in cells(EXPLANATIONS) if kind == "code")
+    before = code.partition("# your answer")[0]
+    assert len(re.findall(r"^train\(", before, flags=re.MULTILINE)) == 1
+    assert "run_all(" not in code
+    assert ".result()" not in code
+    assert len(re.findall(r"^from lungnb|^import lungnb", before, flags=re.MULTILINE)) <= 12

@@ -1,0 +1,244 @@
+"""What finished classifiers look at, sound by sound: maps of trained networks and of their controls, scored (notebook 92).
+
+Whose map it is, its `control`:
+
+    trained            the network's as it was trained
+    redrawn 0, 1, ...  of the same network with every weight drawn anew; pixels are deleted from what the trained one is given
+    random order       none: pixels are deleted in random order
+    true places        none: pixels of the sounds are deleted first
+    floor              none: a map that is the same everywhere
+    loudest pixel      no network's: each pixel's level above the mean of its row
+    truth              the true places, seen as coarsely as the layer sees
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from lungnb.classification import Classification
+from lungnb.classification.dataset import AUDIO, Clips, features_of, front_end, metadata_of, plan
+from lungnb.classification.networks import CLASSIFIERS
+from lungnb.data.audio import Audio, ClipPlan, load_audio, plan_crops
+from lungnb.data.corpus import read_truth
+from lungnb.data.tasks import task_of
+from lungnb.metrics.attribution import (
+    BATCH,
+    METHODS,
+    area_under,
+    attribution_maps,
+    deletion,
+    mc_dropout,
+    randomise_weights,
+)
+from lungnb.metrics.localisation import (
+    BAND_HZ,
+    BANDS_HZ,
+    Examples,
+    at_detail,
+    band_shares,
+    choose_events,
+    clip_boxes,
+    feature_axes,
+    floor_scores,
+    level_above_row,
+    map_scores,
+    rank_correlation,
+)
+from lungnb.metrics.uncertainty import mutual_information
+
+#: Where one can look, from the last layer that has rows and frames.
+STAGES = {"last": -1, "one earlier": -2, "two earlier": -3}
+#: Shares of a map, by band.
+BANDS = [f"{low}-{high} Hz" for low, high in BANDS_HZ]
+
+
+def sounds_of(run: Classification, places: str, n: int, kinds: Sequence[str]) -> tuple[pd.DataFrame, Examples]:
+    """Up to `n` test events of each of `kinds`, patients in turn, and their clips as the run is given them.
+
+    places: where the sounds truly are: "truth", which the simulator knows; "annotations", the time of each event, shown in a clip
+    with what is around it in the recording, at a moment drawn at random; "" if nobody knows.
+    """
+    corpus = run.view()
+    test = corpus.events[run.parts(corpus).part == "test"]
+    if places == "annotations":
+        length_s = test["end_s"] - test["start_s"]
+        lasts = test.groupby("recording")["end_s"].transform("max")
+        test = test[(length_s <= run.clip_s / 2) & (lasts >= run.clip_s)]
+    truth = read_truth(corpus.audio_root) if places == "truth" else None
+    sounds = choose_events(test, truth, n, kinds)
+    return sounds, examples_of(run, sounds, truth, surroundings=places == "annotations")
+
+
+def examples_of(
+    run: Classification, sounds: pd.DataFrame, truth: pd.DataFrame | None = None, surroundings: bool = False
+) -> Examples:
+    """The first clip of each of `sounds` (rows of events of the run's view) as the run is given it, with its true places: of the
+    simulator's `truth`, or with `surroundings` of all events of that label in the clip, else none."""
+    corpus, task = run.view(), task_of(run.task)
+    name = run.front_end or CLASSIFIERS[run.model].front_end
+    rate, *filters, _ = AUDIO[name]
+    audio, boxes = load_audio(corpus, rate, *filters), []
+    if surroundings:
+        planned, boxes = _with_surroundings(audio, corpus.events, sounds, run.clip_s)
+    else:
+        planned = plan(audio, sounds, Clips(run.clip_s, run.padding, run.test_padding), task.classes, training=False)
+    choices = (run.size, tuple(run.pooling))
+    features = features_of(corpus, audio, planned, name, front_end(name, rate, *choices), choices)
+    first = np.unique(planned.event, return_index=True)[1]
+    begin = audio.locate(sounds)[0]
+    for i, k in enumerate(first if truth is not None else ()):
+        segments = [((start - begin[i]) / rate, n / rate) for start, n, _ in planned.segments[k]]
+        boxes.append(clip_boxes(sounds.iloc[i], segments, truth))
+    label = torch.tensor(sounds["label"].map(task.classes.index).to_numpy(int))
+    axes = feature_axes(name, *features.shape[2:], run.pooling)
+    metadata = metadata_of(sounds, run.positions(corpus), task.age_step)
+    return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
+
+
+def _with_surroundings(
+    audio: Audio, events: pd.DataFrame, sounds: pd.DataFrame, clip_s: float
+) -> tuple[ClipPlan, list[pd.DataFrame]]:
+    """Clips of the recording around each of `sounds`, which begins anywhere in it, and when events of its label are there."""
+    length_s = (audio.length / audio.sample_rate).reindex(sounds["recording"]).to_numpy(float)
+    spare = clip_s - (sounds["end_s"] - sounds["start_s"]).to_numpy()
+    drawn = np.random.default_rng(0).random(len(sounds))
+    start_s = np.clip(sounds["start_s"].to_numpy() - drawn * spare, 0, length_s - clip_s)
+    boxes = []
+    for start, sound in zip(start_s, sounds.itertuples(), strict=True):
+        here = events[(events["recording"] == sound.recording) & (events["label"] == sound.label)]
+        here = here[(here["end_s"] > start) & (here["start_s"] < start + clip_s)]
+        times = {name: (here[name] - start).clip(0, clip_s) for name in ("start_s", "end_s")}
+        boxes.append(pd.DataFrame(times).assign(low_hz=BAND_HZ[0], high_hz=BAND_HZ[1]))
+    return plan_crops(audio, sounds, np.arange(len(sounds)), start_s, clip_s), boxes
+
+
+def attributions(
+    runs: Mapping[int, Classification],
+    places: str = "",
+    sounds: int = 20,
+    kinds: Sequence[str] = ("crackle", "wheeze"),
+    draws: int = 3,
+    steps: int = 10,
+    shown: int = 6,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """What the finished runs of one classifier, by seed, look at: a table of maps, and some of the maps themselves.
+
+    places, sounds, kinds: see `sounds_of`. draws: networks with their weights drawn anew, of each. steps: of a deletion curve.
+    The table has a row a seed, control, method, stage and sound: event, recording, patient, label; p, of the label in the clip,
+    and right, whether it is the greatest; rows, frames of the layer; pointing, moment, energy, where places are known; BANDS;
+    `likeness` of a redrawn network's map to the trained one's, and `agreement` with the maps of the other seeds, or draws, both
+    rank correlations; `deletion`, the area under `left 0` to `left <steps>`. The maps are those of the first `shown` sounds of
+    each kind, of the first trained network at its last stage, on the common grid (`maps_to_keep`).
+    """
+    first = next(iter(runs))
+    chosen, clips = sounds_of(runs[first], places, sounds, kinds)
+    dataset, masks = runs[first].dataset(), clips.masks if clips.boxes else None
+    given = (clips.features, clips.metadata, clips.label)
+    about = chosen[["recording", "patient", "label"]].rename_axis("event").reset_index()
+    tables, maps, detail = [], {}, {}
+
+    def add(seed: int, control: str, values: Mapping, method: str = "", stage: str = "last") -> None:
+        size = dict(zip(("rows", "frames"), detail.get(stage, (0, 0)), strict=True))
+        tables.append(about.assign(seed=seed, control=control, method=method, stage=stage, **size, **values))
+
+    for seed, run in runs.items():
+        network = run.trained(dataset)
+        answer = _answer(network, *given)
+        others = {"trained": network} | {f"redrawn {k}": randomise_weights(network, k) for k in range(draws)}
+        for (control, other), method, (stage, layer) in product(others.items(), METHODS, STAGES.items()):
+            raw, detail[stage] = attribution_maps(other, *given, method, layer)
+            own = maps[seed, control, method, stage] = clips.on_grid(raw)
+            values = answer | _scores(own, masks)
+            if control != "trained":
+                values |= {"likeness": rank_correlation(maps[seed, "trained", method, stage], own)}
+            if stage == "last" and (control == "trained" or method == "Grad-CAM++"):
+                values |= _deleted(network, given, raw, steps)
+            add(seed, control, values, method, stage)
+        add(seed, "random order", answer | _deleted(network, given, np.zeros_like(raw), steps))
+        if masks is not None:
+            add(seed, "true places", answer | _deleted(network, given, clips.own_masks.astype(float), steps))
+    loud = clips.on_grid(level_above_row(clips.features))
+    add(first, "loudest pixel", _scores(loud, masks))
+    if masks is not None:
+        add(first, "floor", floor_scores(masks))
+        for stage, cells in detail.items():
+            add(first, "truth", _scores(clips.on_grid(at_detail(clips.own_masks, cells)), masks), stage=stage)
+    agreement = _agreement(maps)
+    for table in tables:
+        key = (table["seed"][0], table["control"][0], table["method"][0], table["stage"][0])
+        table["agreement"] = agreement.get(key, np.nan)
+    of_first = {f"trained, {method}": maps[first, "trained", method, "last"] for method in METHODS}
+    return pd.concat(tables, ignore_index=True), maps_to_keep(of_first | {"loud": loud}, chosen, clips, shown)
+
+
+@torch.no_grad()
+def _answer(network: nn.Module, features, metadata, label: torch.Tensor) -> dict[str, np.ndarray]:
+    parts = zip(features.split(BATCH), metadata.split(BATCH), strict=True)
+    p = torch.cat([network(x, m).float() for x, m in parts]).softmax(1)
+    return {"p": p.gather(1, label[:, None])[:, 0].numpy(), "right": (p.argmax(1) == label).numpy()}
+
+
+def _scores(maps: np.ndarray, masks: np.ndarray | None) -> dict[str, np.ndarray]:
+    found = {} if masks is None else map_scores(maps, masks)
+    return found | dict(zip(BANDS, band_shares(maps).T, strict=True))
+
+
+def _deleted(network: nn.Module, given: tuple, importance: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    curves = deletion(network, *given, importance, steps)
+    return {"deletion": area_under(curves)} | {f"left {k}": p for k, p in enumerate(curves.T)}
+
+
+def _agreement(maps: Mapping[tuple[int, str, str, str], np.ndarray]) -> dict[tuple, np.ndarray]:
+    """Of each maps the mean rank correlation with those of the other seeds (trained), or of the other draws of its seed."""
+    found = {}
+    for seed, control, *how in maps:
+        rivals = [key for key in maps if key[2:] == (*how,) and key != (seed, control, *how)]
+        if control == "trained":
+            rivals = [key for key in rivals if key[1] == "trained"]
+        else:
+            rivals = [key for key in rivals if key[1] != "trained" and key[0] == seed]
+        if rivals:
+            own = maps[seed, control, *how]
+            found[seed, control, *how] = np.mean([rank_correlation(own, maps[key]) for key in rivals], axis=0)
+    return found
+
+
+def maps_to_keep(
+    maps: Mapping[str, np.ndarray], sounds: pd.DataFrame, clips: Examples, shown: int
+) -> dict[str, np.ndarray]:
+    """Of the first `shown` sounds of each kind: `event`, `label`, boxes (N, 5: number of the sound, start_s, end_s, low_hz,
+    high_hz), and by name their picture and `maps` on the common grid (shown, 62, frames), each from its least (0) to its greatest
+    (255). Of the whole front end `size` (rows, frames) and `hertz` (lowest, highest)."""
+    here = np.sort(
+        np.concatenate([np.flatnonzero(sounds["label"] == kind)[:shown] for kind in sounds["label"].unique()])
+    )
+    columns = ["start_s", "end_s", "low_hz", "high_hz"]
+    boxes = [clips.boxes[k][columns].to_numpy(float) for k in here] if clips.boxes else [np.zeros((0, 4))] * len(here)
+    numbered = [np.column_stack([np.full(len(box), k), box]) for k, box in enumerate(boxes)]
+    picture = clips.on_grid(clips.features[:, 0].float().numpy())
+    kept = {"event": sounds.index.to_numpy(str)[here], "label": sounds["label"].to_numpy(str)[here]}
+    kept |= {"boxes": np.concatenate(numbered), "size": np.array(clips.features.shape[2:])}
+    kept |= {"hertz": np.array([clips.hertz.min(), clips.hertz.max()])}
+    return kept | {name: _in_255_steps(x[here]) for name, x in ({"picture": picture} | dict(maps)).items()}
+
+
+def _in_255_steps(maps: np.ndarray) -> np.ndarray:
+    low, span = maps.min(axis=(1, 2), keepdims=True), np.ptp(maps, axis=(1, 2), keepdims=True)
+    return (255 * (maps - low) / np.where(span > 0, span, 1)).round().astype(np.uint8)
+
+
+def with_dropout(run: Classification, passes: int, parts: Sequence[str]) -> pd.DataFrame:
+    """The predictions of a finished run for the events of these parts of the split, as means over so many passes with dropout
+    left on (Gal and Ghahramani 2016), and their `mutual information`."""
+    dataset = run.dataset()
+    samples = dataset.samples(*parts)
+    unit = dataset.unit[samples.numpy()]
+    given = (dataset.batch(samples), dataset.metadata[samples], unit)
+    _, drawn = mc_dropout(run.trained(dataset), *given, passes, run.seed)
+    frame = dataset.units.loc[np.unique(unit)].reset_index(drop=True)
+    p = pd.DataFrame(drawn.mean(axis=0)).add_prefix("p")
+    return frame.assign(predicted=p.to_numpy().argmax(1), **{"mutual information": mutual_information(drawn)}).join(p)
