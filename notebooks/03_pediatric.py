@@ -1128,7 +1128,8 @@ print(
 
 # %%
 chosen = best(recorded[COHORTS], "POA1")  # the run of lowest loss on its validation patients
-there = make("POA1 -> GVA", asked_about)
+simulated = load_corpus("multisite", n_patients=n_patients)  # the recorded networks know their eight sites
+there = make("POA1 -> GVA", simulated)
 data_there = there.dataset()
 going_on = there.network(data_there)
 going_on.load_state_dict(load_file(weights_file(COHORTS, "POA1", chosen)))  # all weights: no layer is new, none frozen
@@ -1247,21 +1248,21 @@ for to in ("POA1", "POA2"):
 # for each site, 1 where it was recorded and 0 where not (a *mask*). Of one child who lacks a site:
 
 # %% tags=["nbval-check-output"]
-stands_in = {row: make(row, asked_about).dataset() for row in ("POA1", "POA1, filled", "POA1, masked")}
-zeros = stands_in["POA1"]
-missing_at = zeros.rows >= len(zeros.features) - len(sites)  # the last features stand for missing sites
+stands_in = {row: make(row, simulated).dataset() for row in ("POA1", "POA1, filled", "POA1, masked")}
+zeros, names = stands_in["POA1"], sorted(simulated.events["position"].unique())
+first_blank = len(zeros.features) - len(names)  # the last features stand for missing sites
+missing_at = zeros.rows >= first_blank
 sample = torch.nonzero(missing_at.any(1))[0]
 site = int(missing_at[sample[0]].nonzero()[0])
 shown_as = {row: given.batch(sample)[0].float() for row, given in stands_in.items()}
 assert (shown_as["POA1"][site] == 0).all()
 trained = zeros.rows[zeros.samples("train"), site].unique()
-own = zeros.features[trained[trained < len(zeros.features) - len(sites)], 0].float()
+own = zeros.features[trained[trained < first_blank], 0].float()
 assert torch.allclose(shown_as["POA1, filled"][site], own.mean(0), atol=0.2)
-assert (shown_as["POA1, masked"][len(sites) :, 0, 0] == (~missing_at[sample[0]]).float()).all()
+assert (shown_as["POA1, masked"][len(names) :, 0, 0] == (~missing_at[sample[0]]).float()).all()
 for row, given in shown_as.items():
-    print(
-        f"{row}: {len(given)} layers; site {sites[site]}, missing, {given[site].min():.0f} to {given[site].max():.0f} dB"
-    )
+    span = f"{given[site].min():.0f} to {given[site].max():.0f} dB"
+    print(f"{row}: {len(given)} layers; site {names[site]}, missing, is {span}")
 
 # %% [markdown]
 # Compare in Table VII the rows with a missing site as 0 with those where it is the mean. Of the same children, p corrected for three comparisons:
@@ -1628,7 +1629,7 @@ for column, child in zip(axes.T, typical):
     plots.hertz(column[0], images.mean((0, 1)).numpy(), CROP_S, about + "\nmean over crops and sites")
     for ax, k in zip(column[1:], (0, 1)):
         cams = grad_cam(cnn, images, k)
-        title = f"speaks for {kinds[k]}; empty: {(cams.amax((1, 2)) == 0).sum()} of {len(cams)}"
+        title = f"for {kinds[k]}: {(cams.amax((1, 2)) == 0).sum()} of {len(cams)} empty"
         seen = plots.hertz(ax, cams.mean(0).numpy(), CROP_S, title)
         seen.set_clim(0, 1)
 fig.colorbar(seen, ax=axes[1:], label="Grad-CAM, mean over crops")
