@@ -36,7 +36,8 @@ def tonal_share(waveforms: np.ndarray, sample_rate: int) -> np.ndarray:
     prominent = ((level - around)[:, inside] >= PROMINENCE_DB).any(axis=1)
     loudness = level[:, inside].max(axis=1)
     active = loudness >= loudness.max(axis=1, keepdims=True) - ACTIVE_DB
-    return np.where(np.isfinite(loudness).any(axis=1), (prominent & active).sum(1) / active.sum(1).clip(1), np.nan)
+    silent = np.abs(waveforms).max(axis=1) == 0
+    return np.where(silent, np.nan, (prominent & active).sum(1) / active.sum(1).clip(1))
 
 
 def energy_below(waveforms: np.ndarray, sample_rate: int, hertz: float = 500.0) -> np.ndarray:
@@ -49,10 +50,7 @@ def energy_below(waveforms: np.ndarray, sample_rate: int, hertz: float = 500.0) 
 
 
 def _levels(waveforms: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (F,) in Hz and levels (N, F, frames) in dB, of silence -inf."""
+    """Frequencies (F,) in Hz and levels (N, F, frames) in dB, -200 at least."""
     n = round(_FRAME_S * sample_rate)
     frequency, _, spectrum = stft(np.asarray(waveforms, dtype=np.float64), sample_rate, nperseg=n, boundary=None)
-    with np.errstate(divide="ignore"):
-        level = 20 * np.log10(np.abs(spectrum))
-    silent = ~np.isfinite(level).any(axis=(1, 2), keepdims=True)
-    return frequency, np.where(silent, -np.inf, np.maximum(level, -200.0))
+    return frequency, 20 * np.log10(np.abs(spectrum).clip(min=1e-10))
