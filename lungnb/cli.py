@@ -197,6 +197,23 @@ def hear(
 
 
 @app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="As 'A person is coughing, male, 40s, smoker'.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The sound to write: .wav, .flac or .ogg.")],
+    seed: Annotated[int, typer.Option(help="Another number makes another sound.")] = 0,
+    guidance: Annotated[
+        float, typer.Option(help="How much the prompt is exaggerated; 0 for that of the recorded experiment.")
+    ] = 0.0,
+) -> None:
+    """Make the sound of a prompt with the recorded LungLDM: a few seconds, no training.
+
+    It was trained on lung sounds and coughs alone, and what it makes is no recording of anybody."""
+    from lungnb.book.generate import generate
+
+    typer.echo(generate(prompt, path, seed, guidance))
+
+
+@app.command()
 def student(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     names: Names = None,

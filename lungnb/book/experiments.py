@@ -97,6 +97,10 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
 
     Rows that are on file and not asked for stay.
     """
+    if "kind" in experiment(name):  # of generated sound
+        from lungnb.book import sounds
+
+        return sounds.record(name, data, rows, seeds)
     about, runs = experiment(name), runs_of(name, data, rows, seeds)
     corpus = load_corpus(about["corpus"], place_of(name, data), about.get("n_patients", 40))
     run_all(list(runs.values()), cluster or None)

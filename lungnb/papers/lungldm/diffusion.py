@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -24,7 +25,15 @@ from lungnb.papers.lungldm.experiments import (
 from lungnb.papers.lungldm.frontend import LungMel, Mels
 from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.networks import PRESETS, Denoiser, GateName, LungUNet
-from lungnb.papers.lungldm.pipeline import Generated, LungLDMPipeline, Prediction, Sampler, clip_noise, make_scheduler
+from lungnb.papers.lungldm.pipeline import (
+    Generated,
+    LungLDMPipeline,
+    Prediction,
+    Sampler,
+    clip_noise,
+    make_scheduler,
+    scale_latents,
+)
 from lungnb.papers.lungldm.text import encode, load_text_encoder, prompt_table, tiny_text_encoder, tokenize
 from lungnb.training import make_accelerator
 
@@ -59,6 +68,18 @@ class WithEMA(nn.Module):
         self.ema.optimization_step = int(state)
 
 
+#: What a VAE's config says of the scale of its latents, as diffusers names it.
+SCALES = ("scaling_factor", "latents_mean", "latents_std")
+
+
+def latent_scale(latents: torch.Tensor, standardise: str) -> dict[str, Any]:
+    """The SCALES by which latents (N, C, H, W) come to a standard deviation of 1, all together or channel by channel."""
+    if standardise == "all":
+        return {"scaling_factor": 1 / latents.std().item()}
+    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)).clamp(min=1e-6)
+    return {"scaling_factor": 1.0, "latents_mean": mean.tolist(), "latents_std": std.tolist()}
+
+
 class DiffusionRun(StepsRun):
     """The U-Net, and a tiny text encoder with it, on the latents of a finished VAE (docs/papers/lungldm.md, sections 3.4 and
     3.5)."""
@@ -71,6 +92,11 @@ class DiffusionRun(StepsRun):
     condition_dropout: float = 0.1
     #: A type of n clips is drawn in proportion to n ** (1 - balance): 0 draws all clips equally often, 1 all types.
     balance: float = 0.0
+    #: What latents are divided by: their one standard deviation, as AudioLDM does, or that of each channel, less its mean. A
+    #: channel left faint is noise from the first step on.
+    standardise: Literal["all", "channel"] = "all"
+    #: As `denoising_loss` weighs steps.
+    min_snr: float = 0.0
     warmup: int = 2000
     max_grad_norm: float = 1.0
     ema: float = 0.9999
@@ -89,8 +115,12 @@ class DiffusionRun(StepsRun):
         return Denoiser(LungUNet(**options), encoder if self._text == "tiny" else None)
 
     def training_clips(self, mels: Mels) -> torch.Tensor:
-        """Rows of the training clips, or of a short training as many as it draws: the others need not be encoded."""
+        """Rows of the training clips, or of a short training as many as it draws: the others need not be encoded.
+
+        Where types are balanced, all: of the rare types none can be spared."""
         train = mels.rows("train")
+        if self.balance:
+            return train
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))
         return train[order[: self.steps * self.batch_size].sort().values.to(train.device)]
 
@@ -103,7 +133,7 @@ class DiffusionRun(StepsRun):
         rows = torch.cat([train, validation])
         places = torch.arange(len(rows), device=device)  # of the rows in the latents
         latents = self.autoencoder.latents(mels, rows).to(device)
-        scaling_factor = 1 / latents[: len(train)].float().std().item()
+        scale = latent_scale(latents[: len(train)].float(), self.standardise)
         torch.manual_seed(self.seed)
         encoder, tokenizer = self.text_encoder()
         model = WithEMA(self.denoiser(encoder).to(device), self.ema)
@@ -117,8 +147,8 @@ class DiffusionRun(StepsRun):
         weights = torch.tensor(sound.map(sound.value_counts() ** -self.balance).to_numpy(float), device=device)
 
         def loss(net: nn.Module, at: torch.Tensor, number: torch.Tensor, generator: torch.Generator, step=None):
-            scaled = latents[at].float() * scaling_factor
-            return denoising_loss(net, noise, scaled, text[number], mask[number], generator, step)
+            scaled = scale_latents(latents[at].float(), scale)
+            return denoising_loss(net, noise, scaled, text[number], mask[number], generator, step, self.min_snr)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             at = sample_rows(places[: len(train)], items, generator, weights)
@@ -148,13 +178,17 @@ class DiffusionRun(StepsRun):
             predictions = mels.metadata(validation).join(validate(model.average))
         last, prefix = fitted.states["last"], "average."
         state = {name.removeprefix(prefix): last[name] for name in last if name.startswith(prefix)}
-        networks = {"unet": model.net.unet, "vae": self.autoencoder.network(LungMel()).vae, "text": encoder}
+        networks = {
+            "unet": model.net.unet,
+            "vae": self.autoencoder.network(LungMel(**self.front_end)).vae,
+            "text": encoder,
+        }
         facts = mels.facts | {
             "n_seen": len(train),
             "n_prompts": len(table.texts) - 1,
             "n_steps": model.n_updates,
             "n_parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
-            "scaling_factor": scaling_factor,
+            **scale,
         }
         return fitted.history, predictions, state, facts
 
@@ -178,7 +212,8 @@ class DiffusionRun(StepsRun):
         network.load_state_dict(self.state)
         network.eval()
         autoencoder = self.autoencoder.trained("cpu")
-        autoencoder.vae.register_to_config(scaling_factor=self.result()["scaling_factor"])
+        facts = self.result()
+        autoencoder.vae.register_to_config(**{name: facts[name] for name in SCALES if name in facts})
         pipeline = LungLDMPipeline(
             autoencoder.mel,
             autoencoder.vae,

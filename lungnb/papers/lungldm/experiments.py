@@ -34,7 +34,7 @@ Computed = tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]
 class LungRun(Experiment):
     """What the experiments of LungLDM share: simulated or real clips, and a size of `PRESETS`."""
 
-    size: Literal["smoke", "laptop", "paper"] = "paper"
+    size: Literal["smoke", "laptop", "chest", "chest, small", "paper"] = "paper"
     n_patients: int = 60
 
     @property
@@ -46,9 +46,16 @@ class LungRun(Experiment):
         """Length of a clip."""
         return PRESETS[self.size]["seconds"]
 
+    @property
+    def front_end(self) -> dict[str, Any]:
+        """Options of LungMel."""
+        return PRESETS[self.size].get("mel", {})
+
     def mels(self, device: torch.device | str = "cpu") -> Mels:
         """The log-mels of all its clips. Raises UserError if they are not those that it was made for."""
-        return load_mels(self.load("prompted"), self.seconds, device)
+        return load_mels(
+            self.load("prompted"), self.seconds, device, self.front_end, PRESETS[self.size].get("context", False)
+        )
 
     def refuse_other(self, *parts: "LungRun | None") -> None:
         """Raise UserError if one of `parts` is of other clips or another size."""
@@ -69,7 +76,7 @@ class NetworkRun(LungRun):
 
     def trained(self, device: torch.device | str | None = None) -> nn.Module:
         """The selected network of the finished run in evaluation mode, on the device of the run unless one is given."""
-        network = self.network(LungMel())
+        network = self.network(LungMel(**self.front_end))
         network.load_state_dict(self.state)
         return network.eval().to(device or make_accelerator(self.device).device)
 
@@ -111,7 +118,7 @@ class ClassifierRun(NetworkRun):
     lr: float = 1e-3
 
     def network(self, mel: LungMel) -> Judge:
-        return Judge(mel, MelClassifier(len(CLASSES[self.target])))
+        return Judge(mel, MelClassifier(len(CLASSES[self.target]), n_mels=mel.config.n_mels))
 
     def compute(self, checkpoint: Path) -> Computed:
         accelerator = make_accelerator(self.device, self.precision)
@@ -145,10 +152,16 @@ class ClassifierRun(NetworkRun):
 
 
 class AutoencoderRun(NetworkRun, StepsRun):
-    """The VAE. Defaults: docs/papers/lungldm.md, section 3.2; weights of the loss are those of ReconstructionLoss."""
+    """The VAE. Defaults and the weights of the loss: docs/papers/lungldm.md, section 3.2."""
 
     penalty: Penalty = "element"
     se: bool = True
+    #: Deviations in nats of the log-mel, in which AudioLDM's weight of the KL term is meant, and not in its standard deviations.
+    nats: bool = False
+    #: Weights of the perceptual distance, the penalty and the KL term.
+    alpha: float = 1.0
+    beta: float = 0.1
+    kl_weight: float = 0.015
     #: The finished classifier whose features LPIPS compares, or none: its term is then left out.
     perceptual: ClassifierRun | None = None
 
@@ -176,7 +189,9 @@ class AutoencoderRun(NetworkRun, StepsRun):
         torch.manual_seed(self.seed)
         network = compiled_on_gpu(self.network(mels.fit_mel()).to(device))
         perceptual = Perceptual(self.perceptual.trained(device).classifier) if self.perceptual else None
-        criterion = ReconstructionLoss(self.penalty, perceptual).to(device)
+        unit = 2 * float(network.mel.std) if self.nats else 1.0
+        weights = self.model_dump(include={"alpha", "beta", "kl_weight"})
+        criterion = ReconstructionLoss(self.penalty, perceptual, **weights, unit=unit).to(device)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             return criterion(*net(mels.log_mel[sample_rows(train, items, generator)], generator))["loss"]
@@ -223,7 +238,7 @@ class VocoderRun(NetworkRun, StepsRun):
         accelerator = make_accelerator(self.device)
         mels = self.mels(accelerator.device)
         train, validation = mels.rows("train"), mels.validation_subset()
-        mel, waveforms = LungMel().to(accelerator.device), mels.waveforms(validation)
+        mel, waveforms = LungMel(**self.front_end).to(accelerator.device), mels.waveforms(validation)
         torch.manual_seed(self.seed)
         network = self.network().to(accelerator.device)
 

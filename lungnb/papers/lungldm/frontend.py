@@ -1,8 +1,8 @@
 """Waveform to log-mel and back (Griffin-Lim, or a HiFi-GAN), and the log-mels of all clips of a corpus with their split."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -19,7 +19,8 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from lungnb.core import cache_dir, cached_arrays
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import make_split
-from lungnb.data.store import Store, build_store
+from lungnb.data.store import Store, build_store, read_clip
+from lungnb.papers.lungldm.windows import with_context
 
 PEAK = 0.5
 SILENT = 1e-6  # a thirtieth of the smallest step of a 16-bit file
@@ -152,7 +153,7 @@ class Mels:
     """N clips as the model sees them: log_mel float16 (N, 1, frames, 64), their rows of events, and the `part` of each.
 
     part: train, validation or test. On the CPU log_mel is memory-mapped. Clips that are silent for the length of the size,
-    from their start, are left out: `stored` are the rows (N,) of `store` that are not.
+    from their start, are left out: `stored` are the rows (N,) of `store` that are not. front_end: options of LungMel.
     """
 
     log_mel: torch.Tensor
@@ -161,6 +162,7 @@ class Mels:
     store: Store
     stored: np.ndarray
     n_samples: int
+    front_end: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, part: str) -> torch.Tensor:
         """Indices of the clips of a part, on the device of log_mel."""
@@ -185,7 +187,7 @@ class Mels:
 
     def fit_mel(self) -> LungMel:
         """The front end with the mean and std of the training clips."""
-        mel = LungMel().to(self.log_mel.device)
+        mel = LungMel(**self.front_end).to(self.log_mel.device)
         return mel.fit_statistics(self.log_mel[rows] for rows in self.rows("train").split(BATCH))
 
     @property
@@ -210,14 +212,27 @@ class Mels:
         return {"notes": notes, "n_clips": self.n_clips}
 
 
-def load_mels(corpus: Corpus, seconds: float, device: torch.device | str = "cpu") -> Mels:
-    """The first `seconds` of all clips of `corpus`; their log-mels are computed once, whatever is trained on them."""
-    store = build_store(corpus, n_processes=os.cpu_count() if len(corpus.events) > MANY else 1)
+def load_mels(
+    corpus: Corpus,
+    seconds: float,
+    device: torch.device | str = "cpu",
+    front_end: Mapping[str, Any] | None = None,
+    context: bool = False,
+) -> Mels:
+    """The first `seconds` of all clips of `corpus`; their log-mels are computed once, whatever is trained on them.
+
+    front_end: options of LungMel. context: clips are windows of that length, widened as `with_context` does, else an event that
+    is shorter is followed by silence.
+    """
+    front_end, read = dict(front_end or {}), read_clip
+    if context:
+        corpus, read = with_context(corpus, seconds)
+    store = build_store(corpus, n_processes=os.cpu_count() if len(corpus.events) > MANY else 1, source=read)
     arrays = cached_arrays(
         f"mels/{store.name}-{seconds:g}s",
-        (store.fingerprint, seconds),
+        (store.fingerprint, seconds, *sorted(front_end.items())),
         [__name__],
-        lambda: compute_mels(store, seconds, LungMel()),
+        lambda: compute_mels(store, seconds, LungMel(**front_end)),
     )
     audible = arrays["audible"]
     return Mels(
@@ -227,6 +242,7 @@ def load_mels(corpus: Corpus, seconds: float, device: torch.device | str = "cpu"
         store=store,
         stored=np.flatnonzero(audible),
         n_samples=round(seconds * store.sample_rate),
+        front_end=front_end,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from diffusers import DDIMScheduler
+from diffusers.training_utils import compute_snr
 from torch import nn
 
 from lungnb.core import UserError
@@ -79,6 +80,8 @@ class ReconstructionLoss(nn.Module):
     loss = l1 + alpha * perceptual + beta * penalty + kl_weight * kl; l1 is averaged over mel cells, kl over latent cells
     (AudioLDM's 1000 / 65,536, docs/papers/lungldm.md, section 3.2). Without a perceptual distance its term is left out.
     above_cap is the share of mel cells that miss by more than CAP: it should be 0 on standardised mels.
+    unit: what deviations are multiplied by before all else, such as the nats of one standardised step (2 std of the log-mels).
+    Only in nats do the weights mean what they mean for AudioLDM, and only there is the penalty more than a second L1.
     """
 
     def __init__(
@@ -88,22 +91,23 @@ class ReconstructionLoss(nn.Module):
         alpha: float = 1.0,
         beta: float = 0.1,
         kl_weight: float = 0.015,
+        unit: float = 1.0,
     ):
         super().__init__()
         if penalty not in ("none", "element", "sample"):
             raise UserError(f"The penalty {penalty!r} cannot be trained with; choose none, element or sample.")
         self.penalty, self.perceptual = penalty, perceptual
-        self.alpha, self.beta, self.kl_weight = alpha, beta, kl_weight
+        self.alpha, self.beta, self.kl_weight, self.unit = alpha, beta, kl_weight, unit
 
     def forward(self, mel: torch.Tensor, reconstruction: torch.Tensor, posterior) -> dict[str, torch.Tensor]:
-        deviation = (mel.float() - reconstruction.float()).abs()
+        deviation = self.unit * (mel.float() - reconstruction.float()).abs()
         terms = {"l1": deviation.mean(), "kl": posterior.kl().mean() / posterior.mean[0].numel()}
         loss = terms["l1"] + self.kl_weight * terms["kl"]
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(mel, reconstruction).mean()
             loss = loss + self.alpha * terms["perceptual"]
         if self.penalty != "none":
-            terms["penalty"] = exponential_penalty(mel, reconstruction, self.penalty)
+            terms["penalty"] = exponential_penalty(self.unit * mel, self.unit * reconstruction, self.penalty)
             loss = loss + self.beta * terms["penalty"]
         return {"loss": loss, **terms, "above_cap": (deviation > CAP).float().mean()}
 
@@ -116,15 +120,24 @@ def denoising_loss(
     mask: torch.Tensor,
     generator: torch.Generator,
     step: torch.Tensor | None = None,
+    min_snr: float = 0.0,
 ) -> torch.Tensor:
-    """Squared error (B,) of what `net` makes of noise, or of velocity, for scaled latents at random steps, or these."""
+    """Squared error (B,) of what `net` makes of noise, or of velocity, for scaled latents at random steps, or these.
+
+    min_snr: errors weigh as those of the latents would with min(SNR, min_snr) (Hang et al. 2023), so that steps with next to no
+    noise, which are many and easy, do not outweigh the others; 0 weighs all alike.
+    """
     if step is None:
         step = torch.randint(len(noise), latents.shape[:1], generator=generator, device=latents.device)
     epsilon = torch.randn(latents.shape, generator=generator, device=latents.device)
     noisy = noise.add_noise(latents, epsilon, step)
     is_velocity = noise.config.prediction_type == "v_prediction"
     target = noise.get_velocity(latents, epsilon, step) if is_velocity else epsilon
-    return (net(noisy, step, text, mask).float() - target).square().flatten(1).mean(dim=1)
+    error = (net(noisy, step, text, mask).float() - target).square().flatten(1).mean(dim=1)
+    if not min_snr:
+        return error
+    snr = compute_snr(noise, step)
+    return error * snr.clamp(max=min_snr) / (snr + 1 if is_velocity else snr)
 
 
 def vocoder_loss(vocoder: nn.Module, mel: LungMel, waveform: torch.Tensor) -> torch.Tensor:

@@ -223,7 +223,8 @@ def unet_options(
 _TWO_BLOCKS = {"resblock_kernel_sizes": [3, 7], "resblock_dilation_sizes": [[1, 3], [1, 3]]}
 #: Sizes: seconds of a clip, LungVAE(**vae), LungUNet(**unet), hifigan(**vocoder), and text, "tiny" or what `load_text_encoder`
 #: takes. "paper" is the recommended default (docs/papers/lungldm.md, sections 3.1 to 3.5), since the paper prints one number,
-#: 96M; "smoke" is its section 3.6; "laptop" lies between.
+#: 96M; "smoke" is its section 3.6; "laptop" lies between. The two "chest" sizes are those of what is recorded: windows with
+#: context (`context`), and a front end to 4 kHz (`mel`, options of LungMel): it keeps tones of rhonchi that AudioLDM's loses.
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seconds": 0.64,
@@ -238,6 +239,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "unet": unet_options((32, 64, 96), 64, 1, 8),
         "text": "tiny",
         "vocoder": {"upsample_initial_channel": 128},
+    },
+    "chest": {
+        "seconds": 2.048,
+        "context": True,
+        "mel": {"hop_length": 128, "f_max": 4000.0},
+        "vae": vae_options((16, 32, 64), 1, 8, mid_block_add_attention=False, se_reduction=4),
+        "unet": unet_options((32, 64, 96), 64, 1, 8),
+        "text": "tiny",
+        "vocoder": {},
+    },
+    "chest, small": {
+        "seconds": 2.048,
+        "context": True,
+        "mel": {"hop_length": 256, "f_max": 4000.0},
+        "vae": vae_options((8, 16, 32), 1, 8, mid_block_add_attention=False, se_reduction=4),
+        "unet": unet_options((16, 32), 64, 1, 8),
+        "text": "tiny",
+        "vocoder": {},
     },
     "paper": {
         "seconds": 5.12,

@@ -1,8 +1,8 @@
 """Prompt to waveform: the whole model, also in one folder, and the released AudioLDM beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from diffusers import AudioLDMPipeline, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
@@ -102,7 +102,7 @@ class LungLDMPipeline(DiffusionPipeline):
         if latents.shape != shape:
             raise UserError(f"The latents have the shape {tuple(latents.shape)}, but this call needs {shape}.")
         latents = self.denoise(latents, prompts, steps, guidance_scale)
-        log_mel = self.mel.unstandardise(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+        log_mel = self.mel.unstandardise(self.vae.decode(unscale_latents(latents, self.vae.config)).sample)
         vocoder = GriffinLim(self.mel) if self.vocoder is None else self.vocoder
         n_samples = round(seconds * self.mel.config.sample_rate)
         waveforms = to_waveform(vocoder.to(log_mel.device), log_mel, n_samples)
@@ -215,6 +215,28 @@ def sound_of_audioldm(
         made = pipeline(list(prompts[batch]), seconds, steps, 3.5, generator=noise[batch], output_type="pt")
         parts.append(made.audios.float().cpu())
     return torch.cat(parts)
+
+
+def scale_latents(latents: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
+    """Latents (B, C, H, W) of a VAE at the scale of the U-Net: by one factor, or where its config has them by the mean and
+    standard deviation of each channel."""
+    if config.get("latents_mean"):
+        mean, std = (_by_channel(config[name], latents) for name in ("latents_mean", "latents_std"))
+        latents = (latents - mean) / std
+    return latents * config["scaling_factor"]
+
+
+def unscale_latents(latents: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
+    """The inverse of `scale_latents`."""
+    latents = latents / config["scaling_factor"]
+    if config.get("latents_mean"):
+        mean, std = (_by_channel(config[name], latents) for name in ("latents_mean", "latents_std"))
+        latents = latents * std + mean
+    return latents
+
+
+def _by_channel(values: Sequence[float], latents: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=latents.dtype, device=latents.device)[:, None, None]
 
 
 def clip_noise(n: int, seed: int) -> list[torch.Generator]:
