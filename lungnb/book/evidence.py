@@ -265,7 +265,7 @@ def verify() -> list[str]:
         from lungnb.book import clips
 
         name = "/".join(path.parts[-3:-1])
-        found += _differences(name, pd.read_csv(path.parent / "scores.csv"), clips.scores(name))
+        found += differences(name, pd.read_csv(path.parent / "scores.csv"), clips.scores(name))
         kept, now = yaml.safe_load((path.parent / "config.yaml").read_text()), configurations(name)
         found += [
             f"{name}: {row} was recorded with other choices" for row in now if row in kept and kept[row] != now[row]
