@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from lungnb.book.evidence import configurations, differences
 from lungnb.book.recorded import folder
 from lungnb.core import UserError
 from lungnb.metrics.classification import evaluate
@@ -244,3 +246,16 @@ def _estimate(values: np.ndarray, n: int, metric: str, bounded: bool = True) -> 
     )
     sd = values[:, 0].std(ddof=1) if len(values) > 1 else np.nan
     return {"ours": values[:, 0].mean(), "sd": sd, "n_seeds": len(values), "n_patients": n, "low": low, "high": high}
+
+
+def verify() -> list[str]:
+    """What differs between the recorded scores and those that the recorded clips give today, a sentence each."""
+    found = []
+    for path in sorted(folder().glob("*/*/clips.parquet")):
+        name = "/".join(path.parts[-3:-1])
+        found += differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
+        kept, now = yaml.safe_load((path.parent / "config.yaml").read_text()), configurations(name)
+        found += [
+            f"{name}: {row} was recorded with other choices" for row in now if row in kept and kept[row] != now[row]
+        ]
+    return found

@@ -261,15 +261,6 @@ def verify() -> list[str]:
         kept, rows = yaml.safe_load((path.parent / "config.yaml").read_text()), set(predictions(name)["row"])
         now = configurations(name)
         found += [f"{name}: {row} was recorded with other choices" for row in rows if kept.get(row) != now.get(row)]
-    for path in sorted(folder().glob("*/*/clips.parquet")):
-        from lungnb.book import clips
-
-        name = "/".join(path.parts[-3:-1])
-        found += differences(name, pd.read_csv(path.parent / "scores.csv"), clips.scores(name))
-        kept, now = yaml.safe_load((path.parent / "config.yaml").read_text()), configurations(name)
-        found += [
-            f"{name}: {row} was recorded with other choices" for row in now if row in kept and kept[row] != now[row]
-        ]
     return found
 
 

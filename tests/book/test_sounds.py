@@ -102,11 +102,11 @@ def test_all_three_kinds_are_recorded_and_verified(place):
     mixed = pd.read_csv(place / "augmentation" / "scores.csv")
     assert set(mixed["row"]) == {"few, through the VAE", "few + generated"}
 
-    assert evidence.verify() == []
+    assert clips.verify() == []
     kept = pd.read_csv(place / "generators" / "scores.csv")
     kept.loc[0, "ours"] += 0.1
     kept.to_csv(place / "generators" / "scores.csv", index=False)
-    assert len(evidence.verify()) == 1
+    assert len(clips.verify()) == 1
 
 
 def _generates(weights, path):
