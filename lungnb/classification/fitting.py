@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 from threadpoolctl import threadpool_limits
 from torch import nn
@@ -94,7 +95,10 @@ def fit_estimator(
     """What is fitted to statistics of the features, for it has no epochs, trees or a regression: history and predictor."""
     train = dataset.samples("train")
     patient = dataset.units["patient"].to_numpy(str)[dataset.unit[train.numpy()]]
-    with threadpool_limits(torch.get_num_threads()):
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # a strength that has not converged is a candidate as any other
         features, label = statistics(dataset.batch(train)), dataset.label[train]
         fitted = entry.fit(features, label.numpy(), class_draws(label, balance).numpy(), patient, seed)
 
