@@ -119,7 +119,8 @@ def results() -> str:
     for line in recorded.to_dict("records"):
         text, model = value(line | {"ours": line["score"]}), line["model"].replace(" | ", ", ")
         lines.append(f"| {line['task']} | {model} | {line['printed']} | {text} | {line['data']} |")
-    compared = recorded.loc[recorded["verdict"] != "", "verdict"]
+    compared = recorded[recorded["verdict"] != ""]
+    compared = compared["task"].str.partition(",")[0] + ": " + compared["verdict"]
     partial = recorded.loc[recorded["task"].str.startswith("ICBHI in part"), "data"].unique()
     said = [
         f"ICBHI in part: {data}. *Normal* to every cycle has a Score of {average_score(0, 1):.3f}." for data in partial
