@@ -25,6 +25,7 @@ import pandas as pd
 import yaml
 
 from lungnb.book.recorded import folder
+from lungnb.book.report import label
 from lungnb.core import UserError
 from lungnb.data import DATASETS, corpora_in
 from lungnb.data.splits import TESTED
@@ -170,6 +171,30 @@ class Source:
             f"**Recorded:** {kept['origin']} data, fingerprint `{kept['fingerprint']}`, commit `{kept.get('commit', '')[:10]}`, "
             f"{kept['device']}. {kept['cut']}"
         )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Several recorded experiments as the origin of one table or figure, which is real only if all are."""
+
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return " + ".join(self.names)
+
+    @property
+    def fingerprint(self) -> str:
+        return "+".join(dict.fromkeys(provenance(name)["fingerprint"] for name in self.names))
+
+    @property
+    def origin_text(self) -> str:
+        origins = {experiment(name)["corpus"]: provenance(name)["origin"] for name in self.names}
+        if len(set(origins.values())) == 1:
+            return f"{min(origins.values())}, recorded"
+        kind = "simulated in part" if "simulated" in origins.values() else "real"
+        named = "; ".join(f"{label(name)}: {origin}" for name, origin in origins.items())
+        return f"{kind} ({named}), recorded"
 
 
 def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:

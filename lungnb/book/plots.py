@@ -79,6 +79,22 @@ def dots(axes: Axes, table: pd.DataFrame, rows: Sequence[str], xlabel: str = "")
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
 
 
+def forest(axes: Axes, table: pd.DataFrame, xlabel: str = "", colour: str = "C0") -> None:
+    """Differences with their intervals, one line a row from above, and a line at 0.
+
+    table: row, ours, low, high, sure. What is not sure is hollow.
+    """
+    y = np.arange(len(table))
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.hlines(y, table["low"].astype(float), table["high"].astype(float), color=colour, linewidth=1.6, alpha=0.7)
+    for sure, face in ((True, colour), (False, "white")):
+        here = table["sure"].to_numpy(bool) == sure
+        style = {"marker": "o", "linestyle": "", "color": colour, "markerfacecolor": face}
+        axes.plot(table["ours"].to_numpy(float)[here], y[here], **style)
+    axes.set_yticks(y, list(table["row"]))
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
+
+
 def pipeline(figure: Figure, stages: Sequence[tuple[str, str]], per_row: int = 4) -> None:
     """Boxes with a heading and a few lines each, joined by arrows, row by row."""
     axes = figure.add_subplot()

@@ -87,10 +87,15 @@ def _recorded(name: str) -> list[dict]:
     subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
     origin = frame.attrs.get("provenance", {}).get("origin", "")
     corpus = label(about["corpus"]) + ("" if origin == "real" else " in part")
+    of_folds = {"patients": "by folds over all patients", "events (leaky)": PROTOCOLS["events (leaky)"]}
     said, lines = _verdicts(about.get("against", {}), frame, metric, printed), []
 
     def task(fields: dict) -> str:
-        of = "by folds over the training patients" if "folds" in about else f"on the {subset} set"
+        of = (
+            of_folds.get(fields["split"], "by folds over the training patients")
+            if "folds" in about
+            else f"on the {subset} set"
+        )
         of = "of patients, by folds" if "crops" in frame else of
         of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
         return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
@@ -107,7 +112,8 @@ def _recorded(name: str) -> list[dict]:
         known = {key: line[key] for key in ("low", "high", "n_seeds", "n_patients")} | {"n_all": n_all[row]}
         known |= {"verdict": said.get(row, "")}
         known |= {"experiment": name, "task": task(fields), "source": "recorded", "data": origin}
-        part = "only" in fields or len(fields.get("sites", ())) == 1  # a copy for one device or site is no model
+        part = "only" in fields or len(fields.get("sites", ())) == 1  # a copy for one device or site is no model,
+        part |= {"row", "task"} <= set(own)  # nor is a network that is asked about another data set
         if not part:
             lines.append(clean | flags | known | {"model": row, "score": line["ours"]})
     if "folds" not in about and origin == "real":

@@ -19,7 +19,8 @@ from torch import nn
 from lungnb.classification.choices import Choices
 from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset, stack_sites
 from lungnb.classification.dataset import front_end as make_front_end
-from lungnb.classification.fitting import class_draws, costs_of, fit_trees, monitor, predictions_of
+from lungnb.classification.encoders import encoder
+from lungnb.classification.fitting import class_draws, costs_of, fit_estimator, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
@@ -27,7 +28,7 @@ from lungnb.data.splits import Split, cohort_split, make_split
 from lungnb.data.tasks import Task, task_of
 from lungnb.features import augment
 from lungnb.metrics.classification import biocas_scores, scores
-from lungnb.papers.convlstm import INPUTS, class_weights
+from lungnb.papers.convlstm import class_weights
 from lungnb.papers.pediatric import SCALE, change_content, minus_recording_mean
 from lungnb.papers.respirenet import load_imagenet
 from lungnb.training import State, fit, make_accelerator
@@ -79,6 +80,7 @@ class Classification(Choices):
         if task is not None:
             part = part.where(part == "test")
         entry = CLASSIFIERS[self.model]
+        frozen = encoder(self.encoder, self.random_weights, self.seed) if self.encoder else None
         positions = self.positions(corpus if task is None else self.view())
         dataset = make_dataset(
             corpus,
@@ -94,6 +96,7 @@ class Classification(Choices):
             size=self.size,
             pooling=self.pooling,
             keep_waveforms=self.augment_waveforms and task is None,
+            encoder=frozen,
             seed=self.seed,
             device=device,
         )
@@ -111,7 +114,7 @@ class Classification(Choices):
         return replace(dataset, metadata=metadata).to(device)
 
     def network(self, dataset: Dataset) -> Classifier | ImageClassifier:
-        """The untrained network for features as those of `dataset`. Raises UserError for trees, which are none."""
+        """The untrained network for features as those of `dataset`. Raises UserError for trees or a regression."""
         build = CLASSIFIERS[self.model].build
         if build is None:
             raise UserError(f"{self.model!r} is no network and is not stored; choose another model.")
@@ -154,7 +157,7 @@ class Classification(Choices):
         return tuple(p for p in parts if p != "train" or self.predict_train)
 
     def compute(self, checkpoint: Path) -> tuple[pd.DataFrame, pd.DataFrame, State, dict[str, Any]]:
-        self._check()
+        self.check()
         accelerator = make_accelerator(self.device, self.precision)
         dataset = self.dataset(device=accelerator.device)
         notes = self.parts(self.view()).notes
@@ -162,9 +165,11 @@ class Classification(Choices):
             notes.append("leaky padding: test clips are padded by their own labels")
         others = {name: self.dataset(task_of(name), key, accelerator.device) for name, key in self.transfer.items()}
         started = time.perf_counter()
-        if CLASSIFIERS[self.model].build is None:
-            history, predictors = fit_trees(dataset, len(task_of(self.task).classes), self.class_balance, self.seed)
-            predictors, states, facts = dict.fromkeys(self.rules, predictors), {}, {"weights": "from scratch"}
+        if (entry := CLASSIFIERS[self.model]).build is None:
+            n_classes, weights = len(task_of(self.task).classes), self.encoder or "from scratch"
+            history, fitted = fit_estimator(entry, dataset, n_classes, self.class_balance, self.seed)
+            facts = {"weights": weights + (", random" if self.random_weights else "")}
+            predictors, states = dict.fromkeys(self.rules, fitted), {}
         else:
             history, states, facts = self._fit(dataset, accelerator, checkpoint)
             predictors = {}
@@ -267,33 +272,3 @@ class Classification(Choices):
     def _rate(self, epoch: int) -> float:
         done = epoch / self.epochs
         return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
-
-    def _check(self) -> None:
-        """Raise UserError where a choice fits no such model or task."""
-        task, entry = task_of(self.task), CLASSIFIERS.get(self.model)
-        if entry is None:
-            raise UserError(f"There is no classifier {self.model!r}; known are {', '.join(CLASSIFIERS)}.")
-        front = self.front_end or entry.front_end
-        if entry.all_sites and task.unit == "event":
-            raise UserError(
-                f"{self.model} hears all sites of a patient at once, and an event is at one; choose MPO, or a task whose "
-                "unit is a patient."
-            )
-        if entry.all_sites and self.transfer:
-            raise UserError(f"{self.model} has a channel for each site of its own data set; transfer another model.")
-        seconds = INPUTS[self.size].seconds
-        if front in ("stacked", "stretched") and self.clip_s != seconds:
-            raise UserError(f"The Conv-LSTM takes clips of {seconds:g} s, not of {self.clip_s:g} s; set clip_s.")
-        if (front == "stretched") != (self.size == "stretched") or (front == "stretched" and self.augment_waveforms):
-            raise UserError(
-                "Stretched maps need the size of that name, and features, not waveforms, to augment; set both."
-            )
-        if self.clipping != "none" and self.model != "RespireNet":
-            raise UserError(
-                f"Blank region clipping is part of RespireNet's image; {self.model!r} has another: leave it out."
-            )
-        if self.metadata != "real" and self.model != "full":
-            raise UserError(f"Only the model 'full' embeds metadata, {self.model!r} does not: leave it out.")
-        for name in self.transfer:
-            if task_of(name).classes != task.classes:
-                raise UserError(f"{task.name!r} and {name!r} do not share their classes; choose tasks that do.")

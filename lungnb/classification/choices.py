@@ -5,9 +5,11 @@ from typing import ClassVar, Literal
 import pydantic
 
 from lungnb.classification.dataset import Padding, Windows
-from lungnb.classification.networks import FrontEndName
+from lungnb.classification.networks import CLASSIFIERS, FrontEndName
+from lungnb.core import UserError
 from lungnb.data.splits import Validation
-from lungnb.papers.convlstm import InputName
+from lungnb.data.tasks import task_of
+from lungnb.papers.convlstm import INPUTS, InputName
 from lungnb.papers.respirenet import Backbone, BlankRegionClipping
 from lungnb.training.experiment import Experiment
 
@@ -63,6 +65,9 @@ class Choices(Experiment):
     readout: Literal["all", "last"] = "all"
     hidden: int = 512
     dropout: float = 0.2
+    #: The frozen encoder of "encoder + regression" (lungnb.classification.encoders), or its control: weights drawn by the seed.
+    encoder: str = ""
+    random_weights: bool = False
 
     # training
     augment_waveforms: bool = False
@@ -89,3 +94,37 @@ class Choices(Experiment):
     #: From clips to what is scored: the mean of their probabilities, the class most of them vote for, or clips as they are.
     combine: Literal["mean", "vote", "none"] = "mean"
     predict_train: bool = False
+
+    def check(self) -> None:
+        """Raise UserError where a choice fits no such model or task."""
+        task, entry = task_of(self.task), CLASSIFIERS.get(self.model)
+        if entry is None:
+            raise UserError(f"There is no classifier {self.model!r}; known are {', '.join(CLASSIFIERS)}.")
+        front = self.front_end or entry.front_end
+        if entry.all_sites and task.unit == "event":
+            raise UserError(
+                f"{self.model} hears all sites of a patient at once, and an event is at one; choose MPO, or a task whose "
+                "unit is a patient."
+            )
+        if entry.all_sites and self.transfer:
+            raise UserError(f"{self.model} has a channel for each site of its own data set; transfer another model.")
+        seconds = INPUTS[self.size].seconds
+        if front in ("stacked", "stretched") and self.clip_s != seconds:
+            raise UserError(f"The Conv-LSTM takes clips of {seconds:g} s, not of {self.clip_s:g} s; set clip_s.")
+        if (front == "stretched") != (self.size == "stretched") or (front == "stretched" and self.augment_waveforms):
+            raise UserError(
+                "Stretched maps need the size of that name, and features, not waveforms, to augment; set both."
+            )
+        if (front == "embedding") != bool(self.encoder) or (self.random_weights and not self.encoder):
+            raise UserError(
+                "'encoder + regression' needs an encoder, as \"resemblyzer\", and no other classifier takes one."
+            )
+        if self.clipping != "none" and self.model != "RespireNet":
+            raise UserError(
+                f"Blank region clipping is part of RespireNet's image; {self.model!r} has another: leave it out."
+            )
+        if self.metadata != "real" and self.model != "full":
+            raise UserError(f"Only the model 'full' embeds metadata, {self.model!r} does not: leave it out.")
+        for name in self.transfer:
+            if task_of(name).classes != task.classes:
+                raise UserError(f"{task.name!r} and {name!r} do not share their classes; choose tasks that do.")

@@ -13,6 +13,7 @@ import torch
 import torchaudio
 from torch import nn
 
+from lungnb.classification.encoders import RATE, digest
 from lungnb.core import UserError, cached_arrays
 from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
 from lungnb.data.corpus import Corpus
@@ -28,6 +29,7 @@ AUDIO = {
     "mel image": (4000, 50.0, True, 32),
     **dict.fromkeys(("stacked", "stretched"), (8000, None, False, 32)),
     **dict.fromkeys(("stft", "mel", "mfcc"), (8000, None, False, 2)),
+    "embedding": (RATE, None, False, 32),
 }
 
 
@@ -89,12 +91,10 @@ def plan(
 
 
 def features_of(
-    corpus: Corpus, audio: Audio, clip_plan: ClipPlan, name: str, front: nn.Module, choices: tuple, device="cpu"
+    corpus: Corpus, audio: Audio, clip_plan: ClipPlan, name: str, front: nn.Module, choices: tuple | str, device="cpu"
 ) -> torch.Tensor:
     """Features (N, C, rows, frames) of the clips of a plan, from the cache if it has them: 8-bit ones as uint8, else float16.
-
-    choices: what `front` was made with, beside its name.
-    """
+    choices: what `front` was made with, beside its name."""
 
     def compute() -> dict[str, np.ndarray]:
         batch = AUDIO[name][3] if torch.device(device).type == "cpu" else 256
@@ -196,23 +196,25 @@ def make_dataset(
     size: str = "A",
     pooling: tuple[int, int] = (1, 1),
     keep_waveforms: bool = False,
+    encoder: nn.Module | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Dataset:
-    """The dataset of `corpus` (`Task.view`), whose rows are in `part`, one clip a sample.
+    """The dataset of `corpus` (`Task.view`), whose rows are in `part`, one clip a sample. encoder: makes the embeddings.
 
     Where training clips are made as all others, all rows are cut in one go, so that every fold shares the features.
     """
     rate, *filters, _ = AUDIO[name]
     audio, events = load_audio(corpus, sample_rate or rate, *filters), corpus.events
-    front = front_end(name, audio.sample_rate, size, pooling)
+    front = encoder or front_end(name, audio.sample_rate, size, pooling)
+    choices = digest(encoder) if encoder else (size, tuple(pooling))
     apart = clips.padding != clips.test_padding or clips.cba or clips.random_side or keep_waveforms
     names = part.fillna("").to_numpy(object)
     groups = [(names == "train", True), (~np.isin(names, ["train", ""]), False)] if apart else [(names == names, False)]
     features, waveforms, event, annotation = [], [], [], []
     for rows, training in [(np.flatnonzero(here), training) for here, training in groups if here.any()]:
         planned = plan(audio, events.iloc[rows], clips, list(labels), training, seed)
-        features.append(features_of(corpus, audio, planned, name, front, (size, tuple(pooling)), device))
+        features.append(features_of(corpus, audio, planned, name, front, choices, device))
         event.append(rows[planned.event])
         annotation.append(planned.label)
         if keep_waveforms and training:

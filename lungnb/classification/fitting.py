@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lungnb.classification.dataset import Dataset
-from lungnb.classification.networks import boosting, statistics
+from lungnb.classification.networks import Entry, statistics
 from lungnb.metrics.classification import biocas_scores, scores
 
 EVAL_BATCH = 128
@@ -88,20 +89,26 @@ def class_draws(label: torch.Tensor, balance: float) -> torch.Tensor:
     return weight / weight.mean()
 
 
-def fit_trees(dataset: Dataset, n_classes: int, balance: float, seed: int) -> tuple[pd.DataFrame, Predictor]:
-    """Gradient-boosted trees on statistics of the features, for they have no epochs: history and predictor."""
-    train, trees = dataset.samples("train"), boosting(seed)
-    with threadpool_limits(torch.get_num_threads()):
+def fit_estimator(
+    entry: Entry, dataset: Dataset, n_classes: int, balance: float, seed: int
+) -> tuple[pd.DataFrame, Predictor]:
+    """What is fitted to statistics of the features, for it has no epochs, trees or a regression: history and predictor."""
+    train = dataset.samples("train")
+    patient = dataset.units["patient"].to_numpy(str)[dataset.unit[train.numpy()]]
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # a strength that has not converged is a candidate as any other
         features, label = statistics(dataset.batch(train)), dataset.label[train]
-        trees.fit(features, label.numpy(), sample_weight=class_draws(label, balance).numpy())
+        fitted = entry.fit(features, label.numpy(), class_draws(label, balance).numpy(), patient, seed)
 
     def predictor(dataset: Dataset, samples: torch.Tensor) -> np.ndarray:
         p = np.zeros((len(samples), n_classes))
         with threadpool_limits(torch.get_num_threads()):
-            p[:, trees.classes_] = trees.predict_proba(statistics(dataset.batch(samples)))
+            p[:, fitted.classes_] = fitted.predict_proba(statistics(dataset.batch(samples)))
         return p
 
-    return pd.DataFrame({"trees": [trees.n_iter_]}), predictor
+    return pd.DataFrame({"sounds": [len(train)]}), predictor
 
 
 def costs_of(model: nn.Module | Predictor, dataset: Dataset, n: int = 64) -> dict[str, float | None]:

@@ -12,7 +12,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from lungnb.features import Standardise, shift_and_mask
@@ -20,7 +26,11 @@ from lungnb.papers.convlstm import MODELS, ConvLSTM, InputName
 from lungnb.papers.pediatric import ByPosition, SiteCNN
 from lungnb.papers.respirenet import Backbone, BlankRegionClipping, MelImage, RespireNet
 
-FrontEndName = Literal["mel image", "stacked", "stretched", "stft", "mel", "mfcc"]
+FrontEndName = Literal["mel image", "stacked", "stretched", "stft", "mel", "mfcc", "embedding"]
+
+
+#: Strengths that a regression chooses from.
+STRENGTHS = (0.0003, 0.003, 0.03, 0.3)
 
 
 @dataclass(frozen=True)
@@ -125,8 +135,11 @@ class SmallCNN(nn.Module):
 
 
 def statistics(features: torch.Tensor, n_bands: int = 16) -> np.ndarray:
-    """Features (N, C, rows, frames) -> (N, 6 C n_bands) numbers for trees: rows are averaged to bands, and of each band over
-    time taken the mean, sd, three percentiles, and the mean step between frames, which is large where it crackles."""
+    """Features (N, C, rows, frames) -> (N, 6 C n_bands) numbers: rows are averaged to bands, and of each band over time taken
+    the mean, sd, three percentiles, and the mean step between frames, which is large where it crackles. Features without time,
+    of one frame, are numbers as they are."""
+    if features.shape[3] == 1:
+        return features.float().flatten(1).cpu().numpy()
     x = nn.functional.adaptive_avg_pool2d(features.float(), (n_bands, features.shape[3]))
     quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=x.dtype, device=x.device)
     numbers = [x.mean(3), x.std(3), *x.quantile(quantiles, dim=3), x.diff(dim=3).abs().mean(3)]
@@ -138,6 +151,38 @@ def boosting(seed: int, n_trees: int = 60) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
         max_iter=n_trees, max_leaf_nodes=8, max_features=0.25, early_stopping=False, random_state=seed
     )
+
+
+def regression(strength: float) -> Pipeline:
+    """Logistic regression of scikit-learn on z-scores; the larger `strength`, the less its weights are held small.
+
+    It ends after 300 steps, converged or not: where hardly anything holds the weights, the end is far and changes little.
+    """
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
+
+
+def fit_boosting(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, patient: np.ndarray, seed: int):
+    """`boosting`, fitted to numbers (N, D), classes, weights and patients (N,)."""
+    return boosting(seed).fit(numbers, label, sample_weight=weight)
+
+
+def fit_regression(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, patient: np.ndarray, seed: int):
+    """`regression`, fitted to the same, with the strength of least weighted loss on three inner folds of patients, drawn by
+    `seed`. A class that one of these folds lacks in training is left out of its loss."""
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
+    for train, held_out in folds.split(numbers, label, patient):
+        known = held_out[np.isin(label[held_out], label[train])]
+        for strength in STRENGTHS:
+            fitted = regression(strength).fit(
+                numbers[train], label[train], logisticregression__sample_weight=weight[train]
+            )
+            p = fitted.predict_proba(numbers[known])
+            losses[strength] += log_loss(
+                label[known], p, sample_weight=weight[known], labels=fitted.classes_, normalize=False
+            )
+    best = regression(min(losses, key=losses.get))
+    return best.fit(numbers, label, logisticregression__sample_weight=weight)
 
 
 def _scaled(network: nn.Module, sizes: Sizes) -> Classifier:
@@ -173,18 +218,22 @@ def _by_position(sizes: Sizes) -> Classifier:
 
 @dataclass(frozen=True)
 class Entry:
-    """front_end: the features a classifier is given. build: its untrained network; None for trees, which have none.
-    all_sites: a sample is a clip of each of the patient's sites, as channels."""
+    """front_end: the features a classifier is given. build: its untrained network; None for one without epochs, which `fit` fits
+    to numbers (N, D), classes, weights and patients (N,), and a seed. all_sites: a sample is a clip of each of the patient's
+    sites, as channels."""
 
     front_end: FrontEndName
     build: Callable[[Sizes], Classifier | ImageClassifier] | None
     all_sites: bool = False
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], ClassifierMixin] | None = None
 
 
 #: Front ends: an 8-bit log-mel at 4 kHz (RespireNet; the baselines take it too), log-mel, MFCC and LFCC at 8 kHz (Conv-LSTM),
-#: or the first 150 rows of an STFT at 22,050 Hz (the paediatric paper).
+#: or the first 150 rows of an STFT at 22,050 Hz (the paediatric paper), or what a frozen encoder makes of a clip.
 CLASSIFIERS: dict[str, Entry] = {
-    "boosting": Entry("mel image", None),
+    "boosting": Entry("mel image", None, fit=fit_boosting),
+    "statistics + regression": Entry("mel image", None, fit=fit_regression),
+    "encoder + regression": Entry("embedding", None, fit=fit_regression),
     "small CNN": Entry("mel image", _small_cnn),
     "RespireNet": Entry("mel image", _respirenet),
     **{name: Entry("stacked", partial(_convlstm, name)) for name in MODELS},

@@ -101,3 +101,20 @@ def test_recorded_base_rows_hardly_depend_on_the_seed():
             by_seed = [evaluate([table], 2)["ours"][4] for table in evidence.by_seed(frame, row)]
             assert len(by_seed) >= 3
             assert max(by_seed) - min(by_seed) < 0.04, row
+
+
+def test_what_is_made_of_several_experiments_says_what_each_is_of(monkeypatch):
+    known = {
+        "comparison/sprsound": {"fingerprint": "a", "origin": "real"},
+        "comparison/encoders-sprsound": {"fingerprint": "a", "origin": "real"},
+        "comparison/icbhi": {"fingerprint": "b", "origin": "real, partial (192 of 920 recordings)"},
+        "pediatric/cohorts": {"fingerprint": "c", "origin": "simulated"},
+    }
+    monkeypatch.setattr(evidence, "provenance", known.get)
+    first, encoders, icbhi, cohorts = known
+    assert evidence.Sources((first, encoders)).origin_text == "real, recorded"
+    assert evidence.Sources((first, encoders)).fingerprint == "a"
+    both = evidence.Sources((first, icbhi))
+    assert both.origin_text == "real (SPRSound: real; ICBHI: real, partial (192 of 920 recordings)), recorded"
+    assert (both.name, both.fingerprint) == ("comparison/sprsound + comparison/icbhi", "a+b")
+    assert evidence.Sources((first, cohorts)).origin_text.startswith("simulated in part (SPRSound: real; ")

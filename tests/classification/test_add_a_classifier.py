@@ -1,13 +1,12 @@
-"""Adding a classifier is one class, one registry entry and one line of YAML."""
+"""Adding a classifier is one class and one registry entry."""
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
-from lungnb import configs
-from lungnb.classification.comparison import load_comparison
+from lungnb.classification import Classification
 from lungnb.classification.networks import CLASSIFIERS, Entry, FeaturesOnly, _scaled
+from lungnb.data import load_corpus
 
 
 class MeanBands(nn.Module):
@@ -25,10 +24,8 @@ class MeanBands(nn.Module):
 def test_a_new_classifier_joins_the_comparison(monkeypatch):
     build = lambda sizes: _scaled(FeaturesOnly(MeanBands(sizes.n_rows, sizes.n_classes)), sizes)  # noqa: E731
     monkeypatch.setitem(CLASSIFIERS, "mean bands", Entry("mel image", build))
-    size = configs.load("compare", "smoke")
-    size["models"] |= yaml.safe_load("mean bands: {lr: 1.0e-2, epochs: 2}")
-    monkeypatch.setattr(configs, "load", lambda name, profile: size)
-    experiment = load_comparison("smoke", names=["icbhi"]).experiment("icbhi", "mean bands")
+    fields = {"corpus": load_corpus("icbhi").fingerprint, "task": "icbhi", "pooling": (3, 4), "lr": 1e-2, "epochs": 2}
+    experiment = Classification(model="mean bands", **fields)
     frame = experiment.tested()
     assert experiment.result()["parameters"] == 64 * 4 + 4
     assert set(frame["label"]) == {0, 1, 2, 3}

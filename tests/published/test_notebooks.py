@@ -43,11 +43,11 @@ def test_what_we_could_not_have_stands_before_the_first_comparison(path):
 def test_what_we_could_not_have_is_what_the_configurations_have():
     """Sizes that the lists name; whoever changes one of them has a list to change."""
     load = configs.load
-    for profile in ("smoke", "laptop"):
-        size = load("compare", profile)
-        assert size["run"]["draws"] in (480, 1600)
-        assert size["run"]["hidden"] in (16, 32)
-        assert max(model.get("epochs", size["run"]["epochs"]) for model in size["models"].values()) <= 20
+    for name, epochs in {"sprsound": 12, "icbhi": 30}.items():
+        for row in configurations(f"comparison/{name}").values():
+            size = configurations(f"comparison/{name}").get(row.get("row"), row)
+            assert (size["backbone"], size["hidden"], size["epochs"]) == ("resnet10-narrow", 32, epochs)
+            assert size["pretrained"] == "scratch"
     shown, rows = load("respirenet", "smoke"), configurations("respirenet/icbhi")
     assert (shown["backbone"], shown["epochs"]) == ("resnet10-narrow", 6)
     common, tuned = rows["80-20 4-class | CNN"], rows["80-20 4-class | FT Meditron"]
