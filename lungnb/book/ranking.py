@@ -41,7 +41,9 @@ def ranking() -> pd.DataFrame:
     Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
     n_all, FLAGS of `lungnb.published.ledger`, verdict (of a recorded row against the one that its experiment names).
     """
-    real = [name for name in on_file() if not evidence.experiment(name).get("simulated")]
+    about = {name: evidence.experiment(name) for name in on_file()}
+    # Networks that were trained to be explained are tested on one fold, and compared with nothing.
+    real = [name for name, what in about.items() if not {"simulated", "attributions"} & set(what)]
     lines = [line for name in real for line in _recorded(name)]
     for entry in published.ledger().to_dict("records"):
         kind = {"task": f"ICBHI, 4 classes, Score, {entry['split']}", "source": "published"}
