@@ -792,9 +792,8 @@ for name in real:
 rows = REAL[SPRSOUND] or real[SPRSOUND]["network"].tolist()
 of_real = {row: attributions.maps(SPRSOUND, row) for row in rows}
 said = table[SPRSOUND].query("control == 'trained' and method == 'Grad-CAM++' and stage == 'last'")
-said = (
-    said[said["seed"] == said["seed"].min()].astype({"event": str, "right": bool}).set_index(["row", "event"])["right"]
-)
+said = said[said["seed"] == said["seed"].min()].astype({"event": str, "right": bool})
+said = said.set_index(["row", "event"])["right"]
 events, marked = of_real[rows[0]]["event"], of_real[rows[0]]["label"]
 votes = np.array([sum(said[row, event] for row in rows) for event in events])
 picked = [max(np.flatnonzero(marked == kind), key=lambda k: votes[k]) for kind in ("crackle", "wheeze")]

@@ -1,6 +1,7 @@
 """Every network of the registry, trained, selected and predicting on a device that is not the CPU, with the CPU's own results."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,12 +13,13 @@ from other_device import OTHER, training_elsewhere
 from lungnb import classification as module
 from lungnb.classification import Classification
 from lungnb.classification.dataset import AUDIO, Dataset, compute_features, front_end
+from lungnb.classification.encoders import encoder
 from lungnb.classification.networks import CLASSIFIERS
 from lungnb.data.audio import ClipPlan
 from lungnb.features import augment
 from lungnb.papers.convlstm import INPUTS
 
-SHAPE = {"mel image": (1, 64, 94), "stacked": (3, 64, 16), "stft": (1, 50, 54)}
+SHAPE = {"mel image": (1, 64, 94), "stacked": (3, 64, 16), "stft": (1, 50, 54), "embedding": (1, 256, 1)}
 SITES = ("left", "right", "back")
 N_CLIPS = 24
 
@@ -73,6 +75,7 @@ CASES = {model: {"model": model} for model in CLASSIFIERS} | {
     "RespireNet, its paper": {"model": "RespireNet", "augment_waveforms": True, "clipping": "code", "optimizer": "sgd"},
     "full": {"model": "full", "loss_weights": "inverse", "class_balance": None, "max_grad_norm": 1.0},
     "MPA, masked": {"model": "MPA", "missing": "mask", "normalisation": "fixed"},
+    "encoder + regression": {"model": "encoder + regression", "encoder": "resemblyzer", "random_weights": True},
     "SiteCNN, by clip": {"model": "SiteCNN", "normalisation": "clip", "combine": "vote", "augment_features": False},
 }
 SMALL = {
@@ -120,9 +123,10 @@ def test_a_training_elsewhere_is_the_one_on_the_cpu(name, on_cpu, other_device, 
 def test_features_made_elsewhere_are_those_of_the_cpu(name, request):
     samples = np.random.default_rng(0).integers(-9999, 9999, 60_000).astype(np.int16)
     plan = ClipPlan(24_000, [[(0, 24_000, 1)], [(9000, 24_000, 1)]], np.zeros((2, 2), int), np.array(["normal"] * 2))
-    here = compute_features(samples, plan, front_end(name, 8000, "A", (3, 4)), 2)
+    make = partial(encoder, "resemblyzer", True) if name == "embedding" else partial(front_end, name, 8000, "A", (3, 4))
+    here = compute_features(samples, plan, make(), 2)
     request.getfixturevalue("other_device")
-    there = compute_features(samples, plan, front_end(name, 8000, "A", (3, 4)), 2, OTHER)
+    there = compute_features(samples, plan, make(), 2, OTHER)
     assert there.device.type == "cpu"
     assert torch.allclose(here.float(), there.float(), atol=1.0 if name == "mel image" else 0.05)
 
