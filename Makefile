@@ -29,7 +29,7 @@ site: $(READY)  ## build the book as a site into reports/site/, from the stored 
 
 test: $(READY)  ## run the unit tests, then the stored notebooks with nbval
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --dist loadfile
-	@LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
+	@OMP_NUM_THREADS=1 LUNGNB_REPORTS='$(CURDIR)/.pytest_cache/reports' $(RUN)/python -m pytest \
 		-n auto --dist loadscope --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 fast: $(READY)  ## run the tests that neither train nor need a browser

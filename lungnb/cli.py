@@ -125,26 +125,16 @@ def site(
 
 @app.command()
 def record(
-    name: Annotated[
-        str, typer.Argument(help="An experiment, as convlstm/sprsound-event, or a notebook, as 04_lungldm.")
-    ],
-    data: Annotated[str, typer.Option(help="Of an experiment: the folder that holds its data sets.")] = "simulated",
-    row: Annotated[list[str] | None, typer.Option(help="Of an experiment: only this row (may be repeated).")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Of an experiment: only this seed (may be repeated).")] = None,
-    cluster: Annotated[str, typer.Option(help="Of an experiment: local or slurm, to train as jobs.")] = "",
-    profile: Annotated[str, typer.Option(help="Of a notebook: the profile it was built on.")] = "paper",
-    cut: Annotated[str, typer.Option(help="Of a notebook: what of the paper's size was cut.")] = "Nothing was cut.",
-    out: Out = "",
+    name: Annotated[str, typer.Argument(help="An experiment, as convlstm/sprsound-event.")],
+    data: Annotated[str, typer.Option(help="The folder that holds its data sets.")] = "simulated",
+    row: Annotated[list[str] | None, typer.Option(help="Only this row (may be repeated).")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).")] = None,
+    cluster: Annotated[str, typer.Option(help="local or slurm, to train as jobs.")] = "",
 ) -> None:
-    """Train an experiment and keep its predictions in reports/recorded/, or keep the comparisons of a notebook on real data."""
-    if "/" in name:
-        from lungnb.book import experiments
+    """Train an experiment and keep its predictions in reports/recorded/."""
+    from lungnb.book import experiments
 
-        typer.echo(experiments.record(name, data, tuple(row or ()), tuple(seed or ()), cluster))
-    else:
-        from lungnb.book import recorded
-
-        typer.echo("\n".join(map(str, recorded.record(name, profile, cut, out))))
+    typer.echo(experiments.record(name, data, tuple(row or ()), tuple(seed or ()), cluster))
 
 
 @app.command()

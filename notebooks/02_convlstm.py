@@ -1025,7 +1025,8 @@ assert torch.allclose(by_hand, stretched_maps(event), atol=1e-3)
 print("stretched as the library's:", tuple(by_hand.shape))
 
 # %%
-shown = [e for _, e in examples.iterrows() if e["label"] in ("wheeze", "coarse crackle")]
+of_class = {one["label"]: one for _, one in examples.iterrows()}
+shown = [of_class[k] for k in ("wheeze", "coarse crackle") if k in of_class] or list(of_class.values())[:2]
 fig, axes = plt.subplots(len(shown), 2, figsize=(10, 2.4 * len(shown)), squeeze=False, layout="constrained")
 for (left, right), one in zip(axes, shown):
     plan = plan_clips(audio, one.to_frame().T, 3, PADDINGS["zero"], long="middle")
@@ -1040,7 +1041,7 @@ for (left, right), one in zip(axes, shown):
         ax.set(title=f"{one['label']}, {name}", xlabel="time (s)", ylabel="mel band")
         ax.grid(False)
 fig.colorbar(drawn_as, ax=axes, label="dB below the maximum", shrink=0.8)
-report.figure("stretched", fig, title="two events in two inputs", note="log-mel; bright edges: the cuts")
+report.figure("stretched", fig, title="the same events in two inputs", note="log-mel; bright edges: the cuts")
 
 # %% tags=["nbval-check-output"]
 better = []

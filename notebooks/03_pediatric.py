@@ -27,7 +27,7 @@
 # | --- | --- | --- |
 # | write crops, pictures, both kinds of fusion, Grad-CAM and dropout at test time, and train a small network | why a patient is not a crop, and 94 % of which patients | Python, and what a convolution is |
 # | rebuild Tables I to IX and Figures 1 to 8 | how a hospital gets into a spectrogram | no GPU, no download: the clinics' recordings are private, and ours are simulated |
-# | take the breath out of the recordings and ask again | how to see that a model hears the microphone and not the lung | about three minutes |
+# | take the breath out of the recordings and ask again | how to test whether the microphone alone would be enough | about three minutes |
 #
 # **How to read.** What the *paper* says stands in quotation blocks like this:
 #
@@ -206,7 +206,7 @@ print(f"patients of POA: {counts['POA', 'patients']:.0f}, in its four parts: {pa
 # Three ill children have no diagnosis, and the four parts of Porto Alegre hold eight children too many: 90 + 66 + 84 + 8 = 248, not 240. The
 # confusion matrices below need 150 = 66 + 84 and 174 = 90 + 84 children, so 240 in the three batches; whether the 8 of the validation part are
 # among them cannot be told. Nor do the kinds agree: the matrices have 124 cases and 26 controls in batches 2 and 3, 124 and 50 in 1 and 3, and with
-# 90 children in batch 1 that makes 164 cases and 76 controls, not the 160 and 80 of Table I. Our simulated cohorts keep Table I and share its
+# 90 children in batch 1 that makes at least 164 cases and at most 76 controls, not the 160 and 80 of Table I. Our simulated cohorts keep Table I and share its
 # children out as the matrices do. So our batches are not quite the paper's:
 
 # %% tags=["nbval-check-output"]
@@ -753,7 +753,9 @@ recorded[COHORTS].query("row == 'POA1' and split == 'test'").drop(columns="sd", 
 
 # %% [markdown]
 # Helpers for all that follows. They take predictions, never a training. An interval in brackets knows training seeds and patients: whole children
-# are drawn anew. Fewer than six children have no interval.
+# are drawn anew, and notebook 90 shows how the two are put together. Fewer than six children have no interval. ± is the standard deviation over the
+# training seeds; where one network alone was trained, or all gave the same, it is 0. Where several comparisons are made, p is corrected for their number
+# (Holm), so an interval can miss 0 and the difference not be established.
 
 # %%
 RULES = {"mean": lambda p, loss: simple_mean(p), "inverse loss": inverse_loss, "max": lambda p, loss: maximum(p)}
@@ -820,7 +822,7 @@ def change_of(line: dict, digits: int = 2) -> str:
     """A difference with its interval, and whether it can be told from none."""
     if pd.isna(line["low"]):
         return f"{line['ours']:+.{digits}f}, too few to tell"
-    sure = "" if line["low"] > 0 or line["high"] < 0 else ", not told from none"
+    sure = "" if line["low"] > 0 or line["high"] < 0 else ", which could be 0"
     return f"{line['ours']:+.{digits}f} [{line['low']:+.{digits}f}, {line['high']:+.{digits}f}]{sure}"
 
 
@@ -868,7 +870,8 @@ for name, known in learnt.groupby("experiment", sort=False):
 # What rows with such a number say is of networks that have not learnt all of their training side, at this length of training. (Of SPRSound they hardly can: a
 # crop without any abnormal sound is called adventitious there if the child is.)
 #
-# What would the paper's rule have kept? Two rows were trained once more under it: up to 40 epochs at a constant rate, an end after ten without a lower
+# What would the paper's rule have kept? Two rows were trained once more under our version of it (the paper: up to 200 epochs, patience unknown): up to 40
+# epochs of 640 samples at a constant rate, an end after ten without a lower
 # validation loss, and the epoch of the lowest one kept (counted from 0). The rule in five lines, held against the trainings on file:
 
 
@@ -1083,7 +1086,9 @@ moved = right["POA1 | inverse loss"] - right["POA1 | mean"]
 print(f"In the paper the weighting decides {moved:.0f} patients there.")
 
 # %% [markdown]
-# Read *balanced accuracy* first. The accuracy of 0.94 that the paper prints for Porto Alegre stands beside what "ill" to everyone would reach.
+# Read *balanced accuracy* first. The accuracy of 0.94 that the paper prints for Porto Alegre is above the 0.83 of saying "ill" to everyone, and its balanced
+# accuracy of 0.95 says that both kinds were told. Ours are not: a network of POA1 learnt from a batch in which fewer than half are cases, met one in which four
+# of five are, and its accuracy lies below that of "ill" to everyone (see the calibration). So our accuracies do not test the paper's.
 #
 # **Table IX.** The same networks by site, on the crops that are called a test.
 
@@ -1106,7 +1111,7 @@ report.table("table-9", table, title="model by position, crops by site", corpus=
 
 # %% [markdown]
 # In the paper Geneva has no test set, so "test" must mean the validation patients there; ours are the unseen folds of Table III again. Where its accuracy and F1 agree to
-# four digits, mean *and* sd, F1 was pooled over both outputs and is accuracy under another name. Five crops show why:
+# four digits, mean *and* sd, as in 5 of 16 rows, it may be that F1 was pooled over both outputs and is accuracy under another name. Five crops show why:
 
 # %% tags=["nbval-check-output"]
 truth, called = np.array([1, 1, 1, 0, 0]), np.array([1, 1, 0, 0, 1])
@@ -1338,9 +1343,11 @@ report.table(
 
 
 # %% tags=["nbval-check-output"]
-def told_apart(a: pd.Series, b: pd.Series) -> bool:
-    """Whether two intervals do not meet."""
-    return a["low"] > b["high"] or b["low"] > a["high"]
+def less(a: pd.Series, b: pd.Series) -> dict[str, float]:
+    """The score `a` less the score `b` of *other* children: their half intervals add up in squares."""
+    half = np.hypot(*(max(x["high"] - x["ours"], x["ours"] - x["low"]) for x in (a, b)))
+    difference = a["ours"] - b["ours"]
+    return {"ours": difference, "low": difference - half, "high": difference + half}
 
 
 of = missing.set_index(["metric", "row"])
@@ -1348,15 +1355,12 @@ for form in FORMS.values():
     pairs = {
         m: [of.loc[(m, f"{form} | {who}")] for who in ("a site missing", "all sites")] for m in ("accuracy", "loss")
     }
-    text = ", ".join(f"{m} {some['ours']:.2f} against {every['ours']:.2f}" for m, (some, every) in pairs.items())
-    wrong, sure = (told_apart(*pairs[m]) for m in ("accuracy", "loss"))
-    word = "more" if pairs["loss"][0]["ours"] > pairs["loss"][1]["ours"] else "less"
-    often = "accuracies differ" if wrong else "no more often wrong, as far as one can tell"
-    print(f"missing as {form}, a site missing against all sites: {text};", often, end="")
-    print(f", but {word} surely wrong" if sure and not wrong else ", and losses not told apart" if not sure else "")
+    print(f"missing as {form}, a site missing against all sites:", end=" ")
+    print("; ".join(f"{m} {change_of(less(*pair))}" for m, pair in pairs.items()))
 
 # %% [markdown]
-# So read the three together. A name tag needs patterns that single out children. If there are such patterns, a network with 0 dB should learn its
+# The third fact says whether such children are harder; a name tag would make them so only as strangers. The first two are the test: a name tag needs
+# patterns that single out children. If there are such patterns, a network with 0 dB should learn its
 # training children better than the others do, and lose more on strangers. Does it?
 
 # %% tags=["nbval-check-output"]
@@ -1438,15 +1442,18 @@ for (c, home), model in product(HOME.items(), ("MPO", "MPA")):
         away = [of.loc[(row, f"{m}, on {name}")] for m in ("AUROC", "balanced accuracy")]
         words = f"{away[0]['ours']:.2f}, {against_chance(away[0])}; balanced accuracy {away[1]['ours']:.2f}, {against_chance(away[1])}"
         print(f"on {name} AUROC {words}.", end=" ")
-        if (fit := knows(f"MPO {c} | mean" if model == "MPO" else f"{c}, filled")) < 0.9:
-            print(f"It knows only {fit:.2f} of its training crops: nothing is concluded.")
-        elif against_chance(at_home) != "above chance":
+        if against_chance(at_home) != "above chance":
             print("What cannot be told from chance at home shows nothing abroad.")
         else:
-            print("The two intervals", "do not meet." if told_apart(at_home, away[0]) else "overlap.")
+            print(f"Abroad less at home: {change_of(less(away[0], at_home))}.")
+        if (fit := knows(f"MPO {c} | mean" if model == "MPO" else f"{c}, filled")) < 0.9:
+            print(
+                f"  It knows only {fit:.2f} of its training crops: trained for longer it might do better at either place."
+            )
 
 # %% [markdown]
-# Only a model that is above chance at home can show what is lost abroad: it may have learnt the hospital with the disease. Look at both scores. Were AUROC
+# Only a model that is above chance at home can show what is lost abroad: it may have learnt the hospital with the disease. Other children are tested
+# abroad than at home, so their intervals are independent, and the half widths of a difference add up in squares. Look at both scores. Were AUROC
 # above chance abroad and balanced accuracy not, the order of the children would be right in part and the threshold have moved: a milder failure,
 # which a few local controls could mend.
 #
@@ -1487,7 +1494,8 @@ print("sites by the loss of their own network, lowest first:", " ".join(single.i
 
 # %% [markdown]
 # The paper read the order 1, 5, 2 from such bars, without intervals; of which patients they are it does not say. In the simulator the order is planted,
-# and the lines above say how much of it such bars find. Sites differ in more than the clarity of their sounds, so the network of one site need
+# and the last but one of the lines above says how much of it such bars find. With nine validation children that is little, whichever order was planted: eight
+# sites correlate by 0.5 and more in a fifth of all random orders. Sites differ in more than the clarity of their sounds, so the network of one site need
 # not do best where sounds are clearest.
 #
 # ### IV-D. Pneumonia against bronchiolitis
@@ -1535,7 +1543,8 @@ for rule, each in by_rule.items():
 print("AUROC of the mean is", against_chance(evaluate(unseen).set_index("metric").loc["AUROC"]) + ".")
 
 # %% [markdown]
-# The maximum over dozens of crops leans to the positive class: one loud crop is enough, so sensitivity (Se) is bought with specificity (Sp). The
+# In our networks the maximum over dozens of crops leans to the positive class: one loud crop is enough, so sensitivity (Se) is bought with specificity (Sp).
+# In the paper's Table VI it does not lean so (MPO: Se 19 of 30, Sp 26 of 30), and we do not know why. The
 # paper's own summary of this test is worth reading beside the last row of the table:
 #
 # > **Paper, section VI.** Relatively low but still significant accuracy of the MPA model on the Bronchiolitis vs Pneumonia (75%) also confirms that
@@ -1605,7 +1614,7 @@ if asked_about is not corpus:
 
 # %% [markdown]
 # **Figure 7.** A control and a case of Porto Alegre, of batches 2 and 3, which were not trained on; of them those that the first network is surest
-# of: what speaks for "control", what for "case". The paper draws frequency downwards; here it goes up. All maps have one scale, from 0 to 1. A map that
+# of, if half of their maps at least show something: what speaks for "control", what for "case". The paper draws frequency downwards; here it goes up. All maps have one scale, from 0 to 1. A map that
 # is black throughout is empty: nowhere was the weighted sum of the channels above zero, so Grad-CAM has no place to show, however sure the network is.
 
 # %%
@@ -1620,8 +1629,18 @@ def samples_where(mask: pd.Series) -> torch.Tensor:
     return samples[torch.tensor(mask.tolist())]
 
 
-typical = [poa[poa["label"] == k]["p1"].sub(k).abs().idxmin() for k in (0, 1)]
-kinds = ("control", "case")
+def surest(k: int) -> str:
+    """The child of kind k whom the network is surest of, among those of whose maps for k half at least are not empty."""
+    order = poa[poa["label"] == k]["p1"].sub(k).abs().sort_values(kind="stable").index
+    for child in order:
+        maps = grad_cam(cnn, network.image(dataset.batch(samples_where(of_child["patient"] == child))), k)
+        if (maps.amax((1, 2)) > 0).float().mean() >= 0.5:
+            return child
+    return order[0]
+
+
+# %%
+typical, kinds = [surest(k) for k in (0, 1)], ("control", "case")
 fig, axes = plt.subplots(3, 2, figsize=(6.4, 4.6), sharex=True, sharey=True, layout="constrained")
 for column, child in zip(axes.T, typical):
     images = network.image(dataset.batch(samples_where(of_child["patient"] == child)))
@@ -1798,19 +1817,17 @@ most = (
     else "half, as far as one can tell,"
 )
 print(f"So of the controls {most} are called cases.", end=" ")
-print(
-    "Cases and controls differ in it."
-    if told_apart(well, ill)
-    else "But cases and controls cannot be told apart by it: it is not that controls are confused, the model says the same of both."
-)
+print(f"Controls less cases: {change_of(less(well, ill))}.")
 abroad, home = (of.loc[(f"{g} | cases", "sd over passes")] for g in ("GVA", "POA2, POA3"))
-word = "larger" if abroad["ours"] > home["ours"] else "smaller"
-word = word if told_apart(abroad, home) else "no different as far as one can tell"
 print(
-    f"Second claim. The spread of Geneva's cases is {word}: {abroad['ours']:.3f}, and {home['ours']:.3f} at home (POA2, POA3)."
+    f"Second claim. The spread of Geneva's cases is {abroad['ours']:.3f}, and {home['ours']:.3f} at home (POA2, POA3).",
+    end=" ",
 )
+print(f"Geneva less home: {change_of(less(abroad, home), 3)}.")
 
 # %% [markdown]
+# (The arch of the figure is largely the softmax: near p = 0.5 it turns the same change of the logits into a larger change of p than near 0 or 1.)
+#
 # If doubt is to warn, the unsure half must hold more of the mistakes than the sure half, at home and abroad:
 
 # %% tags=["nbval-check-output"]
@@ -1868,6 +1885,8 @@ for name, (p, share_of) in mean_curve.items():
     ends = [f"where it says {p[at]:.2f} on the mean, {share_of[at]:.0%} are cases" for at in (0, -1)]
     above = (share_of > p).sum()
     print(f"{name}: {'; '.join(ends)}; {above} of {len(p)} fifths lie above the diagonal")
+share = each[0]["label"].mean()
+print(f"Brier score of saying {share:.2f}, the share of cases among the tested, of everyone: {share * (1 - share):.2f}")
 own = recorded[COHORTS].query("row == 'POA1, filled' and seed == 0")
 parts = {
     "trained on (POA1)": own[own["cohort"] == "POA1"],
@@ -1884,12 +1903,14 @@ for name, part in parts.items():
 #
 # ### Does it hear the lung, or the microphone?
 #
-# Two controls. *Background only*: of each picture only the quietest tenth of every row is kept, throughout: no breath, no crackle, only steady noise and
-# the colour of the channel. *Sites reversed*: the trained network gets the sites in reversed order.
+# Two controls. *Background only*: each row of a picture is replaced by one constant, the level that nine frames in ten exceed. No breath and no crackle is
+# left, only steady noise and the colour of the channel. A network of its own is trained and tested on such pictures. *Sites reversed*: the network that was
+# trained on whole pictures gets the sites in reversed order.
 #
-# In the simulator the steady noise holds nothing of the disease. In Porto Alegre cases and controls were recorded in different rooms, with another hum
-# and another noise; in Geneva in the same. So the control should find the one and not the other. Both are tested at home: Porto Alegre on its other
-# batches, Geneva on unseen folds. First the background of one crop:
+# In the simulator the steady noise holds nothing of the disease. In *our simulated* Porto Alegre cases and controls were given different rooms, with
+# another hum and another noise, because the paper says that ill and healthy children were recorded differently; in our Geneva both have the same room. Of
+# the real rooms we know nothing. So in simulated Porto Alegre the background alone should be above chance. Both are tested at home: Porto Alegre on
+# its other batches, Geneva on unseen folds. First the background of one crop:
 
 # %% tags=["nbval-check-output"]
 crop = dataset.features[:1].float()  # (1, 1, rows, frames), dB
@@ -1936,7 +1957,8 @@ for clinic, (name, where) in AT_HOME.items():
         print(f"{clinic}: " + difference(row, "the whole picture in its order", gain, "AUROC"))
 
 # %% [markdown]
-# A background that does as well as the full picture says that a model *could* read the channel alone; not that it does. A background near 0.5 would
+# A background that does as well as the full picture says that a model *could* read the channel alone; not that it does. (What a model loses or gains when
+# the steady part is taken out is asked below, under "Can the hospital be taken out?".) A background near 0.5 would
 # say that there is no channel to be read, but only where the full picture does better: a control that has nothing to fall from proves nothing. And where
 # an MPA is above chance and the order of its sites hardly matters, it is a model of *any* chest sound, whatever was hoped of its correlations across positions.
 #
@@ -1992,7 +2014,7 @@ for row, gain in paired_many(pairs, "balanced accuracy").items():
 # > **Paper, section II-C.** The addition of white noise or cropping both sets to lower frequency range did not improve inter set performance [...] Set high
 # > dropout rate while training to improve generalization
 #
-# Four remedies of the paper then: white noise (here of -30 dB, over what Geneva has above 800 Hz and far over Porto Alegre's), a lower range (below
+# Four remedies of the paper then: white noise (at -30 dB of full scale, added to the waveform), a lower range (below
 # 500 Hz), more dropout (0.5), and transfer. A fifth, simple one: from each row of a picture take its mean over the *recording*. Whatever colours a
 # recording evenly, a low-pass filter or a louder channel, is gone; what *changes* within the recording, breaths and crackles, stays. Four crops, of two
 # recordings, and the same through another channel:
@@ -2029,8 +2051,6 @@ def remedies(frames):
     for c, row in BACK.items():  # asked about the clinic that it was trained in first
         first = tables(frames[COHORTS], row, ASKED_BACK[c])
         rows.append(scored("transfer, asked about the first clinic", first, where=f", from {c} abroad"))
-    home = tables(frames[COHORTS], BACK["POA1"], **TESTED_ON["POA1"])
-    rows.append(scored("transfer, asked about the first clinic", home, where=", from POA1 at home"))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -2041,31 +2061,35 @@ report.table("remedies", table, title="what takes a hospital out", corpus=shown[
 
 # %% tags=["nbval-check-output"]
 def against_none(c: str, cohorts: tuple[str, ...]) -> dict[str, tuple]:
-    """Each remedy and, of the same children, none; those who know their training crops. Prints who does not."""
+    """Each remedy and, of the same children, none. Prints which networks do not know their training crops."""
     asked = {name: (f"{c}, {kind}", cohorts) for name, kind in REMEDIES.items() if name != "none"}
     if cohorts == ABROAD[c]:
         asked["transfer"] = (BACK[c], ASKED_BACK[c])
     fit = {name: knows(row) for name, (row, _) in asked.items()}
     low = ", ".join(f"{name} {x:.2f}" for name, x in fit.items() if x < 0.9)
     if low and cohorts == ABROAD[c]:
-        print(f"of {c}, training crops less than 0.9, nothing is concluded: {low}")
+        print(f"of {c}, training crops less than 0.9, so that a failure may be for want of training: {low}")
     return {
         name: (tables(frames[COHORTS], row, where), tables(frames[COHORTS], f"{c}, filled", where))
         for name, (row, where) in asked.items()
-        if fit[name] >= 0.9
     }
 
 
+helped = []
 for c, where in (("GVA", "abroad"), ("POA1", "abroad"), ("POA1", "at home")):
     pairs = against_none(c, ABROAD[c] if where == "abroad" else TESTED_ON[c]["cohorts"])
     for metric in ("AUROC", "balanced accuracy"):
         for name, gain in paired_many(pairs, metric).items():
             print(f"from {c} {where}: " + difference(name, "none", gain, metric))
+            if name != "transfer" and gain["p"] < 0.05 and gain["ours"] > 0:
+                helped.append(f"{name}, from {c} {where}, in {metric}")
+print("sure to help, transfer aside:", "; ".join(helped) or "none")
 
 # %% [markdown]
-# Each direction speaks for itself, and p is corrected for the remedies compared in it, by score. Transfer is helped by this question: it is asked about
-# children most of whom it was trained on before. And AUROC beside balanced accuracy says whether the order of the children has changed or the
-# threshold.
+# Each direction speaks for itself, and p is corrected for the remedies compared in it, by score (Holm). A network that does not know its training crops may
+# fail for want of training; where it *succeeds*, that is no objection. Noise and dropout are meant to make the training side harder. Transfer is helped by
+# this question: it is asked about children most of whom it was trained on before. And AUROC beside balanced accuracy says whether the order of the children
+# has changed or the threshold.
 
 # %% [markdown]
 # ## The same on real children
@@ -2108,7 +2132,7 @@ def sprsound(frames):
     return pd.concat([*(scored(name, own, METRICS) for name, own in each.items()), always], ignore_index=True)
 
 
-note = "children of unseen folds; real ones, but another question than the paper's; but for the last model: features z-scored by row, missing sites as mean"
+note = 'children of unseen folds; real ones, but another question than the paper\'s; features z-scored by row and missing sites as mean, except in "MPA, as published"'
 table = compared(sprsound, name=SITES)
 report.table("sprsound", table, title="both models on the sites of SPRSound", corpus=shown[SITES], note=note)
 
@@ -2291,8 +2315,8 @@ print(
 # that both kinds of children are told.
 
 # %% [markdown]
-# **2.** *(easy, 10 minutes)* A recording of 30 s is cut in both directions. How many *different* crops are there, how many seconds of sound do they hold
-# together, and in how many crops does the instant at 15.1 s stand?
+# **2.** *(easy, 10 minutes)* A recording of 30 s is cut in both directions. How many crops are cut, and how many of them are different? How many seconds do
+# *all* crops, copies included, add up to? How many of all crops contain the instant at 15.1 s?
 
 # %% tags=["solution", "nbval-check-output"]
 starts = crop_starts([30.0])[1]
@@ -2351,11 +2375,15 @@ assert tried.between(0, 1).all(), "a number in 0..1, also for Ben, who lacks a s
 assert aggregate(said[["1"]]).equals(said["1"]), "of one site it is what this site says"
 assert np.allclose(aggregate(said[["5", "2", "1"]]), tried), "the order of the sites does not matter"
 judged = {name: reached(rule, TO_BE_JUDGED_ON) for name, rule in (("mean", simple_mean), ("yours", aggregate))}
-print("passed; children to be judged on: AUROC", ", ".join(f"{rule} {x:.3f}" for rule, x in judged.items()))
+beaten = "beaten" if judged["yours"] > judged["mean"] else "not beaten"
+print(
+    f"passed, the number to beat {beaten}; children to be judged on: AUROC",
+    ", ".join(f"{rule} {x:.3f}" for rule, x in judged.items()),
+)
 
 # %% [markdown] tags=["solution"]
 # The median forgets by how much a site is sure, so one loud site cannot decide. Whether that helps, the last line says; one seed and half of the
-# children cannot tell a few thousandths apart. Had you tried ten rules on the children to be judged on, the best of them would look better than it is.
+# children cannot tell a few hundredths apart. Had you tried ten rules on the children to be judged on, the best of them would look better than it is.
 
 # %% [markdown]
 # **4.** *(medium, 15 minutes)* What does a network make of a flat picture? Take site 1 away from the children of POA2 and POA3, and put in its place 0 dB,
@@ -2406,6 +2434,7 @@ for row in ("POA1", "POA1, filled"):
 
 # %% [markdown]
 # **5.** *(easy, 10 minutes)* How many patients would Porto Alegre need in its test for the 95 % interval of an accuracy of 0.9 to be narrower than 0.05 on each side?
+# Use Wilson's interval (`binomtest(...).proportion_ci(method="wilson")` of scipy), its wider side, and try n in steps of ten.
 
 # %% tags=["solution", "nbval-check-output"]
 from scipy.stats import binomtest
@@ -2420,7 +2449,8 @@ def wider_side(n):
 print(f"{next(n for n in range(20, 1000, 10) if wider_side(n) < 0.05)} patients; with 150 it is {wider_side(150):.3f}")
 
 # %% [markdown] tags=["solution"]
-# The paper's 150 are not quite enough. And that is for one network: training seeds come on top.
+# The paper's 150 are not quite enough by this measure. (By the normal formula 139 are; it is too narrow near 1.) And that is for one network: training
+# seeds come on top.
 
 # %% [markdown]
 # **6.** *(medium, 20 minutes)* In our open training a child with many crops weighs more than one with few. Draw the crops so that each child weighs the

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb.book.evidence import differences, experiment
-from lungnb.book.recorded import folder
+from lungnb.book.recorded import folder, write_parquet
 from lungnb.core import UserError
 from lungnb.metrics.intervals import holm
 from lungnb.metrics.sounds import gain_over_sounds, mean_over_sounds
@@ -110,8 +110,10 @@ def gains(
     table: pd.DataFrame, rows: Sequence[str], metric: str, against: Which, which: Which = TRAINED, kind: str = ""
 ) -> pd.DataFrame:
     """`gain` of each of `rows`, by row; p is corrected for how many they are (Holm)."""
-    found = pd.DataFrame([gain(table, row, metric, against, which, kind) for row in rows], index=list(rows))
-    return found.assign(p=holm(found["p"]))
+    found = [gain(table, row, metric, against, which, kind) for row in rows]
+    columns = list(found[0]) if found else ["ours", "low", "high", "p"]
+    frame = pd.DataFrame(found, index=list(rows), columns=columns)
+    return frame.assign(p=holm(frame["p"]))
 
 
 def verdict(found: pd.DataFrame, one: str, other: str, digits: int = 2) -> str:
@@ -126,7 +128,7 @@ def verdict(found: pd.DataFrame, one: str, other: str, digits: int = 2) -> str:
             for row, x in found[here].iterrows()
         ]
         parts += [f"{name} {other} in {', '.join(said).replace(' ([nan, nan])', '')}"] if said else []
-    return f"{one}: " + "; ".join(parts) + "."
+    return f"{one}: " + ("; ".join(parts) or f"no network to hold against {other}") + "."
 
 
 def scores(name: str) -> pd.DataFrame:
@@ -161,5 +163,4 @@ def verify() -> list[str]:
 def write(path: Path, frame: pd.DataFrame) -> None:
     """Keep `frame`, attributions of all configurations and seeds, as small as they can be."""
     small = dict.fromkeys(("seed", "fold", "rows", "frames"), np.int16)
-    kept = frame.astype(small | dict.fromkeys(frame.select_dtypes("float"), np.float16))
-    kept.to_parquet(path, index=False, compression="zstd", compression_level=19)
+    write_parquet(path, frame.astype(small | dict.fromkeys(frame.select_dtypes("float"), np.float16)))

@@ -36,9 +36,6 @@ from lungnb.book.parameters import did_you_mean, read_parameters, refuse
 from lungnb.book.report import default_out, write_json
 from lungnb.core import UserError, atomic_file
 
-#: Whose trainings a notebook takes from the cache: it is built after that one, so that nothing is trained twice.
-AFTER = {"91_synthetic_augmentation": "04_lungldm"}
-
 
 def build(
     names: list[str], profile: str = "smoke", data: str = "", parameters: dict[str, Any] | None = None, out: str = ""
@@ -52,8 +49,7 @@ def build(
     values = _checked(sources, profile, data, parameters or {}, out)
     profile = values[sources[0]]["profile"] if sources else profile
     at_once = 1 if profile == "paper" else min(2, cpu_count())
-    # First those that others wait for.
-    waiting = sorted(sources, key=lambda source: source.stem not in AFTER.values())
+    waiting = list(sources)
     running: dict[Connection, _Job] = {}
     failed = []
     columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn())
@@ -61,12 +57,9 @@ def build(
     with _kernel(), Live(progress, transient=True):  # bars on a terminal only; what is printed stands above them
         try:
             while waiting or running:
-                unfinished = {source.stem for source in waiting} | {job.source.stem for job in running.values()}
-                ready = [source for source in waiting if AFTER.get(source.stem) not in unfinished]
-                for source in ready[: at_once - len(running)]:
-                    threads = max(1, cpu_count() // min(at_once, len(running) + len(ready)))
+                for source in waiting[: at_once - len(running)]:
+                    threads = max(1, cpu_count() // min(at_once, len(running) + len(waiting)))
                     waiting.remove(source)
-                    ready.remove(source)
                     job = _Job(source, values[source], threads, progress)
                     running[job.told] = job
                 for told in wait(running, timeout=1):
@@ -230,13 +223,11 @@ def _kernel() -> Iterator[None]:
 
 def _execute(book: NotebookNode, output: Path | None, parameters: dict, folder: Path, **options: Any) -> NotebookNode:
     """Run `book` in `folder`; `output` is saved after each cell. What the cells print goes to the log of papermill."""
-    return execute_notebook(
-        book,
-        output,
-        parameters,
-        kernel_name="python3",
-        log_output=True,
-        cwd=folder,
-        config=Config(KernelManager={"transport_encryption": "auto"}),  # else each kernel warns of having none
-        **options,
-    )
+    options |= {"kernel_name": "python3", "log_output": True, "cwd": folder}
+    options["config"] = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns of having none
+    for tries_left in (2, 1, 0):
+        try:
+            return execute_notebook(book, output, parameters, **options)
+        except RuntimeError as error:  # before any cell: another kernel took the port that this one was given as free
+            if not tries_left or "died before replying" not in str(error):
+                raise

@@ -11,7 +11,7 @@
         weights/              of small networks: safetensors, one file a configuration and seed
 
 What is recorded stands in `lungnb/configs/recorded/`; `lungnb.book.experiments` trains it. Here it is read, with neither
-data nor torch. Of the training part the predictions of the first seed are kept, to save space.
+data nor torch. Of the training part the predictions of the first seed and fold are kept, to save space.
 """
 
 import json
@@ -37,8 +37,6 @@ COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "lab
 OF_PATIENTS = ["cohort", "crops", "called", "loss", "highest", "sd"]
 #: And where events were asked again with dropout left on.
 OF_PASSES = ["mutual information"]
-_SMALL = dict.fromkeys(("seed", "fold", "label", "crops", "called"), np.int16)
-_SMALL |= dict.fromkeys(("loss", "highest", "sd", *OF_PASSES), np.float16)
 #: What a second computation may differ by: the last digit that scores.csv keeps.
 _TOLERANCE = 2e-6
 
@@ -255,14 +253,6 @@ def scores(name: str) -> pd.DataFrame:
             tables.append(evaluate(by_seed(own, row, *of)).assign(row=row, subset=subset))
     table = pd.concat(tables, ignore_index=True)
     return table[["row", "subset", "metric", "ours", "sd", "n_seeds", "n_patients", "low", "high"]].round(6)
-
-
-def write_predictions(path: Path, frame: pd.DataFrame) -> None:
-    """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
-    types = dict.fromkeys(probabilities(frame), np.float16) | {name: t for name, t in _SMALL.items() if name in frame}
-    columns = [name for name in (*COLUMNS, *OF_PATIENTS, *OF_PASSES) if name in frame]
-    kept = frame[[*columns, *probabilities(frame)]].astype(types)
-    kept.to_parquet(path, index=False, compression="zstd", compression_level=19)
 
 
 def probabilities(frame: pd.DataFrame) -> list[str]:

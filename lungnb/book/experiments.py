@@ -25,9 +25,8 @@ from lungnb.book.evidence import (
     scores,
     start_of,
     weights_file,
-    write_predictions,
 )
-from lungnb.book.recorded import folder
+from lungnb.book.recorded import folder, write_parquet
 from lungnb.book.report import write_json
 from lungnb.classification import Classification
 from lungnb.classification.explained import attributions, with_dropout
@@ -40,6 +39,8 @@ from lungnb.papers.pediatric import summarise_crops
 from lungnb.training.experiment import run_all
 
 Runs = dict[tuple[str, int, int | None], Classification]
+_SMALL = dict.fromkeys(("seed", "fold", "label", "crops", "called"), np.int16)
+_SMALL |= dict.fromkeys(("loss", "highest", "sd", *OF_PASSES), np.float16)
 
 
 def runs_of(
@@ -144,11 +145,14 @@ def place_of(name: str, data: str) -> str:
 def collect(name: str, runs: Runs) -> pd.DataFrame:
     """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices.
 
-    Of networks that answer crops it has patients, those trained on as well."""
-    frames, changed = [], experiment(name).get("changed", {})
+    Of networks that answer crops it has patients, those trained on as well; of others what one training, that of the first
+    seed and fold, says of its own training side: its score is kept of all, and size counts."""
+    about, frames = experiment(name), []
+    first = about["seeds"][0], about.get("folds", [None])[0]
     for (row, seed, fold), run in runs.items():
-        asked = {row: run.tested("validation", *TESTED, *(["train"] if seed == 0 or run.combine == "none" else []))}
-        for other, fields in changed.items():
+        parts = ["validation", *TESTED, *(["train"] if run.combine == "none" or (seed, fold) == first else [])]
+        asked = {row: run.tested(*parts)}
+        for other, fields in about.get("changed", {}).items():
             if fields["row"] == row:
                 asked[other] = _asked_again(run, **{k: v for k, v in fields.items() if k != "row"})
         if run.combine == "none":
@@ -241,3 +245,11 @@ def _merge(path: Path, new: pd.DataFrame, write) -> None:
         new = pd.concat([old.drop(columns="predicted", errors="ignore"), new], ignore_index=True) if len(old) else new
     with atomic_file(path) as temporary:
         write(temporary, new.sort_values(["row", "seed", "fold"], kind="stable"))
+
+
+def write_predictions(path: Path, frame: pd.DataFrame) -> None:
+    """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
+    types = dict.fromkeys(probabilities(frame), np.float16) | {name: t for name, t in _SMALL.items() if name in frame}
+    columns = [name for name in (*COLUMNS, *OF_PATIENTS, *OF_PASSES) if name in frame]
+    kept = frame[[*columns, *probabilities(frame)]].astype(types)
+    write_parquet(path, kept)

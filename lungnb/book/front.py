@@ -28,12 +28,12 @@ from lungnb.metrics.classification import average_score, biocas_scores, paired_m
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.S)
 #: The figures of the gallery: notebook and artefact -> what is to be seen there. All are small, and none shows a simulated score.
 GALLERY = {
-    ("01_respirenet", "figure-2"): "two cycles of a class joined to a third (simulated)",
     ("01_respirenet", "tricks"): "what each step is worth (recorded, real)",
     ("02_convlstm", "confusion"): "which sounds are taken for which (recorded, real)",
     ("02_convlstm", "calibration"): "how sure a network may be (recorded, real)",
     ("03_pediatric", "mean-spectrum"): "two clinics that sound different (simulated)",
-    ("04_lungldm", "interpolation"): "from one generated sound to another (simulated)",
+    ("04_lungldm", "film"): "noise becomes a cough, or a wheeze (recorded, real)",
+    ("90_compare_classifiers", "forest"): "which model is better, on the same patients (recorded, real)",
 }
 
 

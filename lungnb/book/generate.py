@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import diffusers
 import soundfile
-import torch
+import transformers
 
 from lungnb.book.clips import generator_folder
 from lungnb.book.evidence import experiment
@@ -27,15 +28,8 @@ def generate(prompt: str, path: Path, seed: int = 0, guidance: float = 0.0) -> P
         raise UserError(f"A sound is written as {', '.join(_ENDINGS)}, not as {path.name!r}; name the file so.")
     if not path.resolve().parent.is_dir():
         raise UserError(f"There is no folder {path.resolve().parent}; make it, or name another.")
-    weights = generator_folder()
-    if not (weights / "model_index.json").is_file():
-        raise UserError(
-            f"No generator is on file in {weights}; train and keep one with `lungnb record lungldm/generators --data DIR`."
-        )
+    pipeline, fields = recorded_generator(), experiment("lungldm/generators")["fields"]
     parse(text)  # warns of words that no clip was trained with
-    fields = experiment("lungldm/generators")["fields"]
-    pipeline = LungLDMPipeline.from_pretrained(weights).to(torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
         text,
         PRESETS[fields["run"]["size"]]["seconds"],
@@ -44,3 +38,18 @@ def generate(prompt: str, path: Path, seed: int = 0, guidance: float = 0.0) -> P
     )
     soundfile.write(path, made.waveforms[0].numpy(), pipeline.mel.config.sample_rate)
     return path
+
+
+def recorded_generator() -> LungLDMPipeline:
+    """The recorded generator of lungldm/generators, in float32, without progress bars. Raises UserError where none is on file."""
+    weights = generator_folder()
+    if not (weights / "model_index.json").is_file():
+        raise UserError(
+            f"No generator is on file in {weights}; train and keep one with `lungnb record lungldm/generators --data DIR`."
+        )
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    pipeline = LungLDMPipeline.from_pretrained(weights)
+    pipeline.text_encoder.float()  # diffusers has read the others so
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

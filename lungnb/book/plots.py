@@ -82,14 +82,15 @@ def dots(axes: Axes, table: pd.DataFrame, rows: Sequence[str], xlabel: str = "")
 def forest(axes: Axes, table: pd.DataFrame, xlabel: str = "", colour: str = "C0") -> None:
     """Differences with their intervals, one line a row from above, and a line at 0.
 
-    table: row, ours, low, high, sure. What is not sure is hollow.
+    table: row, ours, low, high, sure, and perhaps learnt. What is not sure is hollow; a cross is what has not learnt.
     """
     y = np.arange(len(table))
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.hlines(y, table["low"].astype(float), table["high"].astype(float), color=colour, linewidth=1.6, alpha=0.7)
-    for sure, face in ((True, colour), (False, "white")):
-        here = table["sure"].to_numpy(bool) == sure
-        style = {"marker": "o", "linestyle": "", "color": colour, "markerfacecolor": face}
+    sure, learnt = (table.get(name, pd.Series(True, table.index)).to_numpy(bool) for name in ("sure", "learnt"))
+    kinds = ((sure & learnt, "o", colour), (~sure & learnt, "o", "white"), (~learnt, "x", colour))
+    for here, marker, face in kinds:
+        style = {"marker": marker, "linestyle": "", "color": colour, "markerfacecolor": face}
         axes.plot(table["ours"].to_numpy(float)[here], y[here], **style)
     axes.set_yticks(y, list(table["row"]))
     axes.set(ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)

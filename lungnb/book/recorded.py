@@ -1,25 +1,21 @@
-"""`reports/recorded/`, results of full runs with all that is needed to believe them, and every number of the book in one table.
+"""Where recorded experiments are kept, and every number of the book in one table.
 
-    record("01_respirenet", "paper", "Nothing was cut.")    keep the comparisons of a built report
-    recorded("respirenet-table-1")                          one of them, provenance in its attrs
-    leaderboard(Path("reports"))                            one line a number: published, recorded, of this build
+    leaderboard(Path("reports"))    one line a number: published, recorded, of this build
 
-Published numbers come from `lungnb.published`, those of this build from the comparisons among the tables of
+Published numbers come from `lungnb.published`; recorded ones and those of a build from the comparisons among the tables of
 `reports/<profile>/<notebook>/`.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungnb import published
-from lungnb.book.report import KEYS, MEASURED, PROFILES, RECORDED, default_out, is_comparison, measured, write_json
-from lungnb.core import UserError, atomic_file, repository
+from lungnb.book.report import KEYS, MEASURED, PROFILES, RECORDED, is_comparison, measured
+from lungnb.core import UserError, repository
 from lungnb.published import PAPERS
 
 COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "n_patients", "origin", "low", "high", "subset"]
@@ -35,75 +31,12 @@ def folder() -> Path:
     return (repository(Path.cwd()) or repository(Path(__file__)) or Path.cwd()) / "reports" / "recorded"
 
 
-def record(notebook: str, profile: str, cut: str, out: str = "") -> list[Path]:
-    """Keep each comparison of a built report as <paper>-<artefact>.csv, provenance in a .json beside it; the files written.
-
-    Sounds that the notebook wrote into `samples` go with them, into <paper>-samples/. `cut` says in one sentence what of
-    the paper's size was cut. Raises UserError if the report is not there or is not on real data: what is simulated is
-    never recorded.
-    """
-    report, paper = (Path(out) if out else default_out()) / profile / notebook, notebook.partition("_")[2]
-    if not (report / "manifest.json").exists():
-        raise UserError(
-            f"{report} holds no report; build it first with `lungnb report {notebook} --profile {profile}`."
-        )
-    manifest, written = json.loads((report / "manifest.json").read_text()), []
-    for name, artefact in manifest["artefacts"].items():
-        is_real_table = artefact["kind"] == "table" and artefact["origin"].startswith("real")
-        table = pd.read_csv(report / "tables" / f"{name}.csv") if is_real_table else pd.DataFrame()
-        if not is_comparison(table):
-            continue
-        ours = table[table["ours"].notna()]
-        ours = ours if "subset" in ours else ours.assign(subset="test")
-        target = folder() / f"{paper}-{name}.csv"
-        with atomic_file(target) as path:
-            ours.reindex(columns=COLUMNS).round(5).to_csv(path, index=False)
-        write_json(target.with_suffix(".json"), _provenance(manifest, artefact, cut))
-        written.append(target)
-    if not written:
-        raise UserError(f"{report} holds no comparison on real data; only those are recorded.")
-    if (report / "samples").is_dir():
-        target = folder() / f"{paper}-samples"
-        shutil.rmtree(target, ignore_errors=True)
-        written.append(Path(shutil.copytree(report / "samples", target)))
-    return written
-
-
-def _provenance(manifest: dict, artefact: dict, cut: str) -> dict[str, Any]:
-    return {
-        "origin": artefact["origin"],
-        "fingerprint": artefact["corpus"]["fingerprint"],
-        **manifest["git"],
-        "device": ", ".join(artefact["devices"]),
-        "seeds": artefact["seeds"],
-        "profile": manifest["profile"],
-        "cut": cut,
-        "notes": artefact["notes"],
-        "versions": manifest["versions"],
-        "configs": {uid: manifest["configs"][uid] for uid in artefact["runs"]},
-    }
-
-
-def recorded(name: str) -> pd.DataFrame | None:
-    """The recorded result `name`, or None if there is none on file; its provenance is in `.attrs["provenance"]`."""
-    path = folder() / f"{name}.csv"
-    if not path.is_file():
-        return None
-    frame = pd.read_csv(path)
-    frame.attrs["provenance"] = json.loads(_read(path.with_suffix(".json")))
-    return frame
-
-
-def recorded_from(name: str) -> str:
-    """Where the recorded run `name` comes from, as a line of Markdown."""
-    frame = recorded(name)
-    if frame is None:
-        return "*No recorded run is on file.*"
-    kept = frame.attrs["provenance"]
-    return (
-        f"**Recorded:** {kept['origin']}, fingerprint `{kept['fingerprint']}`, commit `{kept['commit'][:10]}`, "
-        f"{kept['device']}, seeds {kept['seeds']}. {kept['cut']}"
-    )
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Keep a table as small as it can be: the bytes of its floats side by side, all else as indices."""
+    floats = list(frame.select_dtypes("floating"))
+    others = [name for name in frame if name not in floats]
+    how = {"use_dictionary": others, "use_byte_stream_split": floats}
+    frame.to_parquet(path, index=False, compression="zstd", compression_level=19, **how)
 
 
 def leaderboard(reports: Path) -> pd.DataFrame:
@@ -113,11 +46,11 @@ def leaderboard(reports: Path) -> pd.DataFrame:
     scored, where one table has several. source: one of SOURCES. value, sd over seeds, low and high (95 % over patients),
     n_seeds. published: what a measured number is compared with, if anything. origin: `published`, or that of the data.
     profile: of the run. note: unit or cut. Each number that a paper prints is there once, under the paper's name for it;
-    what was not built is not there (see `gaps`). Raises UserError for a report or a record with a file missing.
+    what was not built is not there (see `gaps`). Raises UserError for a report with a file missing.
     """
     printed = pd.concat([published.load(paper) for paper in PAPERS]).query("source == 'paper'")
     parts = [printed.assign(source="published", origin="published")]
-    parts += [*_recorded(reports / "recorded"), *_built(reports)]
+    parts += [*_built(reports)]
     numbers = pd.concat([part.reindex(columns=list(_TYPES)).astype(_TYPES) for part in parts], ignore_index=True)
     # Papers stay together, and all else in the order of its first line.
     numbers = numbers[~(numbers["source"].eq("recorded") & numbers.duplicated([*QUESTION, "source"]))]
@@ -172,14 +105,6 @@ def _text(line: dict) -> str:
     return "not given" if pd.isna(value) else measured(int(value) if value == round(value) else value, line)
 
 
-def _recorded(place: Path) -> Iterator[pd.DataFrame]:
-    for path in sorted(place.glob("*.csv")):
-        paper, _, artefact = path.stem.partition("-")
-        kept = json.loads(_read(path.with_suffix(".json")))
-        about = {"source": "recorded", "profile": kept["profile"], "note": kept["cut"]}
-        yield from _comparison(pd.read_csv(path), paper=paper, artefact=artefact, **about)
-
-
 def _built(reports: Path) -> Iterator[pd.DataFrame]:
     for manifest in (path for profile in PROFILES for path in sorted((reports / profile).glob("*/manifest.json"))):
         about = {"paper": manifest.parent.name.partition("_")[2], "source": "this build"}
@@ -196,7 +121,7 @@ def _comparison(frame: pd.DataFrame, **about: str) -> Iterator[pd.DataFrame]:
         if "subset" in frame and frame["subset"].nunique() < 2:
             frame = frame.drop(columns="subset")  # one subset is no part of the question: it is the data of the table
         yield frame[frame["ours"].notna()].rename(columns={"ours": "value"}).assign(**about)
-        if "recorded" in frame:  # what a built table shows beside; a record that is on file as a table has been read
+        if "recorded" in frame:  # what a built table shows beside
             kept = frame[frame["recorded"].notna()].drop(columns=[*MEASURED, "origin"], errors="ignore")
             names = dict(zip([*RECORDED, "recorded origin"], ["value", *MEASURED[1:], "origin"], strict=True))
             yield kept.rename(columns=names).assign(**about | {"source": "recorded", "profile": ""})

@@ -8,39 +8,21 @@ the recorded test patients stay the same.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pydantic
 import torch
 
-from lungnb import configs
 from lungnb.classification.networks import SmallCNN
 from lungnb.core import UserError
-from lungnb.data import load_corpus
-from lungnb.data.corpus import Corpus
 from lungnb.features import augment
 from lungnb.papers.lungldm.classifier import CLASSES, Judge, fit_classifier, in_batches
+from lungnb.papers.lungldm.copies import reconstructed
 from lungnb.papers.lungldm.experiments import Computed, NetworkRun
 from lungnb.papers.lungldm.frontend import BATCH, LungMel, Mels
-from lungnb.papers.lungldm.plans import Plan, System
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips
 from lungnb.training import make_accelerator
-
-#: What is made in addition to the recorded clips, and in what shares of their number.
-SHARES = {"generated": (0.25, 0.5, 1.0, 2.0), "changed": (1.0, 2.0), "joined": (1.0, 2.0)}
-RECORDED, ALL = "recorded", "recorded, all that the generator heard"
-#: A mixture's name and the fields of its run.
-MIXTURES: dict[str, dict[str, Any]] = {
-    RECORDED: {},
-    **{f"+ {share:.0%} {added}": {"added": added, "share": share} for added in SHARES for share in SHARES[added]},
-    "generated alone, 100%": {"recorded": "none", "share": 1.0},
-    "generated alone, 200%": {"recorded": "none", "share": 2.0},
-    ALL: {"recorded": "all"},
-}
-#: The largest share: so many rounds of generated clips.
-N_ROUNDS = 2
 
 
 class AugmentationRun(NetworkRun):
@@ -58,8 +40,6 @@ class AugmentationRun(NetworkRun):
     share: float = 0.0
     #: Recorded clips go through the generator's VAE first: what its blur alone costs.
     through_vae: bool = False
-    #: The rounds of generated clips are drawn anew for each seed; else all seeds share them.
-    redrawn: bool = False
     #: The budget, the same for all mixtures: `epochs` times `draws` clips.
     epochs: int = 5
     draws: int = 640
@@ -77,7 +57,7 @@ class AugmentationRun(NetworkRun):
 
     def round(self, k: int) -> SynthesisRun:
         """Round k of the generated clips; each round makes as many as the few recorded ones."""
-        return self.synthesis.infra.clone_obj({"seed": self.synthesis.seed + k if self.redrawn else k})
+        return self.synthesis.infra.clone_obj({"seed": self.synthesis.seed + k})
 
     def few(self, mels: Mels) -> torch.Tensor:
         """Rows of the recorded clips."""
@@ -100,9 +80,7 @@ class AugmentationRun(NetworkRun):
     def _recorded(self, mels: Mels, rows: np.ndarray) -> torch.Tensor:
         if not self.through_vae or not len(rows):
             return mels.log_mel[rows].cpu()
-        network = self.synthesis.diffusion.autoencoder.trained(mels.log_mel.device)
-        with torch.inference_mode():
-            return in_batches(network.reconstruct, mels.log_mel, torch.from_numpy(rows).to(mels.log_mel.device)).half()
+        return reconstructed(self.synthesis.diffusion.autoencoder, mels, torch.from_numpy(rows))
 
     def _made(self, mels: Mels, few: np.ndarray, k: int) -> tuple[torch.Tensor, np.ndarray]:
         """The k-th 100 % of what is added, and its types."""
@@ -181,51 +159,3 @@ def joined(log_mel: torch.Tensor, types: np.ndarray, seed: int) -> torch.Tensor:
 def classes_of(types: Sequence[str]) -> np.ndarray:
     """Types (N,) as indices into `CLASSES["sound"]`."""
     return np.array([CLASSES["sound"].index(name) for name in types], dtype=np.int64)
-
-
-class AugmentationPlan(pydantic.BaseModel):
-    """The sizes of a profile (configs/augmentation.yaml, an unknown field is an error), on the LungLDM of `plan`.
-
-    clips: fields of SynthesisRun. classifier: fields of AugmentationRun. seeds: one training of each mixture for each.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    plan: Plan
-    clips: dict[str, Any]
-    classifier: dict[str, Any]
-    seeds: list[int]
-
-    @property
-    def system(self) -> System:
-        """The parts of LungLDM: those that notebook 04 trains."""
-        return self.plan.system(self.plan.systems["LungLDM"], self.plan.seeds[0])
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """The fields that all its experiments share; networks as small as these gain nothing by bfloat16."""
-        return {name: value for name, value in self.plan.common.items() if name != "precision"}
-
-    @property
-    def rounds(self) -> list[SynthesisRun]:
-        """All rounds of generated clips, a 100 % each."""
-        system = self.system
-        fields = self.common | self.clips | {"diffusion": system.diffusion, "judge": system.judge}
-        return [SynthesisRun(**fields, seed=k) for k in range(N_ROUNDS)]
-
-    def group(self, mixture: str) -> list[AugmentationRun]:
-        """One run a seed."""
-        fields = self.common | {"synthesis": self.rounds[0]} | self.classifier | MIXTURES[mixture]
-        return [AugmentationRun(**fields, seed=seed) for seed in self.seeds]
-
-
-def load_augmentation(
-    profile: str, data: str = "simulated", *, seeds: Sequence[int] | int = (), epochs: int = 0, device: str = "auto"
-) -> tuple[AugmentationPlan, Corpus]:
-    """The plan of a profile on simulated clips, or on those in the folder `data`, and the clips; seeds, epochs: empty or 0 for
-    the profile's own."""
-    sizes, plan = configs.load("augmentation", profile), configs.load("lungldm", profile)
-    clips = load_corpus("prompted", data, plan["run"].get("n_patients", 60))
-    sizes["classifier"] |= {"epochs": epochs} if epochs else {}
-    sizes["seeds"] = [seeds] if isinstance(seeds, int) else list(seeds) or sizes["seeds"]
-    return AugmentationPlan(plan=Plan(**plan, corpus=clips.fingerprint, data=data, device=device), **sizes), clips

@@ -14,7 +14,7 @@ PROFILES = ("smoke", "laptop", "paper")
 
 
 def load(name: str, profile: str) -> dict[str, Any]:
-    """The sizes of the experiment `name` (respirenet, convlstm, pediatric, compare, lungldm, augmentation).
+    """The sizes of the experiment `name` (respirenet, convlstm).
 
     Raises UserError for an unknown experiment or profile.
     """

@@ -19,11 +19,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from lungnb.core import UserError
-from lungnb.metrics.generation import wilson
 
 HELD_OUT = "held-out"
-PERCENTILES = (1, 5)
-STANDS_OUT = "stands out more than 5 % of held-out"
 
 
 class Embedder(Protocol):
@@ -180,30 +177,3 @@ def nearest_training(training: np.ndarray, held_out: np.ndarray, sets: Mapping[s
         part = {"clips": name, "place": np.arange(len(clips)), "nearest": distinct[at[:, 0]]} | columns
         parts.append(pd.DataFrame(part))
     return pd.concat(parts, ignore_index=True)
-
-
-def memorisation(near: pd.DataFrame) -> pd.DataFrame:
-    """Of each set of `nearest_training` the median distance, and which share lies nearer to training, or stands out more, than
-    held-out clips do: row (the set), metric, ours, low, high (Wilson's 95 % interval of a share).
-
-    Clips that are no copies have shares of about PERCENTILES (nearer: smaller distance; STANDS_OUT: smaller ratio than 5 % of
-    held-out clips have); copies have about 1. `memorised` reads the last.
-    """
-    held_out, rows = near[near["clips"] == HELD_OUT], []
-    tests = {f"nearer than {p} % of held-out": ("distance", p) for p in PERCENTILES} | {STANDS_OUT: ("ratio", 5)}
-    for name, group in near.groupby("clips", sort=False):
-        rows.append({"row": name, "metric": "median distance", "ours": group["distance"].median()})
-        for metric, (column, percentile) in tests.items():
-            share = wilson((group[column] < np.percentile(held_out[column], percentile)).to_numpy())
-            rows.append({"row": name, "metric": metric, "ours": share.value, "low": share.low, "high": share.high})
-    return pd.DataFrame(rows)
-
-
-def memorised(table: pd.DataFrame, row: str) -> str:
-    """The verdict on a set (row) of `memorisation`: it copies if surely more than 5 % stand out as 5 % of held-out clips do."""
-    share = table[(table["row"] == row) & (table["metric"] == STANDS_OUT)].iloc[0]
-    verdict = "more" if share["low"] > 0.05 else "no more"
-    return (
-        f"{verdict} of the {row.split(' | ')[-1]} clips than of strangers' look like a copy of one training clip "
-        f"({share['ours']:.0%} [{share['low']:.0%}, {share['high']:.0%}], and 5% of strangers)"
-    )

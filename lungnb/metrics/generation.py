@@ -5,33 +5,20 @@ beside it, and the distance of real sound to real sound. Embedders, and whether 
 `lungnb.metrics.embedding`; what the definitions rest on in docs/papers/lungldm.md, sections 4 and 5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from scipy.special import expit, log_softmax, softmax
-from scipy.stats import binomtest
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestCentroid
 
 from lungnb.core import UserError
-from lungnb.metrics.classification import mean_over_patients
 
 EPSILON = 1e-6
-
-
-class Estimate(NamedTuple):
-    """A value and its 95 % interval (or the range that its function names)."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 # ---- distances of embeddings
@@ -70,22 +57,6 @@ def frechet_of_moments(a: Moments, b: Moments) -> float:
     return float(np.square(a.mean - b.mean).sum() + trace)
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray, n_subsets: int = 100, size: int = 500, seed: int = 0) -> Estimate:
-    """Kernel distance (KID): the unbiased squared MMD with the kernel (x'y / dims + 1)^3; may be below zero.
-
-    Unbiased for clips that were drawn independently. Where both sets hold the same number of each type by design, pairs of one
-    type are rarer within a set than between the two, and the value is too low: below zero nearly always if there is no distance.
-    The mean over pairs of random subsets of `size` rows, or of half of the smaller set if that is less, so that subsets
-    differ. low and high span 95 % of the subsets: the spread of one subset, wider than the error of the mean.
-    """
-    _check(a, b, least=4)
-    size = min(size, len(a) // 2, len(b) // 2)
-    rng = np.random.default_rng(seed)
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    drawn = [mmd(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(n_subsets)]
-    return Estimate(float(np.mean(drawn)), *(float(v) for v in np.percentile(drawn, [2.5, 97.5])))
-
-
 def mmd(a: np.ndarray, b: np.ndarray) -> float:
     """The unbiased squared MMD of all rows: mean kernel within a and within b, without self-pairs, less twice between."""
     within = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in map(polynomial_kernel, (a, b)))
@@ -121,21 +92,21 @@ def same_gaussian(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((n, 128)) * np.sqrt(100 * variance / variance.sum())
 
 
-def diversity(
-    generated: np.ndarray, prompt: Sequence[str], real: np.ndarray, real_prompt: Sequence[str]
-) -> pd.DataFrame:
-    """Mean Euclidean distance between clips of one prompt: a row a prompt; n, generated, n_real, real (NaN below two clips).
+def spread(embeddings: np.ndarray) -> float:
+    """The mean Euclidean distance between two of the clips (n, dims): how different they are from each other."""
+    return float(pdist(embeddings).mean())
 
-    Guidance sharpens a class and makes its clips alike, so adherence is read beside this.
+
+def coverage(real: np.ndarray, generated: np.ndarray, k: int = 5) -> float:
+    """Share of real clips (n, dims) within whose distance to their k-th nearest real neighbour a generated clip lies.
+
+    Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models". Of two sets drawn alike and equally large
+    it is about 1 - 2^-k; a generator that makes the same typical sound again and again leaves most real clips uncovered.
     """
-    _check(generated, real, least=1)
-    columns = {}
-    for name, n, clips, prompts in (("generated", "n", generated, prompt), ("real", "n_real", real, real_prompt)):
-        groups = pd.DataFrame(clips).groupby(np.asarray(prompts, dtype=object))
-        columns[n] = groups.size()
-        columns[name] = pd.Series({p: pdist(x).mean() if len(x) > 1 else np.nan for p, x in groups})
-    table = pd.DataFrame(columns).loc[pd.unique(np.asarray(prompt, dtype=object))]
-    return table.fillna({"n_real": 0}).astype({"n_real": int}).rename_axis("prompt")
+    _check(real, generated, least=1)
+    k = min(k, len(real) - 1)
+    radius = np.sort(cdist(real, real), axis=1)[:, k]  # the nearest of all is the clip itself
+    return float((cdist(real, generated).min(axis=1) <= radius).mean())
 
 
 def _check(a: np.ndarray, b: np.ndarray, least: int = 2) -> None:
@@ -234,64 +205,4 @@ def flat_softmax_demo(seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["IS", "KL", "accuracy"])
 
 
-def adherence(generated: pd.DataFrame, real: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Accuracy of a classifier on generated clips against what was asked for: rows generated, real, shuffled prompts.
-
-    generated: columns label (requested) and predicted; real: columns patient, label, predicted, of patients whom the
-    classifier was not trained on. real is the ceiling, though guidance can exaggerate a class past it; shuffled prompts are
-    the floor, exactly the mean over all orders. Columns: accuracy, low, high (95 %), n. The intervals are Wilson's for
-    generated clips, over whole patients for real ones (NaN for one patient), and over 2,000 orders for the floor.
-    """
-    for name, table in (("generated", generated), ("real", real)):
-        if table.empty or table[["label", "predicted"]].isna().any(axis=None):
-            raise UserError(f"Adherence needs a label and an answer for each {name} clip, and one clip at least.")
-    hit, real_hit = (t["label"].to_numpy(object) == t["predicted"].to_numpy(object) for t in (generated, real))
-    both = pd.factorize(np.concatenate([generated[c].to_numpy(object) for c in ("label", "predicted")]))[0]
-    label, predicted = np.split(both, 2)
-    rng = np.random.default_rng(seed)
-    orders = [(rng.permutation(label) == predicted).mean() for _ in range(2000)]
-    floor = np.bincount(label, minlength=len(both)) @ np.bincount(predicted, minlength=len(both)) / len(label) ** 2
-    rows = {
-        "generated": (*wilson(hit), len(hit)),
-        "real": (*mean_over_patients(real_hit.astype(float), real["patient"]).values(), len(real_hit)),
-        "shuffled prompts": (floor, *np.percentile(orders, [2.5, 97.5]), len(hit)),
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "low", "high", "n"])
-
-
-def wilson(hit: np.ndarray) -> Estimate:
-    """Share of True in `hit` (n,) with Wilson's 95 % interval: for clips that belong to no patient."""
-    interval = binomtest(int(hit.sum()), len(hit)).proportion_ci(method="wilson")
-    return Estimate(float(hit.mean()), float(interval.low), float(interval.high))
-
-
 # ---- a summary of synthetic augmentation
-
-
-def effect(gain: Estimate) -> str:
-    """helps, harms, or makes no difference that could be seen: an interval with 0 in it is no evidence either way."""
-    return "helps" if gain.low > 0 else "harms" if gain.high < 0 else "makes no difference that could be seen"
-
-
-def summary(
-    origin: str, gains: Mapping[str, Estimate], leads: Mapping[str, Estimate], more: Mapping[str, Estimate]
-) -> str:
-    """What synthetic augmentation did, in words that follow the intervals, all of balanced accuracy unless they say otherwise.
-
-    gains: over few recorded clips, of each thing that is added, generated clips first. leads: of generated clips over each other
-    thing. more: "recall of rare types", gain of generated clips in it; "alone", gain of as many generated clips alone;
-    "everything", gain of every recorded clip that the generator was trained on; "left", what the latter is ahead of generated.
-    """
-    (name, gain), *others = gains.items()
-    ahead, behind = ([k for k, v in leads.items() if effect(v) == how] for how in ("helps", "harms"))
-    alone = {"helps": "are better than", "harms": "are worse than"}.get(effect(more["alone"]), "cannot be told from")
-    left = {"helps": "more than", "harms": "less than"}.get(effect(more["left"]), "not clearly more or less than")
-    return (
-        f"On {origin} clips, adding {name} to few recorded ones {effect(gain)} ({gain} in balanced accuracy, "
-        f"{more['recall of rare types']} in recall of the rare types), while at the same budget "
-        + " and ".join(f"{other} {effect(g)} ({g})" for other, g in others)
-        + (f"; it is ahead of {' and '.join(ahead)} by more than chance" if ahead else "")
-        + (f"; it is behind {' and '.join(behind)} by more than chance" if behind else "")
-        + f". Alone, generated clips {alone} as many recorded ones ({more['alone']}), and the recorded clips that the generator "
-        f"was trained on would give {more['everything']}, {left} what it passes on of them."
-    )

@@ -269,25 +269,28 @@ def rating_rows(
     return pd.DataFrame([*cube], columns=["row", "metric"]).assign(ours=drawn[0], low=low, high=high)
 
 
-def simulated_means(key: Mapping[str, Any]) -> pd.Series:
-    """What simulated listeners think of each system on the average: from 60 down to 40 in the order of the key."""
+def simulated_means(key: Mapping[str, Any]) -> pd.DataFrame:
+    """What simulated listeners think of each system on the average: from 60 down to 40 in the order of the key, on all SCALES."""
     systems = list(dict.fromkeys(file["system"] for file in key["files"].values()))
-    return pd.Series(np.linspace(60, 40, len(systems)), index=systems)
+    return pd.DataFrame({scale: np.linspace(60, 40, len(systems)) for scale in SCALES}, index=systems)
 
 
-def simulate_ratings(key: Mapping[str, Any], n_listeners: int = 34, seed: int = 0) -> pd.DataFrame:
+def simulate_ratings(
+    key: Mapping[str, Any], n_listeners: int = 34, seed: int = 0, means: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Ratings nobody gave, to try the analysis on: the table of `read_ratings`, of origin "simulated".
 
     On each scale, listener l rates the file of system s and type t 50 + bias_l + gain_l (mean_s + type_t + file_st - 50) +
     noise, rounded and cut to 0 .. 100; standard deviations are 8, 0.15 (around 1), 5, 5 and 12 points in this order. They
-    are plausible, not measured, and the means (`simulated_means`) know nothing of the sounds or of the systems' names.
+    are plausible, not measured. means: of each system (index) on each scale (column), such as printed ones; without, those of
+    `simulated_means`, which know nothing of the sounds or of the systems' names.
     """
     rng, said = np.random.default_rng(seed), {}
     files = pd.DataFrame.from_dict(key["files"], orient="index")
-    kinds = files["type"].unique()
+    kinds, means = files["type"].unique(), simulated_means(key) if means is None else means
     for scale in SCALES:
         kind = files["type"].map(dict(zip(kinds, rng.normal(0, 5, len(kinds)), strict=True))).to_numpy()
-        quality = files["system"].map(simulated_means(key)).to_numpy() + kind + rng.normal(0, 5, len(files))
+        quality = files["system"].map(means[scale]).to_numpy() + kind + rng.normal(0, 5, len(files))
         bias, gain = rng.normal(0, 8, (n_listeners, 1)), rng.normal(1, 0.15, (n_listeners, 1))
         noise = rng.normal(0, 12, (n_listeners, len(files)))
         said[scale] = (50 + bias + gain * (quality - 50) + noise).round().clip(0, 100)

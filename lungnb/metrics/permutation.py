@@ -1,16 +1,28 @@
-"""Whether two sets differ at all: a distance beside what it is when their rows are mixed."""
+"""Whether two sets differ at all: a distance beside what it is when their patients are mixed."""
 
 import numpy as np
 from sklearn.metrics.pairwise import polynomial_kernel
 
 
-def mmd_with_null(a: np.ndarray, b: np.ndarray, n_orders: int = 200) -> tuple[float, np.ndarray]:
-    """`lungnb.metrics.generation.mmd`, and what it is (n_orders,) when the rows of both sets are mixed and dealt
-    anew, as if there were no difference. Sets (n, dims) and (m, dims)."""
-    k, rng = polynomial_kernel(np.concatenate([a, b])), np.random.default_rng(0)
-    first = np.arange(len(k)) < len(a)
-    x = np.stack([first, *(rng.permutation(first) for _ in range(n_orders))]).astype(float)
-    y = 1 - x
-    within = sum((((s @ k) * s).sum(1) - s @ np.diag(k)) / (n * (n - 1)) for s, n in ((x, len(a)), (y, len(b))))
-    values = within - 2 * ((x @ k) * y).sum(1) / (len(a) * len(b))
+def mmd_with_null(
+    a: np.ndarray, b: np.ndarray, units_a: np.ndarray, units_b: np.ndarray, n_orders: int = 200
+) -> tuple[float, np.ndarray]:
+    """`lungnb.metrics.generation.mmd`, and what it is (n_orders,) when the units of both sets are mixed and dealt anew.
+
+    Sets (n, dims) and (m, dims); units (n,) and (m,): the patient of each row. Clips of one patient are alike, so they stay
+    together: each time whole units are dealt, in random order, until the first set is as near to its n rows as they allow."""
+    unit = np.unique(np.concatenate([units_a, units_b]), return_inverse=True)[1]
+    k, rng, size = polynomial_kernel(np.concatenate([a, b])), np.random.default_rng(0), np.bincount(unit)
+    first = [np.arange(len(unit)) < len(a)]
+    for _ in range(n_orders):
+        order = rng.permutation(len(size))
+        n = size[order].cumsum()[
+            :-1
+        ]  # rows of the first set if it ends with this unit; the second has at least one unit
+        wrong = np.abs(n - len(a)) + len(unit) * ((n < 2) | (n > len(unit) - 2))
+        first.append(np.isin(unit, order[: wrong.argmin() + 1]))
+    x = np.array(first, float)
+    y, n, m = 1 - x, x.sum(1), len(unit) - x.sum(1)
+    within = sum((((s @ k) * s).sum(1) - s @ np.diag(k)) / (n * (n - 1)) for s, n in ((x, n), (y, m)))
+    values = within - 2 * ((x @ k) * y).sum(1) / (n * m)
     return float(values[0]), values[1:]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import nbformat
 import pandas as pd
 import pytest
+from papermill import execute_notebook
 
 from lungnb.book import notebooks
 from lungnb.book.build import build, store
@@ -63,6 +64,23 @@ def test_what_was_made_is_printed(toy, tmp_path, capsys):
     assert bad.startswith("02_bad: failed, ValueError: first line second <line>; ")
 
 
+def test_a_kernel_that_lost_its_port_is_started_again(toy, monkeypatch):
+    calls = []
+
+    def unlucky(*args, **options):
+        calls.append(args)
+        if len(calls) != 3:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return execute_notebook(*args, **options)
+
+    monkeypatch.setattr("lungnb.book.build.execute_notebook", unlucky)
+    store(["01_good"])
+    assert len(calls) == 3
+    with pytest.raises(RuntimeError, match="died before replying"):  # and not for ever
+        store(["01_good"])
+    assert len(calls) == 6
+
+
 WAITS = """# %% [markdown]
 # # A notebook that meets another one
 
@@ -111,14 +129,6 @@ def test_notebooks_of_full_size_do_not_share_the_machine(book, tmp_path):
     cell += "time.sleep(1)\nprint('ends', os.environ['OMP_NUM_THREADS'], file=log, flush=True)\n"
     assert book("paper", _1_a=cell, _2_b=cell) == []
     assert (tmp_path / "log").read_text().splitlines() == ["begins", "ends 2"] * 2
-
-
-def test_a_notebook_waits_for_the_one_whose_trainings_it_takes(book, monkeypatch, tmp_path):
-    monkeypatch.setattr("lungnb.book.build.AFTER", {"_1_later": "_2_first"})
-    first = f"# %%\nimport pathlib, time\ntime.sleep(1)\npathlib.Path('{tmp_path}/made').touch()\n"
-    later = f"# %%\nimport os\nopen('{tmp_path}/made')\nopen('{tmp_path}/n', 'w').write(os.environ['OMP_NUM_THREADS'])"
-    assert book(_1_later=later, _2_first=first) == []
-    assert (tmp_path / "n").read_text() == "2"  # alone, it has both cores
 
 
 @pytest.mark.parametrize(("pid", "error"), [("os.getpid()", "Kernel died"), ("os.getppid()", "ended with status -9")])

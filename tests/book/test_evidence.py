@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from lungnb import UserError
 from lungnb.book import evidence, front
+from lungnb.book.experiments import write_predictions
 from lungnb.cli import app
 from lungnb.metrics.classification import evaluate
 
@@ -33,7 +34,7 @@ def place(tmp_path, monkeypatch):
     rows = list(evidence.configurations(NAME))[:2]
     frame = pd.concat([answers(seed).assign(row=row) for row in rows for seed in range(3)])
     (tmp_path / NAME).mkdir(parents=True)
-    evidence.write_predictions(tmp_path / NAME / "predictions.parquet", frame)
+    write_predictions(tmp_path / NAME / "predictions.parquet", frame)
     evidence.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
     (tmp_path / NAME / "config.yaml").write_text(yaml.safe_dump(evidence.configurations(NAME), sort_keys=False))
     return tmp_path / NAME
@@ -55,7 +56,7 @@ def test_scores_are_those_of_the_predictions_folds_pooled(place):
 def test_a_row_of_fewer_classes_has_fewer_probabilities(place):
     frame = pd.read_parquet(place / "predictions.parquet")
     two = frame.query("label < 2").assign(row="two classes", p2=np.nan)
-    evidence.write_predictions(place / "predictions.parquet", pd.concat([frame, two]))
+    write_predictions(place / "predictions.parquet", pd.concat([frame, two]))
     frame = evidence.predictions(NAME)
     table = evidence.by_seed(frame, "two classes")[0]
     assert evidence.probabilities(table) == ["p0", "p1"]

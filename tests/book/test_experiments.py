@@ -23,7 +23,7 @@ first:
     epochs: 1
     draws: 64
   rows:
-    one: {transfer: [sprsound-common], leaky_selection: true}
+    one: {transfer: [sprsound-common], leaky_selection: true, predict_train: true}
     two: {start: one}
     three: {start: "second: other"}
   changed:
@@ -76,7 +76,8 @@ def test_trainings_are_recorded_and_their_scores_follow(place):
     changed = yaml.safe_load(SMALL)["first"]["changed"]
     assert set(frame["row"]) == {"one", *changed}
     assert set(frame["fold"]) == {0, 1}
-    assert set(frame["split"]) == {"test"}
+    assert set(frame.loc[(frame["row"] == "one") & (frame["split"] == "train"), "fold"]) == {0}
+    frame = frame[frame["split"] == "test"]
     one, other = (set(frame.loc[frame["row"] == row, "patient"]) for row in ("one", "one, abroad"))
     assert one
     assert other

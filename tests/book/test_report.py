@@ -5,13 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from lungnb.book import report as module
-from lungnb.book.recorded import recorded, recorded_from
 from lungnb.book.report import Report, comparison, label, pivot
 from lungnb.core import UserError
 
@@ -224,27 +224,15 @@ def test_published_numbers_stand_as_printed_and_counts_as_whole_numbers():
     assert pivot(comparison(recorded=share)).loc["CNN", ("FP", "recorded")] == "1.00"
 
 
-def test_recorded(toy):
-    folder = toy / "reports" / "recorded"
-    folder.mkdir(parents=True)
-    assert recorded("toy-scores") is None
-    assert recorded_from("toy-scores") == "*No recorded run is on file.*"
-    (folder / "toy-scores.csv").write_text("row,metric,ours\nCNN,Score,65\n")
-    with pytest.raises(UserError, match=r"toy-scores\.json is missing"):
-        recorded("toy-scores")
-    kept = {
-        "origin": "real",
-        "fingerprint": "0a",
-        "commit": 40 * "c",
-        "device": "a GPU",
-        "seeds": [0],
-        "cut": "Half of it.",
-    }
-    (folder / "toy-scores.json").write_text(json.dumps(kept))
-    assert recorded("toy-scores")["ours"].tolist() == [65]
-    assert recorded("toy-scores").attrs["provenance"] == kept
-    text = "**Recorded:** real, fingerprint `0a`, commit `cccccccccc`, a GPU, seeds [0]. Half of it."
-    assert recorded_from("toy-scores") == text
+def test_a_simulated_table_says_that_its_recorded_column_is_real(toy, runs):
+    kept = OURS.assign(n_seeds=3)
+    kept.attrs["provenance"] = {"origin": "real, partial (192 of 920 recordings)"}
+    simulated = SimpleNamespace(name="icbhi", origin="simulated", origin_text="simulated", fingerprint="0")
+    report = Report("01_toy", "smoke", out=toy / "out", corpus=simulated)
+    report.table("table-1", comparison(PUBLISHED, OURS, kept), runs=runs)
+    about = json.loads((toy / "out" / "smoke" / "01_toy" / "manifest.json").read_text())["artefacts"]["table-1"]
+    assert about["origin"] == "simulated"
+    assert "column recorded: real, partial (192 of 920 recordings)" in about["notes"]
 
 
 @pytest.mark.parametrize(

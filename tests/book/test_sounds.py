@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from lungnb.book import clips, evidence, experiments, sounds
 from lungnb.book.generate import generate
+from lungnb.classification.encoders import SpeakerEncoder
 from lungnb.cli import app
+from lungnb.metrics import clips as measured
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline
 
 SMALL = """
@@ -18,11 +20,12 @@ judges:
   corpus: prompted
   n_patients: 11
   cut: "nearly everything"
-  fields: &judge {size: smoke, epochs: 1, draws: 64}
+  fields: &judge {size: smoke}
   rows:
-    residual: {network: residual, seed: 101}
-    recurrent: {network: recurrent, seed: 102}
-  seeds: [101, 102]
+    residual: {network: residual, seed: 101, epochs: 1, draws: 64}
+    recurrent: {network: recurrent, seed: 102, epochs: 1, draws: 64}
+    encoder: {network: encoder, seed: 104}
+  seeds: [101, 102, 104]
 generators: &small
   kind: generators
   corpus: prompted
@@ -42,6 +45,26 @@ generators: &small
     "no penalty, SE, gates": {cell: [none, true, se]}
   weights: ["penalty, SE, gates"]
   seeds: [0, 1]
+  paper: {vocoder: {steps: 2, batch_size: 4}}
+guidance:
+  kind: guidance
+  corpus: prompted
+  n_patients: 11
+  cut: "nearly everything"
+  fields: *fields
+  rows:
+    "LungLDM, guidance 1": {guidance: 1.0}
+    "LungLDM, guidance 4": {guidance: 4.0}
+  seeds: [0]
+copies:
+  kind: copies
+  corpus: prompted
+  n_patients: 11
+  cut: "nearly everything"
+  fields: *fields
+  rows:
+    "LungLDM": {cell: [element, true, se]}
+  seeds: [0]
 augmentation:
   kind: augmentation
   corpus: prompted
@@ -65,14 +88,16 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "_CONFIGS", tmp_path / "configs")
     for module in (evidence, clips, sounds):
         monkeypatch.setattr(module, "folder", lambda: tmp_path / "recorded")
+    # Weights as drawn: those of the package are not needed to see that they are used.
+    monkeypatch.setattr("lungnb.classification.encoders._speaker_encoder", lambda random_weights: SpeakerEncoder())
     return tmp_path / "recorded" / "lungldm"
 
 
-def test_all_three_kinds_are_recorded_and_verified(place):
+def test_all_kinds_are_recorded_and_verified(place):
     experiments.record("lungldm/judges", "simulated")
     judged = clips.clips("lungldm/judges")
     assert set(judged["split"]) == {"validation", "test"}
-    assert set(pd.read_csv(place / "judges" / "scores.csv")["row"]) == {"residual", "recurrent"}
+    assert set(pd.read_csv(place / "judges" / "scores.csv")["row"]) == {"residual", "recurrent", "encoder"}
 
     experiments.record("lungldm/generators", "simulated", seeds=(0,))
     experiments.record("lungldm/generators", "simulated", seeds=(1,))  # goes on where it stopped
@@ -83,8 +108,8 @@ def test_all_three_kinds_are_recorded_and_verified(place):
     assert set(frame.loc[frame["row"].isin(cells), "seed"]) == {0, 1}
     assert set(frame.loc[frame["row"] == "real", "seed"]) == {0}
     assert frame.loc[frame["row"].isin(vaes), "l1"].gt(0).all()
-    for letter in "pqr":
-        np.testing.assert_allclose(clips.columns_of(frame, letter).sum(axis=1), 1, atol=0.01)
+    for letter in "pqrt":
+        np.testing.assert_allclose(measured.columns_of(frame, letter).sum(axis=1), 1, atol=0.01)
     assert not set(frame.loc[frame["row"] == "real", "patient"]) & set(
         frame.loc[frame["row"] == "reference", "patient"]
     )
@@ -97,6 +122,40 @@ def test_all_three_kinds_are_recorded_and_verified(place):
     assert {"val_l1", "val_penalty"} <= set(training)
 
     _generates(place / "generators" / "weights", place.parent / "out.wav")
+
+    assert sounds.live("lungldm/generators", "smoke", "simulated") is None
+    again = sounds.live("lungldm/generators", "laptop", "simulated", seeds=(0,)).query("seed == 0")
+    for row, own in frame.query("seed == 0").groupby("row"):
+        np.testing.assert_allclose(again.loc[again["row"] == row, "p0"], own["p0"], atol=1e-3)
+    large = sounds.live("lungldm/generators", "paper", "simulated", seeds=(0,)).query("seed == 0")
+    for row in (*cells, *vaes):  # the same log-mels, and another sound of them: by the vocoder
+        here, there = (table[table["row"] == row] for table in (again, large))
+        np.testing.assert_allclose(here["nearest"], there["nearest"], atol=1e-4)
+        assert (here["low"].to_numpy() != there["low"].to_numpy()).all()
+
+    shown = clips.pictures("lungldm/generators")
+    assert set(shown) == {"real", "through the VAE", "generated"}
+    assert {x.shape for x in shown.values()} == {(n_types, 3, 64, 64)}
+    assert all(x.std() > 0.5 for x in shown.values())
+
+    experiments.record("lungldm/guidance", "simulated")
+    guided = clips.clips("lungldm/guidance")
+    assert set(guided["row"]) == {
+        "LungLDM, guidance 1",
+        "LungLDM, guidance 4",
+        "real",
+        "reference",
+        "mel and Griffin-Lim",
+    }
+    weak, strong = (guided.loc[guided["row"] == f"LungLDM, guidance {w}", "s3"].to_numpy() for w in (1, 4))
+    assert np.abs(weak - strong).max() > 0
+
+    experiments.record("lungldm/copies", "simulated")
+    copies = pd.read_csv(place / "copies" / "scores.csv").set_index(["row", "metric"])["ours"]
+    standing_out = copies.xs("stands out more than 5 % of strangers", level="metric")
+    assert set(standing_out.index) == {"generated", "training clips through the VAE", "training clips, half noised"}
+    assert standing_out["training clips through the VAE"] == 1  # they are the training clips that they are held against
+    assert clips.pictures("lungldm/copies")["pairs"].shape == (2, 6, 64, 64)
 
     experiments.record("lungldm/augmentation", "simulated")
     mixed = pd.read_csv(place / "augmentation" / "scores.csv")
@@ -159,7 +218,7 @@ def test_an_effect_that_is_there_is_found_and_one_that_is_not_is_not():
                 for gates in ("gates", "no gates"):
                     right = 0.9 if penalty == "penalty" else 0.4
                     parts.append(answers(rng, right, seed, f"{penalty}, {se}, {gates}"))
-    table = clips.of_sounds(pd.concat(parts)).set_index(["row", "subset", "metric"])
+    table = measured.of_sounds(pd.concat(parts)).set_index(["row", "subset", "metric"])
     heard = "heard right, residual judge"
     planted = table.loc[("effect of penalty", "all", heard)]
     assert planted["low"] > 0.2
@@ -174,12 +233,40 @@ def test_an_effect_that_is_there_is_found_and_one_that_is_not_is_not():
 def test_sets_of_one_distribution_lie_within_the_null_of_the_kernel_distance():
     rng = np.random.default_rng(1)
     same, other = (answers(rng, 0.9, 0, row, n=20) for row in ("reference", "one"))
-    near = clips.distances([other], same)
+    near = measured.distances([other], same)
     assert near["kernel distance, network"][0] < 2 * near["kernel distance, network, null"][0]
+    assert near["coverage, network"][0] > 0.85
+    assert near["diversity, network"][0] == pytest.approx(1, abs=0.2)
     moved = other.assign(**{f"e{k}": other[f"e{k}"] + 2 for k in range(4)})
-    far = clips.distances([moved], same)
+    far = measured.distances([moved], same)
     assert far["kernel distance, network"][0] > 5 * far["kernel distance, network, null"][0]
     assert far["FAD, network"][0] > near["FAD, network"][0] + 10
+    assert far["coverage, network"][0] < 0.6
+    assert far["diversity, network"][0] == pytest.approx(near["diversity, network"][0])
+    alike = measured.distances([other.assign(**{f"e{k}": 0.3 * other[f"e{k}"] for k in range(4)})], same)
+    assert alike["diversity, network"][0] < 0.4
+
+
+def test_copies_are_found_and_strangers_set_the_bar():
+    rng, n = np.random.default_rng(2), 400
+    sets = {"generated": (1.0, 0.9), "training clips, half noised": (0.2, 0.3), "strangers": (1.0, 0.9)}
+    parts = [
+        pd.DataFrame(
+            {"row": row, "seed": seed, "label": rng.integers(0, 5, n), "patient": [f"{row} {k}" for k in range(n)]}
+        ).assign(distance=distance + 0.1 * rng.normal(size=n), ratio=ratio + 0.05 * rng.normal(size=n))
+        for seed in range(3)
+        for row, (distance, ratio) in sets.items()
+    ]
+    table = measured.of_copies(pd.concat(parts)).set_index(["row", "metric"])
+    assert set(table.index.get_level_values("row")) == {*sets} - {"strangers"}
+    for metric in measured.FOUND:
+        assert table.loc[("training clips, half noised", metric), "ours"] > 0.95
+        own = table.loc[("generated", metric)]
+        assert own["low"] < 0.05 < own["high"]
+        assert own["high"] < 0.12
+        assert own["n_seeds"] == 3
+    nearest = table.loc[("generated", "distance to nearest training clip"), "ours"]
+    assert nearest == pytest.approx(1, abs=0.02)
 
 
 def test_the_recorded_experiments_name_fields_that_their_runs_have():
@@ -187,10 +274,10 @@ def test_the_recorded_experiments_name_fields_that_their_runs_have():
     for about in evidence.experiments().values():
         if "kind" in about:
             for row in about["rows"].values():
-                fields = about["fields"] | row
-                if about["kind"] == "judges":
-                    sounds.JudgeRun(**common | fields)
-                else:
-                    sounds.generator(fields, common, 0)
-                    sounds.measuring(fields, common)
+                for fields in (about["fields"] | row, about["fields"] | row | about.get("paper", {})):
+                    if about["kind"] == "judges":
+                        sounds.JudgeRun(**common | fields)
+                    else:
+                        sounds.generator(fields, common, 0)
+                        sounds.measuring(fields, common)
     assert yaml.safe_dump(evidence.configurations("lungldm/crossing"))

@@ -8,22 +8,10 @@ import pytest
 import torch
 from tiny_lungldm import classifier, diffusion, tiny
 
-from lungnb import UserError, configs
-from lungnb.classification.augmentation import (
-    ALL,
-    MIXTURES,
-    RECORDED,
-    AugmentationPlan,
-    AugmentationRun,
-    changed,
-    classes_of,
-    first_of_each,
-    joined,
-    load_augmentation,
-)
+from lungnb import UserError
+from lungnb.classification.augmentation import AugmentationRun, changed, classes_of, first_of_each, joined
 from lungnb.data.prompts import prompts
 from lungnb.metrics.classification import evaluate
-from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips, refuse_leak
 
 pytestmark = pytest.mark.train
@@ -32,7 +20,7 @@ RARE = {"wheeze": 1, "rhonchi": 0}
 
 
 def synthesis(**choices):
-    given = {"diffusion": diffusion(), "judge": classifier(), "n_per_type": 2, "rare": RARE, "steps": 1}
+    given = {"diffusion": diffusion(), "n_per_type": 2, "rare": RARE, "steps": 1}
     return tiny(SynthesisRun, **given | choices)
 
 
@@ -43,33 +31,6 @@ def mixture(**choices):
 @pytest.fixture(scope="module")
 def mels():
     return classifier().mels()
-
-
-# ---- plans ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("profile", configs.PROFILES)
-def test_every_profile_has_its_mixtures_on_the_generator_of_notebook_04(profile):
-    plan = Plan(**configs.load("lungldm", profile), corpus="0123")
-    experiment = AugmentationPlan(plan=plan, **configs.load("augmentation", profile))
-    theirs = plan.system(plan.systems["LungLDM"], plan.seeds[0])
-    assert [run.infra.uid() for run in experiment.system] == [run.infra.uid() for run in theirs]
-    runs = {name: experiment.group(name) for name in MIXTURES}
-    every = [run for group in runs.values() for run in group]
-    assert len({run.infra.uid() for run in every}) == len(experiment.seeds) * len(MIXTURES)
-    assert len({(run.epochs, run.draws, run.batch_size) for run in every}) == 1
-    assert runs[ALL][0].recorded == "all"
-    for group in runs.values():  # the rounds that are made are those that are used
-        assert [group[0].round(k).infra.uid() for k in (0, 1)] == [run.infra.uid() for run in experiment.rounds]
-    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
-        AugmentationPlan(plan=plan, **configs.load("augmentation", profile), clip={})
-
-
-def test_seeds_and_epochs_can_be_chosen():
-    experiment, clips = load_augmentation("smoke", seeds=[3, 4], epochs=2)
-    assert [(run.seed, run.epochs) for run in experiment.group(RECORDED)] == [(3, 2), (4, 2)]
-    assert experiment.system.judge.corpus == clips.fingerprint
-    assert [run.seed for run in load_augmentation("smoke")[0].group(RECORDED)] == [0, 1, 2]
 
 
 # ---- mixtures ---------------------------------------------------------------------------------------------------------
@@ -153,9 +114,8 @@ def test_generated_clips_are_those_of_the_prompts_of_training_clips(mels):
     about = mels.events.set_index("clip").loc[run.predictions["clip"]]
     assert set(about["patient"]) <= set(mels.events["patient"].iloc[mels.rows("train").numpy()])
     assert run.predictions["prompt"].tolist() == prompts(about).tolist()
-    made = run.diffusion.generate(list(run.predictions["prompt"]), steps=1, seed=1)
+    made = run.diffusion.generate(list(run.predictions["prompt"]), steps=1, guidance=2.0, seed=1)
     assert torch.equal(run.log_mels, made.log_mels.half())
-    assert run.result()["adherence"] == (run.predictions["predicted"] == run.predictions["sound"]).mean()
 
 
 def test_the_generator_has_heard_no_patient_of_the_test(mels):

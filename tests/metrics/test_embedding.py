@@ -5,7 +5,6 @@ import pickle
 import tracemalloc
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,15 +13,12 @@ from scipy.spatial.distance import cdist
 from lungnb.core import UserError
 from lungnb.metrics.embedding import (
     HELD_OUT,
-    STANDS_OUT,
     VGGish,
     VGGishLogMel,
     cell_means,
     duplicates,
     embed,
     load_vggish,
-    memorisation,
-    memorised,
     nearest_training,
 )
 from lungnb.metrics.generation import frechet_distance
@@ -258,15 +254,8 @@ def test_copies_are_found_and_strangers_are_not():
     assert near["clips"].value_counts().to_dict() == {"copies": 50, "others": 200, HELD_OUT: 200}
     brute = np.sqrt(np.square(others[7] - training).mean(1))
     assert near[near["clips"] == "others"]["distance"].iloc[7] == pytest.approx(brute.min())
-    shares = memorisation(near).set_index(["row", "metric"])
-    at_5 = "nearer than 5 % of held-out"
-    assert shares.loc[("copies", at_5), "ours"] == 1
-    assert shares.loc[(HELD_OUT, at_5), "ours"] == 0.05
-    assert shares.loc[("others", at_5), "low"] < 0.05 < shares.loc[("others", at_5), "high"]
-    assert shares.loc[("copies", at_5), "low"] > 0.9
     second = np.sort(brute)[1]
     assert near[near["clips"] == "others"]["ratio"].iloc[7] == pytest.approx(brute.min() / second)
-    assert shares.loc[(HELD_OUT, "median distance"), "ours"] == near[near["clips"] == HELD_OUT]["distance"].median()
 
 
 def test_copies_that_are_moved_as_a_whole_still_stand_out():
@@ -274,11 +263,10 @@ def test_copies_that_are_moved_as_a_whole_still_stand_out():
     rng = np.random.default_rng(0)
     training, held_out = (np.pad(rng.standard_normal((300, 16)), ((0, 0), (0, 1))) for _ in range(2))
     moved = training[:50] + np.eye(17)[16] * 4
-    shares = memorisation(nearest_training(training, held_out, {"copies": moved}))
-    shares = shares.set_index(["row", "metric"])["ours"]
-    assert shares["copies", "nearer than 5 % of held-out"] == 0
-    assert shares["copies", STANDS_OUT] > 0.5
-    assert shares[HELD_OUT, STANDS_OUT] == 0.05
+    near = nearest_training(training, held_out, {"copies": moved})
+    copies, strangers = (near[near["clips"] == name] for name in ("copies", HELD_OUT))
+    assert (copies["distance"] > np.percentile(strangers["distance"], 5)).all()
+    assert (copies["ratio"] < np.percentile(strangers["ratio"], 5)).mean() > 0.5
 
 
 def test_a_clip_that_is_twice_in_training_counts_once():
@@ -288,14 +276,6 @@ def test_a_clip_that_is_twice_in_training_counts_once():
     copies = near[near["clips"] == "copies"]
     assert copies["nearest"].tolist() == list(range(20))
     assert (copies["ratio"] < 0.1).all()
-
-
-def test_one_verdict():
-    share = {"row": ["a | copies", "a | new"], "metric": STANDS_OUT, "ours": [0.4, 0.08], "low": [0.3, 0.04]}
-    table = pd.DataFrame(share | {"high": [0.5, 0.14]})
-    start = "of the {} clips than of strangers' look like a copy of one training clip "
-    assert memorised(table, "a | copies") == "more " + start.format("copies") + "(40% [30%, 50%], and 5% of strangers)"
-    assert memorised(table, "a | new").startswith("no more " + start.format("new"))
 
 
 def test_cell_means_are_of_four_bands_and_four_frames():

@@ -1,6 +1,5 @@
 """Metrics of generated sound against slow implementations of their definitions and against samples whose truth is known."""
 
-import itertools
 import math
 
 import numpy as np
@@ -12,22 +11,18 @@ from scipy.linalg import sqrtm
 
 from lungnb.core import UserError
 from lungnb.metrics.generation import (
-    Estimate,
     Moments,
-    adherence,
     bias_curve,
-    diversity,
-    effect,
+    coverage,
     flat_softmax_demo,
     frechet_distance,
     frechet_of_moments,
     inception_score,
-    kernel_distance,
     kl_paired,
     mmd,
     same_gaussian,
     same_gaussian_demo,
-    summary,
+    spread,
 )
 from lungnb.published import wide
 
@@ -43,6 +38,27 @@ def refuses(sentence, function, *given, **named):
         function(*given, **named)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+# Coverage and spread
+
+
+def test_two_sets_drawn_alike_cover_each_other_as_the_formula_says():
+    rng = np.random.default_rng(0)
+    found = [coverage(rng.normal(size=(200, 3)), rng.normal(size=(200, 3)), k) for k in (1, 3, 5) for _ in range(20)]
+    assert np.reshape(found, (3, 20)).mean(axis=1) == pytest.approx([1 / 2, 7 / 8, 31 / 32], abs=0.02)
+
+
+def test_one_sound_again_and_again_covers_little_and_a_far_one_nothing():
+    real = cloud(1, 100, 4)
+    same = np.repeat(real[:1], 100, axis=0)
+    assert coverage(real, real) == 1
+    assert coverage(real, same) < 0.3
+    assert coverage(real, real + 1000) == 0
+    assert spread(same) == 0
+    assert spread(3 * real) == pytest.approx(3 * spread(real))
+    assert spread(np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])) == pytest.approx(10 / 3)
+    refuses("shape", coverage, real, np.empty((0, 4)))
 
 
 # Fréchet distance
@@ -95,7 +111,6 @@ def test_sets_that_cannot_be_compared():
     refuses("n at least 2, not .1, 4.", frechet_distance, good[:1], good)
     refuses("of 4 and 3 dimensions", frechet_distance, good, good[:, :3])
     refuses("NaN or infinity", frechet_distance, good, np.where(good > 1, np.nan, good))
-    refuses("n at least 4", kernel_distance, good[:3], good)
 
 
 # Small samples
@@ -137,36 +152,6 @@ def test_mmd_is_the_double_sum():
     expected += sum(kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j) / 20
     expected -= 2 * sum(kernel(x, y) for x in a for y in b) / 35
     assert mmd(a, b) == pytest.approx(expected)
-
-
-def test_the_kernel_distance_has_no_bias_where_fad_has():
-    rng = np.random.default_rng(0)
-    drawn = [rng.normal(size=(2, 30, 8)) for _ in range(60)]
-    kernel = np.array([kernel_distance(a, b, n_subsets=10).value for a, b in drawn])
-    assert abs(kernel.mean()) < 3 * kernel.std() / math.sqrt(len(kernel))
-    fad = np.array([frechet_distance(a, b) for a, b in drawn])
-    assert fad.mean() > 10 * fad.std() / math.sqrt(len(fad))
-
-
-def test_equal_numbers_of_each_type_make_the_kernel_distance_too_low():
-    rng = np.random.default_rng(0)
-    types = np.repeat(rng.normal(0, 3, (5, 8)), 20, axis=0)
-    drawn = [types + rng.normal(size=(2, 100, 8)) for _ in range(20)]
-    assert sum(mmd(a, b) < 0 for a, b in drawn) == 20
-    mixed = [x[rng.integers(0, 100, 100)] + rng.normal(size=(100, 8)) for x in 40 * [types]]
-    assert 5 <= sum(mmd(a, b) < 0 for a, b in zip(mixed[::2], mixed[1::2], strict=True)) <= 17
-
-
-def test_the_kernel_distance_sees_a_shift_and_gives_a_range():
-    a, b = cloud(0, 200, 6), cloud(0, 150, 6)
-    near, far = kernel_distance(a, b), kernel_distance(a, b + 2)
-    assert near.low < near.value < near.high
-    assert far.low > near.high
-    assert kernel_distance(a, b) == near
-    # Subsets of at most half: the range does not shrink to a point where the set is small.
-    few = kernel_distance(a[:20], b[:20])
-    assert few.high - few.low > 0.5 * abs(few.value)
-    assert far.value == pytest.approx(mmd(a, b + 2), rel=0.2)
 
 
 # KL and IS
@@ -262,114 +247,3 @@ def test_a_flat_softmax_looks_perfect():
         assert np.allclose(got["IS"].iloc[1:], known["IS"].iloc[1:], atol=5e-4)
         assert np.allclose(got["KL"], known["KL"], rtol=0.1)
     assert flat_softmax_demo(3).equals(flat_softmax_demo(3))
-
-
-# Adherence
-
-
-def answers(label, predicted, patient=None):
-    table = pd.DataFrame({"label": list(label), "predicted": list(predicted)})
-    return table if patient is None else table.assign(patient=patient)
-
-
-def test_adherence_by_hand():
-    real = answers("ccbbvv", "ccbbvc", [1, 1, 2, 2, 3, 3])
-    got = adherence(answers("ccbbv", "ccbcb"), real)
-    assert got["accuracy"].tolist() == pytest.approx([3 / 5, 5 / 6, (2 * 3 + 2 * 2) / 25])
-    assert got["n"].tolist() == [5, 6, 5]
-    z, p, n = 1.959964, 3 / 5, 5  # Wilson's formula
-    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    expected = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
-    assert tuple(got.loc["generated", ["low", "high"]]) == pytest.approx(expected, abs=1e-6)
-    orders = [np.mean([a == b for a, b in zip(o, "ccbcb", strict=True)]) for o in itertools.permutations("ccbbv")]
-    assert got.loc["shuffled prompts", "accuracy"] == pytest.approx(np.mean(orders))
-    assert got.loc["shuffled prompts", "low"] == min(orders)
-    assert got.loc["shuffled prompts", "high"] == pytest.approx(np.quantile(orders, 0.975))
-
-
-def test_adherence_above_the_floor_and_blind_prompts_at_it():
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 4, 400)
-    real = answers(label, np.where(rng.random(400) < 0.8, label, 0), np.arange(400) // 10)
-    good = adherence(answers(label, np.where(rng.random(400) < 0.7, label, rng.integers(0, 4, 400))), real)
-    assert good.loc["generated", "low"] > good.loc["shuffled prompts", "high"]
-    blind = adherence(answers(label, rng.integers(0, 4, 400)), real)
-    floor = blind.loc["shuffled prompts"]
-    assert floor["low"] < blind.loc["generated", "accuracy"] < floor["high"]
-    # An answer that is always the same is at the floor exactly, however common its class.
-    always = adherence(answers(np.r_[np.zeros(90), np.ones(10)], np.zeros(100)), real)
-    assert always.loc["generated", "accuracy"] == always.loc["shuffled prompts", "accuracy"] == 0.9
-
-
-def test_the_ceiling_is_over_patients():
-    hit = np.repeat([1, 0] * 10, 40)  # patients who are all right or all wrong
-    clustered = answers(np.ones(800), hit, np.repeat(np.arange(20), 40))
-    asked = answers([1, 0], [1, 0])
-    by_patient = adherence(asked, clustered).loc["real"]
-    by_clip = adherence(asked, clustered.assign(patient=np.arange(800))).loc["real"]
-    assert by_patient["high"] - by_patient["low"] > 4 * (by_clip["high"] - by_clip["low"])
-    assert by_patient["low"] < 0.5 < by_patient["high"]
-    assert adherence(asked, clustered.assign(patient=1)).loc["real", ["low", "high"]].isna().all()
-    perfect = adherence(asked, answers([1, 0] * 3, [1, 0] * 3, range(6))).loc["real"]
-    assert perfect[["accuracy", "low", "high"]].tolist() == [1, 1, 1]
-    named = asked.assign(label=pd.Categorical(["c", "b"]), predicted=pd.Categorical(["c", "v"]))
-    assert adherence(named, clustered)["accuracy"].tolist() == [0.5, 0.5, 0.25]
-    refuses("each generated clip", adherence, asked[:0], clustered)
-    refuses("each real clip", adherence, asked, clustered.assign(predicted=np.nan))
-
-
-# Diversity
-
-
-def test_diversity_is_the_mean_over_pairs_of_a_prompt():
-    generated, real = cloud(0, 9, 4), cloud(1, 7, 4)
-    prompt, real_prompt = list("aaaabbbcd"), list("aabbbec")
-    got = diversity(generated, prompt, real, real_prompt)
-    assert got.index.tolist() == list("abcd")
-    for clips, prompts, column in ((generated, prompt, "generated"), (real, real_prompt, "real")):
-        for p in "ab":
-            rows = [clips[i] for i, q in enumerate(prompts) if q == p]
-            expected = np.mean([np.linalg.norm(x - y) for x, y in itertools.combinations(rows, 2)])
-            assert got.loc[p, column] == pytest.approx(expected)
-    assert got[["n", "n_real"]].to_numpy().tolist() == [[4, 2], [3, 3], [1, 1], [1, 0]]
-    assert got.loc[["c", "d"], ["generated", "real"]].isna().all(axis=None)
-
-
-def test_a_collapsed_prompt_has_no_diversity():
-    real = cloud(0, 30, 4)
-    got = diversity(np.tile(real[0], (10, 1)), ["a"] * 10, real, ["a"] * 30).loc["a"]
-    assert got["generated"] == pytest.approx(0, abs=1e-6)
-    assert got["real"] > 0.1
-
-
-# ---- the summary of synthetic augmentation
-
-UP, FLAT, DOWN = Estimate(0.05, 0.03, 0.07), Estimate(0.01, -0.01, 0.02), Estimate(-0.05, -0.08, -0.03)
-
-
-def said(generated, classic, leads=UP, **choices):
-    more = {"recall of rare types": UP, "alone": DOWN, "everything": Estimate(0.1, 0.08, 0.12), "left": UP} | choices
-    gains = {"generated clips": generated, "classic augmentation": classic}
-    return summary("simulated", gains, {"classic augmentation": leads}, more)
-
-
-def test_an_interval_is_read_as_it_stands():
-    assert [effect(x) for x in (UP, FLAT, DOWN)] == ["helps", "makes no difference that could be seen", "harms"]
-    assert str(UP) == "+0.050 [+0.030, +0.070]"
-
-
-def test_the_summary_says_what_the_intervals_say():
-    text = said(UP, FLAT)
-    assert "generated clips to few recorded ones helps (+0.050" in text
-    assert "classic augmentation makes no difference that could be seen" in text
-    assert "it is ahead of classic augmentation by more than chance" in text
-    assert "are worse than as many recorded ones" in text
-    assert "more than what it passes on" in text
-    assert text.count(". ") == 1  # two sentences
-    other = said(DOWN, UP, leads=DOWN, alone=FLAT, left=FLAT)
-    assert "recorded ones harms" in other
-    assert "it is behind classic augmentation by more than chance" in other
-    assert "cannot be told from as many recorded ones" in other
-    assert "not clearly more or less" in other
-    assert "by more than chance" not in said(UP, UP, leads=FLAT)
-    assert "less than what it passes on" in said(UP, UP, left=DOWN, alone=UP)

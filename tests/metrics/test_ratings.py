@@ -189,7 +189,7 @@ def test_the_bootstrap_is_that_of_drawing_listeners_and_types_by_name():
 @pytest.mark.train
 def test_intervals_cover_the_truth_and_listeners_alone_do_not():
     """40 simulated tests: 95 % intervals hold the true mean or difference about so often, if types are drawn too."""
-    truth = simulated_means(KEY)
+    truth = simulated_means(KEY)["OVL"]  # of all scales the same
     truth = pd.concat([truth, pd.Series({f"{b} − {a}": truth[b] - truth[a] for a in SYSTEMS for b in SYSTEMS})])
     share, width = {}, {}
     tables = [table_of(seed) for seed in range(40)]
@@ -203,6 +203,13 @@ def test_intervals_cover_the_truth_and_listeners_alone_do_not():
         assert share[paired, "listeners"] < share[paired, "both"] - 0.08
         assert width[paired, "listeners"] < 0.8 * width[paired, "both"]
     assert share[True, "listeners"] < 0.75
+
+
+def test_simulated_listeners_are_centred_on_the_means_that_are_given():
+    means = pd.DataFrame({"OVL": [70.0, 50.0, 40.0], "REL": [30.0, 45.0, 60.0]}, index=[*SYSTEMS])
+    rated = [simulate_ratings(KEY, 40, seed, means) for seed in range(30)]
+    found = pd.concat(rated).groupby("system")[["OVL", "REL"]].mean().loc[[*SYSTEMS]]
+    assert (found - means).abs().max(axis=None) < 2.5
 
 
 def test_one_listener_or_one_type_tells_no_spread(table):

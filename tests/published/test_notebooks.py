@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lungnb import configs
-from lungnb.book.evidence import configurations, experiment
+from lungnb.book.evidence import configurations, experiment, provenance
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -64,7 +64,9 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
     assert [len(experiment(f"explanations/{name}")["rows"]) for name in ("simulated", "sprsound", "icbhi")] == [8, 3, 3]
     assert {rows["RespireNet"]["backbone"] for rows in explained} == {"resnet10-narrow"}
     assert {rows["small CNN"]["hidden"] for rows in explained} == {32}
-    assert load("lungldm", "smoke")["diffusion"]["steps"] == 800
+    made = experiment("lungldm/generators")["fields"]
+    assert (made["autoencoder"]["steps"], made["diffusion"]["steps"]) == (1500, 5000)
+    assert provenance("lungldm/generators")["n_clips"]["train"] == 7349
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -9,7 +9,7 @@ import submitit
 import torch
 from accelerate.state import PartialState
 
-from lungnb import UserError
+from lungnb import UserError, training
 from lungnb.training import make_accelerator
 from lungnb.training.experiment import Experiment, run_all
 
@@ -31,6 +31,14 @@ def test_the_device_of_an_earlier_training_is_forgotten():
     make_accelerator("cpu")
     PartialState._shared_state["device"] = torch.device("meta")  # stands for a GPU
     assert make_accelerator("cpu").device.type == "cpu"
+
+
+@pytest.mark.parametrize(("has_it", "mixed"), [(True, "bf16"), (False, "no")])
+def test_a_cpu_without_bfloat16_trains_in_float32_and_says_so(monkeypatch, recwarn, has_it, mixed):
+    monkeypatch.setattr(training, "_has_bfloat16", lambda: has_it)
+    assert make_accelerator("cpu", "bf16").mixed_precision == mixed
+    assert [str(w.message).partition(";")[0] for w in recwarn] == ["This CPU has no bfloat16"] * (not has_it)
+    assert make_accelerator("cpu").mixed_precision == "no"
 
 
 class Toy(Experiment):

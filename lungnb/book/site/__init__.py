@@ -30,7 +30,7 @@ from sphinx.util.docutils import SphinxDirective, docutils_namespace, patch_docu
 from sphinx.writers.html5 import HTML5Translator
 
 from lungnb import __version__
-from lungnb.book import evidence, front, notebooks
+from lungnb.book import clips, front, notebooks
 from lungnb.book.ranking import prices, ranking
 from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out
@@ -186,22 +186,23 @@ def _on_site(text: str, books: Collection[str]) -> str:
 
 def _sounds() -> dict[str, list[str]]:
     """By type of sound what is shown of it, as HTML: the picture of a real one, then a player for each recorded generated one."""
-    samples, shown = evidence.folder() / "lungldm-samples", {}
+    shown: dict[str, list[str]] = {}
     for path in sorted((front.root() / "docs" / "figures").glob("real-*.png")):
         kind, _, of = html.escape(Image.open(path).text["Description"]).partition(": ")
         picture = f'<img alt="Spectrogram, {kind}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
         shown[kind] = [
             f'<figure class="sound real">{picture}<figcaption>a real one, not to be heard<br>{of}</figcaption></figure>'
         ]
-    made = pd.read_csv(samples / "prompts.csv").sort_values("file") if samples.is_dir() else pd.DataFrame()
-    for sound in made.map(html.escape).itertuples():
-        data = base64.b64encode((samples / sound.file).read_bytes()).decode()
+    made = clips.samples()
+    for sound in made.assign(prompt=made["prompt"].map(html.escape)).itertuples():
+        data = base64.b64encode(sound.path.read_bytes()).decode()
         player = (
             f'<audio controls preload="none" aria-label="{sound.prompt}" src="data:audio/ogg;base64,{data}"></audio>'
         )
-        said = f"{sound.prompt}<br>heard by a classifier: {sound.predicted}"
+        heard = "; ".join(getattr(sound, judge) for judge in clips.SAID if hasattr(sound, judge))
+        said = f"{sound.prompt}<br>judges take it for: {heard}"
         figure = f'<figure class="sound">{player}<figcaption>{said}</figcaption></figure>'
-        shown.setdefault(sound.file.rpartition("-")[0].replace("-", " "), []).append(figure)
+        shown.setdefault(sound.type, []).append(figure)
     return shown
 
 

@@ -9,18 +9,17 @@ of its choices: what each default rests on stands in docs/papers/lungldm.md, sec
 from lungnb.papers.lungldm.classifier import CLASSES, in_batches, predict_names
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
-from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, hifigan, to_waveform
-from lungnb.papers.lungldm.losses import CAP, expm1_capped, exponential_penalty
-from lungnb.papers.lungldm.networks import PRESETS, Gate, LungUNet, LungVAE, SEGate
-from lungnb.papers.lungldm.pipeline import LungLDMPipeline, load_audioldm, slerp, sound_of_audioldm
-from lungnb.papers.lungldm.plans import Plan, System
-from lungnb.papers.lungldm.samples import (
-    PromptBox,
-    SampleRun,
-    SynthesisRun,
-    matched_references,
-    measures,
-    predict,
-    prompt_set,
-    spectrum,
+from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, hifigan, load_mels, to_waveform
+from lungnb.papers.lungldm.losses import CAP, denoising_loss, expm1_capped, exponential_penalty
+from lungnb.papers.lungldm.networks import PRESETS, Autoencoder, Denoiser, Gate, LungUNet, LungVAE, SEGate
+from lungnb.papers.lungldm.pipeline import (
+    LungLDMPipeline,
+    load_audioldm,
+    make_scheduler,
+    scale_latents,
+    slerp,
+    sound_of_audioldm,
+    unscale_latents,
 )
+from lungnb.papers.lungldm.samples import PromptBox
+from lungnb.papers.lungldm.text import encode, tiny_text_encoder, tokenize

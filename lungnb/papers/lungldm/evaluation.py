@@ -4,22 +4,26 @@ One row a clip, so that every number of a table can be computed anew from them, 
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
+from torch import nn
 
 from lungnb.data.prompts import prompts
 from lungnb.metrics.acoustics import energy_below, kurtosis, tonal_share
 from lungnb.metrics.embedding import cell_means
 from lungnb.papers.lungldm.classifier import EVAL_BATCH, in_batches
 from lungnb.papers.lungldm.diffusion import DiffusionRun
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, Computed, LungRun
+from lungnb.papers.lungldm.encoder_judge import EncoderJudgeRun
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, Computed, LungRun, VocoderRun
 from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, Mels, to_waveform
 from lungnb.papers.lungldm.judges import TYPES, JudgeRun, clip_table, fit_length, sounding_share, type_indices
 
 #: Letters of the columns of each judge's probabilities, p0 to p4 and so on, in the order of TYPES.
-LETTERS = {"residual": "p", "recurrent": "q", "length alone": "r"}
+LETTERS = {"residual": "p", "recurrent": "q", "encoder": "t", "length alone": "r"}
 #: Training clips of each type that a clip's nearest is looked for among, and that the tree of lengths is fitted to.
 N_TRAINING = 400
 _RATE = 16000
@@ -28,7 +32,7 @@ _RATE = 16000
 class MeasuredRun(LungRun):
     """Clips and what is measured of them; `judges` and `embedding` are of other seeds than all that generates."""
 
-    judges: list[JudgeRun]
+    judges: list[Annotated[JudgeRun | EncoderJudgeRun, Field(discriminator="network")]]
     #: The classifier whose embedding distances are measured in.
     embedding: ClassifierRun
     n_per_type: int = 40
@@ -84,12 +88,21 @@ class GeneratedClipsRun(MeasuredRun):
     the noise does not. Beside them the test clips through its VAE, with what their log-mels are missed by (`l1`, nats)."""
 
     diffusion: DiffusionRun
+    #: None: Griffin-Lim.
+    vocoder: VocoderRun | None = None
     guidance: float = 2.0
     steps: int = 25
+    #: Without, the clips of the VAE are left out: they are the same for each strength of guidance.
+    through_vae: bool = True
 
     @property
     def autoencoder(self) -> AutoencoderRun:
         return self.diffusion.autoencoder
+
+    def invert(self, log_mels: torch.Tensor) -> torch.Tensor:
+        """Log-mels (N, 1, frames, n_mels) -> waveforms (N, T), by the vocoder or Griffin-Lim."""
+        vocoder = self.vocoder.trained("cpu") if self.vocoder else GriffinLim(LungMel(**self.front_end))
+        return _inverted(vocoder, log_mels, round(self.seconds * _RATE))
 
     def compute(self, checkpoint: Path) -> Computed:
         self.refuse_other(self.diffusion, self.embedding)
@@ -101,18 +114,19 @@ class GeneratedClipsRun(MeasuredRun):
         # A clip belongs to no patient: what is drawn anew for an interval are the places of the prompts.
         table = table.assign(patient=[f"prompt {k}" for k in range(len(table))])
         texts = list(table["prompt"])
-        made = self.diffusion.generate(texts, self.steps, self.guidance, self.seed)
-        parts = [self.measure(mels, table, made.log_mels, made.waveforms)]
+        made = self.diffusion.generate(texts, self.steps, self.guidance, self.seed, vocoder=self.vocoder)
+        parts, state = [self.measure(mels, table, made.log_mels, made.waveforms)], {"log_mels": made.log_mels.half()}
+        if not self.through_vae:
+            return pd.DataFrame(columns=["epoch"]), parts[0], state, mels.facts
         real = mels.log_mel[rows].float()
         network = self.autoencoder.trained("cpu")
         with torch.inference_mode():
             through = torch.cat([network.reconstruct(part) for part in real.split(EVAL_BATCH)])
-        waveforms = _inverted(GriffinLim(LungMel(**self.front_end)), through, mels.n_samples)
+        waveforms = self.invert(through)
         table = _described(mels, rows).assign(
             row="through the VAE", l1=(through - real).abs().mean(dim=(1, 2, 3)).numpy()
         )
         parts.append(self.measure(mels, table, through, waveforms))
-        state = {"log_mels": made.log_mels.half()}
         return pd.DataFrame(columns=["epoch"]), pd.concat(parts, ignore_index=True), state, mels.facts
 
 
@@ -121,7 +135,8 @@ def _described(mels: Mels, rows: np.ndarray) -> pd.DataFrame:
     return clip_table(mels, rows).assign(prompt=prompts(events).astype(object))
 
 
-def _inverted(vocoder: GriffinLim, log_mels: torch.Tensor, n_samples: int) -> torch.Tensor:
+@torch.inference_mode()
+def _inverted(vocoder: nn.Module, log_mels: torch.Tensor, n_samples: int) -> torch.Tensor:
     return torch.cat([to_waveform(vocoder, part, n_samples) for part in log_mels.split(EVAL_BATCH)])
 
 

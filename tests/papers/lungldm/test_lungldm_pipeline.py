@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from lungnb.core import UserError
 from lungnb.papers.lungldm.frontend import LungMel, hifigan, to_waveform
 from lungnb.papers.lungldm.networks import PRESETS, LungUNet, LungVAE
-from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
+from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler, slerp
 from lungnb.papers.lungldm.text import encode, tiny_text_encoder
 
 SMOKE, PROMPT = PRESETS["smoke"], "A person is coughing, male, 40s, smoker"
@@ -255,3 +255,20 @@ def test_one_weight_too_few_is_refused(broken):
     state.pop("gates.2.excite.weight")
     save_file(state, file, {"format": "pt"})
     refused(broken, "another config.*first gates.2.excite.weight")
+
+
+def test_slerp_keeps_the_length_of_noise_and_meets_both_ends():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(8, 16, 16, generator=generator) for _ in range(2))
+    shares = torch.linspace(0, 1, 7)
+    path = slerp(a, b, shares)
+    assert path.shape == (7, 8, 16, 16)
+    assert torch.allclose(path[0], a, atol=1e-5)
+    assert torch.allclose(path[-1], b, atol=1e-5)
+    assert torch.allclose(
+        path.flatten(1).norm(dim=1) / a.norm(), torch.linspace(1, float(b.norm() / a.norm()), 7), atol=0.02
+    )
+    assert torch.lerp(a, b, 0.5).norm() / a.norm() < 0.75  # the straight line does not
+    assert torch.allclose(slerp(a, a, shares), a.expand(7, -1, -1, -1), atol=1e-5)
+    x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert torch.allclose(slerp(x, y, torch.tensor([1 / 3])), torch.tensor([[math.cos(math.pi / 6), 0.5]]), atol=1e-6)

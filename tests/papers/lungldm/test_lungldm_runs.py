@@ -15,7 +15,7 @@ import torch
 from tiny_lungldm import autoencoder, classifier, clips, diffusion, vocoder
 from torch import nn
 
-from lungnb import UserError, configs
+from lungnb import UserError, training
 from lungnb.data.prompts import DROP, FIELDS, SOUNDS, drop_fields, prompt, prompts, vocabulary
 from lungnb.papers.lungldm import experiments as parts
 from lungnb.papers.lungldm.classifier import in_batches, mean_recall
@@ -23,7 +23,6 @@ from lungnb.papers.lungldm.diffusion import WithEMA
 from lungnb.papers.lungldm.frontend import LungMel, compute_mels, prepare, split_clips
 from lungnb.papers.lungldm.losses import denoising_loss
 from lungnb.papers.lungldm.pipeline import LungLDMPipeline, make_scheduler
-from lungnb.papers.lungldm.plans import Plan
 from lungnb.papers.lungldm.text import prompt_table, tiny_text_encoder
 from lungnb.training import fit
 
@@ -234,7 +233,8 @@ def test_steps_that_no_row_divides_are_trained():
 
 
 @pytest.mark.parametrize("make", [autoencoder, diffusion])
-def test_bfloat16_is_near_float32_and_its_weights_are_kept_in_float32(make):
+def test_bfloat16_is_near_float32_and_its_weights_are_kept_in_float32(make, monkeypatch):
+    monkeypatch.setattr(training, "_has_bfloat16", lambda: True)  # where a CPU has none, torch does it slowly
     exact, near = (make(steps=2, precision=precision) for precision in ("float32", "bf16"))
     assert near.history["loss"].tolist() == pytest.approx(exact.history["loss"].tolist(), rel=0.05)
     assert near.history["loss"].tolist() != exact.history["loss"].tolist()
@@ -430,27 +430,3 @@ def test_rare_types_are_drawn_as_often_as_asked():
         chosen = parts.sample_rows(rows, items, generator, n**-balance)
         assert abs((chosen < 200).double().mean() - share) < 0.02
     assert set(parts.sample_rows(rows[:3], items, generator).tolist()) == {100, 101, 102}
-
-
-@pytest.mark.parametrize("profile", configs.PROFILES)
-def test_every_profile_makes_runs(profile):
-    """The runs refuse a field that is none; and the ablation has cells that the two systems are among."""
-    plan = Plan(**configs.load("lungldm", profile), corpus="0")
-    for part in (plan, plan.ablated()):
-        part.judge("sex")
-        for cell in part.cells or part.systems.values():
-            run = part.system(cell).diffusion
-            assert (run.autoencoder.penalty, run.autoencoder.se, run.gate) == cell
-            if run.size != "paper":  # whose text encoder is a download
-                assert run.denoiser(run.text_encoder()[0]).text is not None
-    plan.vocoder_run()
-    assert set(plan.systems.values()) <= set(plan.ablated().cells)
-    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
-        Plan(**configs.load("lungldm", profile), n_per_typ=3)
-
-
-def test_a_plan_can_be_cut_short():
-    plan = Plan(**configs.load("lungldm", "smoke"), corpus="0", max_steps=100, n_clips=1000)
-    judge, vae, unet = plan.system(plan.systems["LungLDM"])
-    assert (judge.epochs, vae.steps, unet.steps, plan.vocoder_run().steps) == (5, 100, 100, 100)
-    assert plan.model_copy(update={"max_steps": 1}).judge().epochs == 1
