@@ -181,7 +181,9 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the code that runs and whether it was changed since; None outside a git checkout."""
+    """The commit of the code that runs and whether it was changed since; None outside a git checkout.
+
+    Reports are no code: an experiment that is being recorded writes into them."""
     root = repository(Path(__file__))
     if root is None:
         return None
@@ -191,6 +193,9 @@ def git_state() -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("status", "--porcelain", "--", ".", ":(exclude)reports")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None

@@ -114,7 +114,7 @@ def live(
 
 
 def of_judges(row: str, fields: Mapping[str, Any], common: dict, seed: int) -> tuple[list[pd.DataFrame], dict]:
-    run = _judge(common | dict(fields))
+    run = judge_run(common | dict(fields))
     return [run.predictions.assign(row=row, seed=seed)], {"judge": run}
 
 
@@ -198,7 +198,7 @@ def measuring(fields: Mapping[str, Any], common: dict) -> dict[str, Any]:
     """The fields of what measures clips: judges, as lungldm/judges has them, and embedding.
 
     A judge whose encoder cannot be had is left out, with a warning, and what it would have said is not in the tables."""
-    judges = [_judge(common | fields["judges"] | own) for own in experiment("lungldm/judges")["rows"].values()]
+    judges = [judge_run(common | fields["judges"] | own) for own in experiment("lungldm/judges")["rows"].values()]
     for judge in [judge for judge in judges if isinstance(judge, EncoderJudgeRun)]:
         try:
             encoder(judge.encoder)
@@ -210,7 +210,7 @@ def measuring(fields: Mapping[str, Any], common: dict) -> dict[str, Any]:
     return plain | {"judges": judges, "embedding": embedding}
 
 
-def _judge(fields: dict[str, Any]) -> JudgeRun | EncoderJudgeRun:
+def judge_run(fields: dict[str, Any]) -> JudgeRun | EncoderJudgeRun:
     return (EncoderJudgeRun if fields["network"] == "encoder" else JudgeRun)(**fields)
 
 

@@ -276,7 +276,7 @@ def test_the_recorded_experiments_name_fields_that_their_runs_have():
             for row in about["rows"].values():
                 for fields in (about["fields"] | row, about["fields"] | row | about.get("paper", {})):
                     if about["kind"] == "judges":
-                        sounds.JudgeRun(**common | fields)
+                        sounds.judge_run(common | fields)
                     else:
                         sounds.generator(fields, common, 0)
                         sounds.measuring(fields, common)
