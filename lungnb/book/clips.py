@@ -21,10 +21,8 @@ from lungnb.book.evidence import configurations, differences, experiment
 from lungnb.book.recorded import folder, write_parquet
 from lungnb.core import UserError
 from lungnb.metrics.classification import evaluate
-from lungnb.metrics.clips import TYPES, columns_of, of_copies, of_sounds
+from lungnb.metrics.clips import LETTERS, TYPES, columns_of, of_copies, of_sounds
 
-#: Judge -> the letter of its columns.
-SAID = {"residual": "p", "recurrent": "q", "encoder": "t"}
 #: Lowest and highest level of a picture, in nats.
 PICTURE_RANGE = (-9.0, 1.5)
 
@@ -78,20 +76,21 @@ def pictures(name: str) -> dict[str, np.ndarray]:
 
 
 def samples(name: str = "lungldm/generators") -> pd.DataFrame:
-    """The kept sounds of an experiment: path, type, prompt, and what each judge of SAID takes it for."""
+    """The kept sounds of an experiment: path, type, prompt, and and as `heard` what each judge that hears takes it for."""
     about, place = experiment(name), folder() / name / "samples"
     if not on_file(name):
-        return pd.DataFrame(columns=["path", "type", "prompt", *SAID])
+        return pd.DataFrame(columns=["path", "type", "prompt", "heard"])
     frame = clips(name)
     own = frame[(frame["row"] == about["weights"][0]) & (frame["seed"] == about["seeds"][0])]
     kinds = [TYPES[k] for k in own["label"]]
-    judges = {judge: letter for judge, letter in SAID.items() if f"{letter}0" in own}
-    heard = {judge: [TYPES[k] for k in columns_of(own, letter).argmax(axis=1)] for judge, letter in judges.items()}
+    letters = [letter for judge, letter in LETTERS.items() if judge != "length alone" and f"{letter}0" in own]
+    judged = zip(*(columns_of(own, letter).argmax(axis=1) for letter in letters), strict=True)
+    heard = ["; ".join(TYPES[k] for k in by_judge) for by_judge in judged]
     paths = [
         place / f"{kind.replace(' ', '-')}-{n}.ogg"
         for kind, n in zip(kinds, own.groupby("label").cumcount(), strict=True)
     ]
-    table = pd.DataFrame({"path": paths, "type": kinds, "prompt": own["prompt"].to_list(), **heard})
+    table = pd.DataFrame({"path": paths, "type": kinds, "prompt": own["prompt"].to_list(), "heard": heard})
     return table[[path.is_file() for path in paths]].reset_index(drop=True)
 
 

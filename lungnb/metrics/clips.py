@@ -14,14 +14,11 @@ from lungnb.metrics.generation import coverage, frechet_distance, inception_scor
 from lungnb.metrics.intervals import draw, holm, interval, p_value
 from lungnb.metrics.permutation import mmd_with_null
 
-#: As `lungnb.papers.lungldm.judges` has them, which needs torch.
+#: The types that stand in the data at hand, normal first, as the scores of classifiers have it.
 TYPES = ("normal lung sound", "wheeze", "crackle", "rhonchi", "cough")
-JUDGES = {
-    "heard right, residual judge": "p",
-    "heard right, recurrent judge": "q",
-    "heard right, encoder judge": "t",
-    "heard right, length alone": "r",
-}
+#: Judge -> the letter of its probabilities' columns, p0 to p4 and so on, in the order of TYPES; the last hears nothing.
+LETTERS = {"residual": "p", "recurrent": "q", "encoder": "t", "length alone": "r"}
+JUDGES = {f"heard right, {judge if letter == 'r' else f'{judge} judge'}": letter for judge, letter in LETTERS.items()}
 #: Measure -> its column, of which a mean is taken, or the median.
 MEANS = {"tonal share": "tonal", "energy below 500 Hz": "low", "L1, nats": "l1"}
 MEDIANS = {"kurtosis": "kurtosis", "distance to nearest training clip": "nearest"}

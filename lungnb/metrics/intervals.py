@@ -17,7 +17,7 @@ covered.
 Of one seed nothing is known about seeds: its interval is of patients alone, and `n_seeds` stands beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,6 +77,16 @@ def p_value(drawn: np.ndarray, n_patients: ArrayLike) -> np.ndarray:
 def _half_width(errors: np.ndarray, n_seeds: int, n_patients: ArrayLike, p: float = 0.05) -> np.ndarray:
     of_patients = stats.t.isf(p / 2, np.maximum(np.asarray(n_patients) - 1, 1)) * errors[0]
     return np.hypot(of_patients, stats.t.isf(p / 2, max(n_seeds - 1, 1)) * errors[1])
+
+
+def unpaired(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """ours, low and high of the score `one` less the score `other` of *other* patients: their half widths add up in squares.
+
+    Each has ours, low and high. Of the same patients a difference is drawn patient by patient instead, for it is far surer.
+    """
+    half = np.hypot(*(max(of["high"] - of["ours"], of["ours"] - of["low"]) for of in (one, other)))
+    difference = one["ours"] - other["ours"]
+    return {"ours": difference, "low": difference - half, "high": difference + half}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -79,6 +79,15 @@ def test_nothing_differs_until_something_does(place, monkeypatch):
     assert CliRunner().invoke(app, ["verify"]).exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "off", "n_found"), [(40.0, 1e-4, 0), (40.0, 0.01, 1), (0.4, 1e-6, 0), (0.4, 1e-5, 1)]
+)
+def test_another_processor_differs_in_the_sixth_digit_alone(value, off, n_found):
+    one = pd.DataFrame([{"row": "a", "subset": "all", "metric": "FAD", "n_seeds": 3, "n_patients": 9}])
+    one = one.assign(ours=value, sd=0.1, low=np.nan, high=np.nan)
+    assert len(evidence.differences("x", one, one.assign(ours=value + off))) == n_found
+
+
 def test_another_configuration_than_was_trained_is_found(place):
     configs = yaml.safe_load((place / "config.yaml").read_text())
     configs["zero-padded"]["epochs"] = 99

@@ -232,7 +232,7 @@ def test_solutions_are_folded_until_they_are_asked_for(look):
 def test_all_numbers_are_searched(look, size):
     page = look("numbers.html", size)
     rows = page.locator("#numbers-table tbody tr")
-    rows.first.wait_for()
+    rows.first.filter(has_text="simulated; smoke").wait_for()  # its first row says that it is loading
     assert "No results were found for 01_toy, 90_more: run make report" in page.locator(".admonition").inner_text()
     assert all(word in rows.first.inner_text() for word in ("convlstm", "full", "0.671", "0.125", "simulated; smoke"))
     search = page.locator("input[type=search]").last

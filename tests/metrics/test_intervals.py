@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from lungnb.metrics.intervals import draw, holm, interval, p_value, standard_errors
+from lungnb.metrics.intervals import draw, holm, interval, p_value, standard_errors, unpaired
 
 
 def experiment(rng, n_seeds, n_patients, patient_sd, seed_sd, both_sd, mean=1.0):
@@ -96,6 +96,23 @@ def test_p_is_below_a_twentieth_where_the_interval_leaves_out_nought(shift):
         drawn = shift + (draw(12, 200) @ rng.normal(0, 1, (12, 3)) / 12).T[..., None]
         low, high = interval(drawn, 12)[:, 0]
         assert (p_value(drawn, 12)[0] < 0.05) == (low > 0 or high < 0)
+
+
+def test_a_difference_of_two_groups_is_covered_and_unknown_where_one_is():
+    rng, covered = np.random.default_rng(4), 0
+    for _ in range(200):
+        groups = []
+        for mean, n in ((0.7, 20), (0.4, 35)):
+            drawn = mean + (draw(n, 200) @ rng.normal(0, 0.2, (n, 1)) / n)[None]
+            low, high = interval(drawn, n)[:, 0]
+            groups.append({"ours": drawn[0, 0, 0], "low": low, "high": high})
+        found = unpaired(*groups)
+        covered += found["low"] < 0.3 < found["high"]
+    assert 180 <= covered <= 198
+    assert unpaired({"ours": 0.9, "low": 0.6, "high": 1.0}, {"ours": 0.5, "low": 0.1, "high": 0.8})[
+        "low"
+    ] == pytest.approx(-0.1)
+    assert np.isnan(unpaired(groups[0], {"ours": 0.5, "low": np.nan, "high": np.nan})["low"])
 
 
 def test_holm_is_the_books_example():

@@ -199,8 +199,7 @@ def _sounds() -> dict[str, list[str]]:
         player = (
             f'<audio controls preload="none" aria-label="{sound.prompt}" src="data:audio/ogg;base64,{data}"></audio>'
         )
-        heard = "; ".join(getattr(sound, judge) for judge in clips.SAID if hasattr(sound, judge))
-        said = f"{sound.prompt}<br>judges take it for: {heard}"
+        said = f"{sound.prompt}<br>judges take it for: {sound.heard}"
         figure = f'<figure class="sound">{player}<figcaption>{said}</figcaption></figure>'
         shown.setdefault(sound.type, []).append(figure)
     return shown

@@ -15,9 +15,10 @@ from sklearn.preprocessing import StandardScaler
 from lungnb.classification.encoders import digest, encoder
 from lungnb.classification.networks import fit_regression
 from lungnb.core import UserError
+from lungnb.metrics.clips import TYPES
 from lungnb.papers.lungldm.classifier import in_batches, mean_recall
 from lungnb.papers.lungldm.experiments import Computed, LungRun
-from lungnb.papers.lungldm.judges import TYPES, Halves, clip_table, type_indices
+from lungnb.papers.lungldm.judges import Halves, clip_table, type_indices
 from lungnb.training import make_accelerator
 
 

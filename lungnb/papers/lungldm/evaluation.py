@@ -14,16 +14,15 @@ from torch import nn
 
 from lungnb.data.prompts import prompts
 from lungnb.metrics.acoustics import energy_below, kurtosis, tonal_share
+from lungnb.metrics.clips import LETTERS, TYPES
 from lungnb.metrics.embedding import cell_means
 from lungnb.papers.lungldm.classifier import EVAL_BATCH, in_batches
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.encoder_judge import EncoderJudgeRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, Computed, LungRun, VocoderRun
 from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, Mels, to_waveform
-from lungnb.papers.lungldm.judges import TYPES, JudgeRun, clip_table, fit_length, sounding_share, type_indices
+from lungnb.papers.lungldm.judges import JudgeRun, clip_table, fit_length, sounding_share, type_indices
 
-#: Letters of the columns of each judge's probabilities, p0 to p4 and so on, in the order of TYPES.
-LETTERS = {"residual": "p", "recurrent": "q", "encoder": "t", "length alone": "r"}
 #: Training clips of each type that a clip's nearest is looked for among, and that the tree of lengths is fitted to.
 N_TRAINING = 400
 _RATE = 16000

@@ -16,13 +16,12 @@ import torchaudio
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
+from lungnb.metrics.clips import TYPES
 from lungnb.papers.lungldm.classifier import fit_classifier, in_batches
 from lungnb.papers.lungldm.experiments import Computed, LungRun
 from lungnb.papers.lungldm.frontend import Mels
 from lungnb.training import make_accelerator
 
-#: The types that stand in the data at hand, normal first, as the scores of classifiers have it.
-TYPES = ("normal lung sound", "wheeze", "crackle", "rhonchi", "cough")
 #: A frame of 20 ms sounds if it is at most so much fainter than the loudest of its clip, dB.
 SOUNDS_DB = 30.0
 _FRAME = 320
