@@ -56,8 +56,9 @@ def headlines() -> list[str]:
     said = [
         "**Where it can be read, most ICBHI scores chose their epoch on the test part.** Of "
         f"{len(entries)} published four-class Scores it can be read for {chosen.sum()}, and "
-        f"{entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the part they test. Scores reach {score.max():.1f}; the highest known to choose its epoch elsewhere, with no patient on "
-        f"both sides, is {score[clean].max():.1f} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb), "
+        f"{entries['epoch_on_test'].eq('yes').sum()} report the epoch that is best on the part they test. Scores reach "
+        f"{score.max():.1f}; the highest known to choose its epoch elsewhere, with no patient on both sides, is "
+        f"{score[clean].max():.1f} ([notebook 01, *Which epoch?*](notebooks/01_respirenet.ipynb), "
         "[the ledger](lungnb/published/ledger.csv)).",
         f"**Printed numbers can be checked by arithmetic.** Of {len(claims)} checks of the four papers {failed['contradiction']} "
         f"contradict the same paper and {failed['inconsistent']} its code or data. A footnote of RespireNet says that "
@@ -96,7 +97,8 @@ def _staircase() -> str:
     return (
         f"**Four networks, {'another' if apart else 'no'} staircase.** On SPRSound the Conv-LSTM paper climbs from a Score of "
         f"{printed['CNN']} (plain CNN) to {printed['full']} (upsampling, LSTM, metadata), by its printed Se and Sp. Trained as "
-        f"well as we can, on events stretched to the picture (found with test scores in sight), the plain CNN has {plain}; {said}. "
+        "well as we can, on events stretched to the picture (found with test scores in sight), the plain CNN has "
+        f"{plain}; {said}. "
         f"In the paper's own setting, read as literally as its text allows, the plain CNN has {literal}"
         " ([notebook 02, *What the same networks can do*](notebooks/02_convlstm.ipynb))."
     )
