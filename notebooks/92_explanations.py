@@ -468,11 +468,13 @@ by_kind = pd.DataFrame(
         for name, which in (("trained", TRAINED), ("redrawn", REDRAWN), ("floor", FLOOR))
     }
 )
+for kind, of_kind in by_kind.mean().unstack().iterrows():
+    say(f"{kind}s, mean over networks: " + ", ".join(f"{name} {of_kind[name]:.2f}" for name in by_kind[kind]))
 by_kind.round(2)
 
 # %% [markdown]
-# Three readings. *First*, the *right moment* by kind, in the table above: a wheeze lasts, and most maps find its moment, but so
-# do those of redrawn networks. *Second*, look at the truth's own score: a layer of two rows cannot win the pointing game,
+# Three readings. *First*, the *right moment* by kind, in the lines and the table above: a wheeze lasts, so a map finds its moment
+# easily, and a map of a redrawn network may do so as well. *Second*, look at the truth's own score: a layer of two rows cannot win the pointing game,
 # whatever it has learnt, so its low score is not the network's fault but the layer's. *Third*, the loudest pixel, which has
 # learnt nothing, is a strong rival.
 #
