@@ -151,6 +151,8 @@ print(
     f"each classifier: {n_drawn:,} clips are drawn; without additions each of the few about {n_drawn / sum(few_of.values()):.0f} "
     f"times, each of all {n_all:,} clips about {n_drawn / n_all:.0f} times"
 )
+
+# %%
 report.table(
     "mixtures",
     pd.Series(CHANGES).rename("trained on").rename_axis("mixture").reset_index(),
@@ -304,6 +306,7 @@ def scored(tables: dict[str, list[pd.DataFrame]], base: str = "") -> pd.DataFram
     return frame
 
 
+# %%
 source = Source(PLACE)
 if ON_FILE:
     display(source)
