@@ -69,6 +69,8 @@ def smart_padding(
 ) -> list[Segment]:
     """Smart padding (section II-A): the cycle's own neighbours, of the same class or normal, else a copy of itself.
 
+    By the paper's sentence a copy is due where neither neighbour fits; here one stands in for each that does not
+    (docs/papers/respirenet.md, section 2.1; literally in exercise 3 of notebook 01).
     The next neighbour goes behind, the previous one before, and so on outwards, until the clip has n samples; the outer end is
     trimmed.
     """

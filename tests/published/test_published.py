@@ -161,6 +161,12 @@ def test_what_does_not_add_up_in_respirenet(findings):
     scores = frame[frame.index.str.fullmatch("Table I, .*: Score")]
     assert len(scores) == 15
     assert failed(scores) == {"Table I, 60-40 4-class | Ma bi-ResNet: Score"}
+    # It is quoted from others, and Figure 1 has another order of filter and downsampling: nothing is left against the paper itself.
+    cited = ~scores.index.str.contains("CNN")
+    assert set(scores["kind"][cited]) == {"note"}
+    assert set(scores["kind"][~cited]) == {"contradiction"}
+    assert frame.loc["Text: band-pass upper edge lies below Nyquist (Hz)", "kind"] == "note"
+    assert disagreements("respirenet", "contradiction")[0].empty
 
 
 def test_what_adds_up_in_respirenet(findings):
