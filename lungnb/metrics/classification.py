@@ -86,8 +86,12 @@ def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_cl
     if "p0" not in columns:
         return Counts(confusion, None)
     p, abnormal, of = 1 - predictions["p0"].to_numpy(float), label > 0, np.eye(len(patients))[at]
-    right = (p[abnormal][:, None] > p[~abnormal]) + 0.5 * (p[abnormal][:, None] == p[~abnormal])
-    return Counts(confusion, of[abnormal].T @ right @ of[~abnormal])  # pairs of events summed to pairs of patients
+    order = np.flatnonzero(~abnormal)[np.argsort(p[~abnormal])]
+    below = np.vstack(
+        [np.zeros(len(patients)), of[order].cumsum(axis=0)]
+    )  # normal events of each patient among the lowest
+    fewer, no_more = (below[np.searchsorted(p[order], p[abnormal], side)] for side in ("left", "right"))
+    return Counts(confusion, of[abnormal].T @ (fewer + no_more) / 2)
 
 
 def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
