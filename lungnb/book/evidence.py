@@ -47,7 +47,8 @@ _TOLERANCE, _RELATIVE = 2e-6, 1e-5
 
 def experiments() -> dict[str, dict[str, Any]]:
     """All experiments that are or can be recorded, by name: the paper's file, then its own."""
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(_CONFIGS.glob("*.yaml"))}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # they are read again and again
+    files = {path.stem: yaml.load(path.read_text(), loader) for path in sorted(_CONFIGS.glob("*.yaml"))}
     return {f"{paper}/{name}": about for paper, known in files.items() for name, about in known.items()}
 
 
@@ -199,6 +200,7 @@ class Sources:
 def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:
     """The tables of one configuration, one a training seed, its folds pooled; of these parts of the split, else of all tested."""
     here = frame[(frame["row"] == row) & frame["split"].isin(parts or TESTED)]
+    here.attrs = {}  # pandas would copy the provenance into whatever comes of it
     here = here.drop(columns=[p for p in probabilities(here) if here[p].isna().all()])
     return [table.reset_index(drop=True) for _, table in here.groupby("seed")]
 
