@@ -19,7 +19,7 @@
 #
 # **The question.** Each paper compares its model with numbers from other papers, which come from other
 # recordings, other splits and other rules. Which of these models is better, and what is each trick worth,
-# on the same recordings, split and rules? Not every model is on file yet; what is missing is named below.
+# on the same recordings, split and rules? Not every model is recorded yet; what is missing is named below.
 #
 # | What you will do | What you will learn | What you need |
 # | --- | --- | --- |
@@ -117,10 +117,10 @@ for name, place in PLACES.items():
     rows = list(configurations(place))
     missing = [row for row in rows if row not in tables.get(name, {})]
     there = [row for row in rows if row not in missing]
-    print(f"{place}: on file: {'; '.join(there) or 'nothing'}", end="")
+    print(f"{place} recorded: {'; '.join(there) or 'nothing'}", end="")
     print(f". Still missing: {'; '.join(missing)}" if missing else ".")
 seeds_of = sorted({len(own) for each in tables.values() for own in each.values()})
-print("training seeds of each row on file:", ", ".join(map(str, seeds_of)) or "none")
+print("training seeds of each row, recorded:", ", ".join(map(str, seeds_of)) or "none")
 
 # %%
 SHARED = [task for task in DATA if task in tables]
@@ -136,7 +136,7 @@ for name in tables:
 
 
 def both(*names: str) -> Sources:
-    """The origin of what is made of several experiments, as far as they are on file."""
+    """The origin of what is made of several experiments, as far as they are recorded."""
     return Sources(tuple(PLACES[name] for name in names if name in tables))
 
 
@@ -181,7 +181,7 @@ def plain(own: list[pd.DataFrame]) -> list[pd.DataFrame]:
 
 
 def differences(task: str, pairs: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    """In AS, a line for each of `pairs` (name -> row, other row) that is on file; p after Holm's correction."""
+    """In AS, a line for each of `pairs` (name -> row, other row) that is recorded; p after Holm's correction."""
     own = everyone[task]
     pairs = {name: pair for name, pair in pairs.items() if set(pair) <= set(own)}
     gains = paired_many({name: (plain(own[a]), plain(own[b])) for name, (a, b) in pairs.items()}, "AS")
@@ -224,7 +224,7 @@ columns = max((len(own) for own in bases.values()), default=1)
 
 # %%
 if not compared:
-    print("Nothing to compare is on file yet: only what is said above.")
+    print("Nothing to compare is recorded yet: only what is said above.")
 else:
     fig, axes = plt.subplots(len(SHARED), columns, figsize=(9, 0.4 + 2.7 * len(SHARED)), squeeze=False)
     for ax in axes.flat[len(compared) :]:
@@ -546,7 +546,7 @@ for task in SHARED:
 
 # %% [markdown]
 # The right question to a large model is not whether it wins, but whether the interval of its *difference* to a
-# small one lies above 0. For the largest one on file the line under each count answers it.
+# small one lies above 0. For the largest one recorded the line under each count answers it.
 #
 # ## 5. What leakage is worth
 #
@@ -584,7 +584,7 @@ if len(prices):
         print("Nothing is concluded, for one of the two has not learnt:", "; ".join(unlearnt["one"]))
 missing = [f"{row}, {leak}" for row in WATCHED for leak in LEAKS]
 missing = [name for name in missing if name not in set(prices.get("row", ()))]
-print("Not on file:", "; ".join(missing) or "none")
+print("Not recorded:", "; ".join(missing) or "none")
 
 # %% [markdown]
 # An epoch that is picked on the test side can hardly score lower than the last one, since it is the best of several looks at
@@ -595,7 +595,7 @@ print("Not on file:", "; ".join(missing) or "none")
 # ## 6. What a trick is worth on other data
 #
 # RespireNet's three tricks were made for ICBHI, the Conv-LSTM's metadata and the paediatric network for each
-# position for children. Each is switched on alone, and compared with the same model without it, as far as both are on file.
+# position for children. Each is switched on alone, and compared with the same model without it, as far as both are recorded.
 
 # %%
 TRICKS = {
@@ -613,12 +613,12 @@ if gains:
         plots.forest(ax, own, "AS gained", f"C{list(DATA).index(task)}")
         ax.set_title(DATA[task])
     note = "95 % intervals, the same patients with and without; full: sure; cross: one of the two has not learnt"
-    report.figure("tricks", fig, title="each trick that is on file, alone", corpus=both(*gains), note=note)
+    report.figure("tricks", fig, title="each trick that is recorded, alone", corpus=both(*gains), note=note)
 
 # %% tags=["nbval-check-output"]
 for task in SHARED:
     own = gains.get(task, pd.DataFrame(columns=["row"]))
-    print(f"{DATA[task]}: {len(own)} of {len(TRICKS)} tricks on file: {', '.join(own['row']) or 'none'}")
+    print(f"{DATA[task]}: {len(own)} of {len(TRICKS)} tricks recorded: {', '.join(own['row']) or 'none'}")
     if len(own):
         say(task, own)
 
@@ -722,7 +722,7 @@ for (task, row), own in lines.groupby(["task", "model"], sort=False) if len(line
                 "own home, where 0.5 is to call everything normal: do not read this as the price of another hospital."
             )
 if not len(lines):
-    print("No network from abroad is on file.")
+    print("No network from abroad is recorded.")
 
 # %% [markdown]
 # Where little is heard at home, little can be lost abroad; and a network that hears next to nothing at its own home brings
@@ -737,7 +737,7 @@ if not len(lines):
 # A quick way to a classifier is to take a network that others trained on other sounds, to leave it as it is, and to put a
 # **logistic regression** behind it. Here it is the speaker encoder of
 # *Resemblyzer*, which learnt to tell voices apart and has its weights in its package: three LSTM layers on 40 mel
-# bands, 256 numbers a sound. It has two controls, as far as they are on file. The *same network with random weights* says what the
+# bands, 256 numbers a sound. It has two controls, as far as they are recorded. The *same network with random weights* says what the
 # architecture alone brings. *Log-mel statistics* (mean, spread and percentiles of bands) say what needs no network
 # at all. The regression is scikit-learn's, its strength chosen on inner folds of the training patients. A seed
 # draws these folds, and the random weights. Of a fixed encoder little or nothing depends on it, so a spread over seeds of 0.00
@@ -784,7 +784,7 @@ for task in easy:
         end = f" ({other} has not learnt its training sounds: nothing is concluded about it.)" if low else ""
         print(f"{DATA[task]}:", difference(row, other, gain, "AUROC") + end)
 if not easy:
-    print("No encoder is on file.")
+    print("No encoder is recorded.")
 
 # %% [markdown]
 # Read the lines data set by data set. What has heard thousands of voices may or may not hear what a stethoscope hears, and
@@ -793,7 +793,7 @@ if not easy:
 # ## 9. Whole patients
 #
 # The paediatric paper asks of *patients*, with one network for each site (MPO; a patient's probability is their
-# mean) or one for all sites at once (MPA). Both are on file from notebook 03: for the real children of SPRSound,
+# mean) or one for all sites at once (MPA). Both are recorded from notebook 03: for the real children of SPRSound,
 # pooled over five folds, and for **simulated** cohorts of the paper's size, trained in one hospital and tested in
 # another.
 
@@ -869,7 +869,7 @@ for task in SHARED:
 
 # %% [markdown]
 # These lines compare small versions that were trained briefly under one recipe. They neither confirm nor refute a paper:
-# several of the papers' models and tricks are not on file, and what is called RespireNet here is a narrow ResNet-10 without
+# several of the papers' models and tricks are not recorded, and what is called RespireNet here is a narrow ResNet-10 without
 # pretrained weights. Where no model is surely above 0.5, "better" means "less bad".
 #
 # ## Exercises
@@ -952,7 +952,7 @@ for (task, row), own in abroad.items():
     means = {name: np.mean([table_scores(t)["AS"] for t in plain(each)]) for name, each in found.items()}
     print(f"{row}, tested on {DATA[task]}:", ", ".join(f"{name} {x:.3f}" for name, x in means.items()))
 if not abroad:
-    print("No network from abroad is on file yet; the toy of the test has to do.")
+    print("No network from abroad is recorded yet; the toy of the test has to do.")
 
 # %% [markdown] tags=["solution"]
 # Compare the three numbers of a line with each other, and with 0.5, the AS of calling everything normal. Where all of them lie
