@@ -77,7 +77,7 @@ def read_columns(path: Path, columns: Mapping[str, Iterable[str]], expected: str
     or commas if all lines have them, else by blanks. With a header, columns are found by name, else they stand in order, and
     more may follow. Raises UserError naming the line, and saying what was `expected`.
     """
-    lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), start=1) if line.strip(' \t;,\xa0"')]
+    lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), start=1) if re.search(r'[^\s;,"]', line)]
     mark = next((mark for mark in ";\t," if all(mark in line.strip(" \xa0") for _, line in lines)), None)
     rows = []
     for n, line in lines:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from corpora import edit, put, real_data, simulated, write_tiny
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lungnb import UserError
@@ -249,6 +249,7 @@ def test_any_written_cycles_come_back(tmp_path_factory, rows, gap, end, bom):
 
 @settings(deadline=None)  # it writes files
 @given(content=st.one_of(st.binary(max_size=60), st.text("0123456789.-+e_ \t\n\rnaif", max_size=60).map(str.encode)))
+@example(content=b"\x1f")  # a line of it is blank
 def test_any_file_is_cycles_or_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "arbitrary.txt"
     path.write_bytes(content)

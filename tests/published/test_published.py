@@ -161,7 +161,7 @@ def test_what_does_not_add_up_in_respirenet(findings):
     scores = frame[frame.index.str.fullmatch("Table I, .*: Score")]
     assert len(scores) == 15
     assert failed(scores) == {"Table I, 60-40 4-class | Ma bi-ResNet: Score"}
-    # It is quoted from others, and Figure 1 has another order of filter and downsampling: nothing is left against the paper itself.
+    # It is quoted from others, and Figure 1 filters before it downsamples: nothing is left against the paper itself.
     cited = ~scores.index.str.contains("CNN")
     assert set(scores["kind"][cited]) == {"note"}
     assert set(scores["kind"][~cited]) == {"contradiction"}
