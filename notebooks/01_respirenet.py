@@ -92,7 +92,7 @@ Markdown(
 #   you point to real recordings, those of your build are simulated.
 # * *Weights.* The paper starts from ImageNet's. We could not get them. The recorded trainings start from random weights, and one
 #   of them from weights trained on another set of lung sounds, SPRSound.
-# * *Size and epochs.* The paper trains a ResNet-34 (21 million weights) on pictures of 192 x 657 pixels for 200 epochs, and 50
+# * *Size and epochs.* The paper trains a ResNet-34 (21 million weights) for 200 epochs, on pictures of 192 x 657 pixels if its 7 s are taken with the released code's settings, and 50
 #   more for each device. The recorded trainings are of a narrow ResNet-10 (0.34 million) on 64 x 219 pixels for 30 epochs, and
 #   10 more for two devices, Meditron and Litt3200. Only the profile `paper` has the paper's size, and no run of it is on record.
 # * *Rates and batches.* The recorded rates are 0.02 and, for a device, 0.002, and both fall; the paper's are fixed, 0.001 and
@@ -212,7 +212,7 @@ for _, event in examples.iterrows():
 # > results based on the particular split.
 #
 # The official list splits *recordings*. In the real data, patients 156 and 218 stand on both sides, so we have to ask for that split
-# by name, and every table built on it will say so. The 80-20 split is fold 4 of a list in the authors' repository.
+# by name, and the tables of scores on it say so. The 80-20 split is fold 4 of a list in the authors' repository.
 
 # %% tags=["nbval-check-output"]
 try:
@@ -563,7 +563,7 @@ clips_of_five = cut(toy.samples, plan_clips(toy, small, 10, smart_padding))
 print("the same clips:", np.array_equal(clips_of_five, [filled(i, 10, y) for i in range(5)]))
 
 # %% [markdown]
-# Now a recorded cycle, filled to 7 s in four ways. The dashed lines part the segments; the words say where each comes from.
+# Now a cycle of these data, filled to 7 s in four ways. The dashed lines part the segments; the words say where each comes from.
 
 # %%
 first, n_samples = audio.locate(train)
@@ -605,7 +605,7 @@ assert not np.array_equal(filled(2, 10, y), filled(2, 10, [*y[:2], "crackle", *y
 
 # %% [markdown]
 # So the padding may give the answer away. The released code contains no smart padding at all, and cannot tell us how the authors handled
-# this. Our test clips are padded by repetition, which needs no label. Further down we measure what the hint is worth.
+# this. Our test clips are padded by repetition, which needs no label. Further down we test with the hint, too.
 
 # %% [markdown]
 # ## II-A. Blank region clipping (BRC)
@@ -799,7 +799,7 @@ print({name: round(value, 6) for name, value in scores(truth, predicted).items()
 # An epoch draws as many clips as there are, with replacement. A clip is drawn in inverse proportion to the size of its class. So a batch
 # has as many wheezes as normal cycles, on the average. The loss is the cross-entropy, without class weights, here and in the recorded
 # trainings. (The released code weights the classes.) The recorded batch is 32. This is a **demonstration**: a small network, a few epochs, one seed, no
-# augmentation. Nothing is concluded from it, and no table contains it.
+# augmentation. Nothing is concluded from it, and only a table of its own errors contains it.
 
 # %%
 from torch.utils.data import DataLoader, WeightedRandomSampler
@@ -881,7 +881,7 @@ report.table("generalisation-gap", gap, title="errors of the demonstration, by c
 # ### The experiment
 #
 # The trainings take a few hours on one processor core, too long for a lesson. So their **predictions are recorded**: for every test cycle the probabilities
-# that each trained network gave it, of several training seeds. Every table below is computed from these, here and now. With `profile="laptop"` the same
+# that each trained network gave it, of several training seeds. Every table of recorded scores below is computed from these, here and now. With `profile="laptop"` the same
 # trainings are made again, and a column *ours* stands beside *recorded*.
 
 # %%
@@ -909,7 +909,7 @@ report.table(
     known.rename_axis("configuration").reset_index(),
     title="what was trained, and how well it fits its own training cycles",
     corpus=source,
-    note="percent, means over seeds; seconds: the fastest seed, on one processor core",
+    note="percent, means over seeds; seconds: the fastest seed, on one processor core; 60-40: two patients on both sides",
 )
 
 # %% [markdown]
@@ -982,7 +982,7 @@ report.table(
     comparison(published.load("respirenet", "table-1"), table_1(retrained), on_file),
     title="scores, published beside ours",
     corpus=shown_corpus,
-    note="percent; ours: last epoch, 95 % interval over seeds and patients",
+    note="percent; ours: last epoch, 95 % interval over seeds and patients; 60-40: two patients on both sides",
 )
 
 # %%
@@ -1017,13 +1017,13 @@ for setting in SETTINGS:
     rows = on_file[on_file["row"].str.startswith(setting) & (on_file["metric"] == "Score")]
     n, every = rows[["n_patients", "n_all"]].iloc[0]
     below_50(setting[:-3], rows)
-    enough = "" if rows["low"].notna().any() else ", too few for intervals"
+    enough = "" if rows["low"].notna().any() else ", too few for intervals of Se and Score"
     print(f"    {n:.0f} patients in the smaller class, of {every:.0f}{enough}")
 
 # %% [markdown]
 # **How to read it.** Networks below the dotted line cannot judge the paper's tricks: on these recordings they have learnt little that holds for new
 # patients. Compare *down* the recorded column, not across: ours are of other data and of a smaller network. And look at the intervals before
-# you compare at all. The rows of the paper differ by 0.5 to 3.3 points. It prints no interval, and does not say how many trainings a row
+# you compare at all. From one row of the paper to the next it is 0.5 to 3.3 points. It prints no interval, and does not say how many trainings a row
 # stands for.
 #
 # ### Which epoch?
@@ -1114,8 +1114,8 @@ for kind in ("CNN", "trees"):
 
 # %% [markdown]
 # These sizes hold for these recordings. Do not subtract them from a published score. Compare each model with itself only: the random deals of network
-# and trees are different ones (fold 4 and fold 0). Where its random deal scores far higher, cycles of one patient are alike, in ways that
-# have nothing to do with crackles and wheezes.
+# and trees are different ones (fold 4 and fold 0). Where its random deal scores far higher, cycles of one patient are alike, in ways
+# that do not carry over to new patients.
 #
 # ### Table II: how long should a clip be?
 #
@@ -1355,7 +1355,7 @@ below_50("before and after tuning", on_file[on_file["row"].str.fullmatch("80-20 
 # > spaces, after clipping.
 #
 # The paper shows one clip. Grad-CAM++ gives a map of where a network looks; we show one clip as well, and then count over the abnormal test
-# cycles. The two networks are short trainings on the recordings of this build, one seed each. This is an illustration of the method and shows nothing of
+# cycles of the Litt3200 and the Meditron that have a blank region. The two networks are short trainings on the recordings of this build, one seed each. This is an illustration of the method and shows nothing of
 # the paper's claim. On simulated data we know where each sound truly is (white boxes), so we can also ask whether the map falls on it.
 
 # %%
