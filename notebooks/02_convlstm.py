@@ -99,8 +99,7 @@ Markdown(
 #   experiments" to find the best for each model; what they found is not printed. Ours are readings, listed with what speaks for
 #   them in `docs/papers/convlstm.md`, section 7.
 # * *The split.* The 30 % for validation are not listed. Where ours are held out, they are whole children.
-# * *Size and epochs.* Two of our three settings have an LSTM of 64 states, not of the paper's 512. And not every row is recorded yet: on
-#   two processor cores these trainings take long. The cell below counts what is recorded, and section 4.3 names what is missing.
+# * *Size and epochs.* Two of our three settings have an LSTM of 64 states, not of the paper's 512. And not every row is recorded yet. The cell below counts what is recorded, and section 4.3 names what is missing.
 
 # %% tags=["nbval-check-output"]
 EXPERIMENT = "convlstm/sprsound-event"
@@ -190,7 +189,7 @@ print(f"Of these, children with an event in training as well: {len(children['int
 # calls stridor right may have learnt what stridor is, or how that child sounds. Only stridor of other children could tell the two apart, and
 # the test has too little of it.
 #
-# Three counts of intra children are printed above, because a recording of poor quality has no marked events. This book counts a child as
+# Three counts of intra children are printed above, for instance because a recording of poor quality has no marked events. This book counts a child as
 # *met* by a network if at least one labelled event of that child was trained on.
 #
 # One event of each class, of median length for its class, all on one scale of time. Continuous sounds draw lines and crackles draw strokes. But
@@ -682,7 +681,7 @@ report.table(
 # All there is to it: shuffle, predict, weigh the error, step. Each network sees the same few children of this build for a few epochs, with the
 # learning rates of the setting `fair`. The inputs are *normalised by row*: from each row of each map its mean over the training events is taken,
 # and the rest is divided by its standard deviation. This is a **demonstration**: four epochs on simulated sounds rank no networks.
-# Nothing is concluded from it, and none of the results below contains it.
+# Nothing is concluded from it, and none of the recorded results below contains it.
 
 # %%
 fields = configs.load("convlstm", "smoke")
@@ -739,8 +738,8 @@ assert torch.allclose(scale.sd.double(), pictures.std((0, 3), keepdim=True), rto
 print("normalised by row:", tuple(scale.mean.shape[1:3]), "means, one for each row of each map")
 
 # %% [markdown]
-# `lungnb.training.fit` does the same, and also seeds every epoch, saves checkpoints, selects epochs and runs on a GPU. Whole experiments
-# are too long for a lesson, so their **predictions are recorded**: for every event of the test, and of the held-out part if there is one, the
+# `lungnb.training.fit` does the same, and also clips gradients, may augment and lower the rate, seeds every epoch, saves checkpoints, selects epochs and runs on a GPU. Whole experiments
+# are too long for a lesson, so their **predictions are recorded**: for every event of the test and of training, and of the held-out part if there is one, the
 # seven probabilities that each trained network gave it. The scores below are computed from these, here and now. With `profile="laptop"`
 # the same trainings are made again, and a column *ours* stands beside *recorded*.
 
@@ -1000,8 +999,7 @@ for row in ("paper CNN", best_row):
 #
 # Our input A shows an event of half a second as a narrow strip in three seconds of silence. Most of the picture is empty. Windows of 64 ms every
 # 40 ms blur a crackle of ten milliseconds. And the width of the strip gives away how long the event was. The setting `best` takes power from
-# windows of 32 ms every 5 ms and averages it over time into 76 equal parts, so that **each event fills the picture**, whatever its length. In an
-# event of fewer than 76 windows neighbouring parts share one. Window, hop and stretching change together: stretching alone was not tried.
+# windows of 32 ms every 5 ms and averages it over time into 76 equal parts, so that **each event fills the picture**, whatever its length. Where 76 does not divide the number of windows, neighbouring parts share one. Window, hop and stretching change together: stretching alone was not tried.
 
 
 # %%
@@ -1072,7 +1070,7 @@ for row, gain in other_input.items():
 # ### Which choice matters, and who may say so
 #
 # The test children must not choose the input that they are then tested on. **But an earlier trial of ours found the input of `best` with test
-# scores in sight.** So its gain on the test set is no proof. **Five folds over the training children** ask again without the test children: each
+# scores in sight.** So its gain on the test set is no proof. **Five folds over the training children** ask again without the test events: each
 # child is tested once by a network that has not met it. All folds are pooled, and the same children are compared. The folds ask about the two
 # inputs as wholes, for the plain CNN after 12 epochs, not 30. The other choices between `paper` and `fair` were not asked about one by one.
 
@@ -1392,7 +1390,7 @@ for name, tables in {"with the two": unmet, "without them": without}.items():
 # A probability of 0.9 should be right nine times in ten. *Reliability* plots one against the other, in ten bins of equal width. The *expected
 # calibration error* is the mean distance from the diagonal, each bin weighted by its events. One number, the *temperature*, by which all
 # logits are divided, can mend a network that is too sure or too unsure everywhere. It is chosen so that the true classes of the folds
-# over the **training** children become most likely, and then applied to the test children. The right panel asks how many answers are wrong if
+# over the **training** children become most likely, and then applied to the test events. The right panel asks how many answers are wrong if
 # only the surest events are answered. It has no intervals.
 
 # %%
@@ -1458,7 +1456,7 @@ report.table(
     pd.DataFrame(rows),
     title="sets of classes that are to hold the true one for 90 % of a child's events",
     corpus=source,
-    note="best CNN; means over children; intervals over the children of one ensemble, blind to seeds",
+    note="best CNN; kept: means over children; classes a set: mean over events; intervals over the children of one ensemble, blind to seeds",
 )
 print(f"For these children 90 % lies in {4 - len(off)} of 4 intervals. The others: {', '.join(off) or 'none'}.")
 
