@@ -76,7 +76,7 @@ def pictures(name: str) -> dict[str, np.ndarray]:
 
 
 def samples(name: str = "lungldm/generators") -> pd.DataFrame:
-    """The kept sounds of an experiment: path, type, prompt, and and as `heard` what each judge that hears takes it for."""
+    """The kept sounds of an experiment: path, type, prompt, and as `heard` what each judge that hears takes it for."""
     about, place = experiment(name), folder() / name / "samples"
     if not on_file(name):
         return pd.DataFrame(columns=["path", "type", "prompt", "heard"])

@@ -211,6 +211,7 @@ def measuring(fields: Mapping[str, Any], common: dict) -> dict[str, Any]:
 
 
 def judge_run(fields: dict[str, Any]) -> JudgeRun | EncoderJudgeRun:
+    """The run of a judge, a network of ours or an encoder's regression, by its field `network`."""
     return (EncoderJudgeRun if fields["network"] == "encoder" else JudgeRun)(**fields)
 
 

@@ -77,9 +77,8 @@ def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_cl
     label, predicted = (predictions[c].to_numpy(int) for c in ("label", "predicted"))
     columns = [c for c in predictions.columns if c[0] == "p" and c[1:].isdigit()]
     if bad := [c for c in columns if predictions[c].isna().any()]:
-        raise UserError(
-            f"{bad[0]} of the predictions is NaN in {predictions[bad[0]].isna().sum()} rows; train it again."
-        )
+        n_bad = predictions[bad[0]].isna().sum()
+        raise UserError(f"{bad[0]} of the predictions is NaN in {n_bad} rows; train it again.")
     n_classes = max(n_classes, len(columns), label.max(initial=0) + 1, predicted.max(initial=0) + 1)
     confusion = np.zeros((len(patients), n_classes, n_classes))
     np.add.at(confusion, (at, label, predicted), 1)
@@ -87,9 +86,7 @@ def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_cl
         return Counts(confusion, None)
     p, abnormal, of = 1 - predictions["p0"].to_numpy(float), label > 0, np.eye(len(patients))[at]
     order = np.flatnonzero(~abnormal)[np.argsort(p[~abnormal])]
-    below = np.vstack(
-        [np.zeros(len(patients)), of[order].cumsum(axis=0)]
-    )  # normal events of each patient among the lowest
+    below = np.vstack([np.zeros(len(patients)), of[order].cumsum(axis=0)])  # each patient's among the k lowest
     fewer, no_more = (below[np.searchsorted(p[order], p[abnormal], side)] for side in ("left", "right"))
     return Counts(confusion, of[abnormal].T @ (fewer + no_more) / 2)
 
@@ -99,9 +96,8 @@ def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
 
     Se = exact-class hits over the abnormal classes / all abnormal events, so a crackle called "wheeze" is a miss; Sp = normal
     events called normal / all normal events (RespireNet, section III; the Conv-LSTM paper, section 4.2). Score is the BioCAS
-    challenge's (AS + HS) / 2. Balanced accuracy and macro F1
-    are means over the classes that have an event in the whole table: a drawing that misses one of them is NaN, for the mean over
-    fewer classes is another quantity. AUROC is of p(abnormal) = 1 - p0, normal against all else.
+    challenge's (AS + HS) / 2. Balanced accuracy and macro F1 are means over the classes that have an event in the whole table: a
+    drawing that misses one of them is NaN, another quantity. AUROC is of p(abnormal) = 1 - p0, normal against all else.
     """
     confusion = np.einsum("rp,pij->rij", times, counts.confusion)
     support, hits = confusion.sum(2), np.diagonal(confusion, axis1=1, axis2=2)

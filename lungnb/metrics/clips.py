@@ -22,8 +22,8 @@ JUDGES = {f"heard right, {judge if letter == 'r' else f'{judge} judge'}": letter
 #: Measure -> its column, of which a mean is taken, or the median.
 MEANS = {"tonal share": "tonal", "energy below 500 Hz": "low", "L1, nats": "l1"}
 MEDIANS = {"kurtosis": "kurtosis", "distance to nearest training clip": "nearest"}
-#: The same of a table of copies: a clip is found if it is nearer to its nearest training clip than 5 % of strangers, or stands
-#: out more, which is to be much nearer to that one than to the next.
+#: The same of a table of copies: a clip is found if it is nearer to its nearest training clip than 95 % of strangers, or stands
+#: out more than they do, which is to be much nearer to that one than to the next.
 FOUND = {"nearer than 95 % of strangers": "distance", "stands out more than 95 % of strangers": "ratio"}
 DISTANCES = {"network": "e", "spectrum": "s"}
 #: What the paper adds: the part of a cell's name with it, and without it.
