@@ -89,6 +89,7 @@ def report(
         list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebooks.")
     ] = None,
     out: Out = "",
+    force: Annotated[bool, typer.Option("--force", help="Also those of which nothing changed since.")] = False,
 ) -> None:
     """Build notebooks into OUT/PROFILE/: executed, with tables, figures and a manifest; status 1 if any is missing."""
     from lungnb.book.build import build
@@ -97,7 +98,7 @@ def report(
     for key, equals, _ in pairs:
         if not (key and equals):
             raise UserError(f"-p takes key=value, not {key!r}.")
-    if build(names or [], profile, data, {key: value for key, _, value in pairs}, out):
+    if build(names or [], profile, data, {key: value for key, _, value in pairs}, out, force):
         raise typer.Exit(1)
 
 

@@ -4,12 +4,17 @@ For each notebook it leaves, in `<out>/<profile>/<notebook>/`, the executed note
 `manifest.json` that the notebook's `Report` writes; the builder adds to the manifest how the build went. A failed notebook
 does not stop the others: it is kept with its traceback. A table or figure that the stored notebook shows and this build
 did not make is a failure, too.
+
+A notebook that was built from the same source, parameters, package, recorded results and versions, and whose files nobody
+touched since, is not built again, as `make` would not. What reads a folder of the user's, real data or weights, always is.
 """
 
+import hashlib
 import json
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import time
@@ -31,25 +36,30 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from traitlets.config import Config
 
-from lungnb.book import notebooks
+from lungnb.book import notebooks, recorded
 from lungnb.book.parameters import did_you_mean, read_parameters, refuse
 from lungnb.book.report import default_out, write_json
-from lungnb.core import UserError, atomic_file
+from lungnb.core import UserError, atomic_file, package_versions
 
 
 def build(
-    names: list[str], profile: str = "smoke", data: str = "", parameters: dict[str, Any] | None = None, out: str = ""
+    names: list[str],
+    profile: str = "smoke",
+    data: str = "",
+    parameters: dict[str, Any] | None = None,
+    out: str = "",
+    force: bool = False,
 ) -> list[str]:
     """Build the notebooks called `names` (all if empty), and print what was made and where. Returns those that failed.
 
     Two are built at a time where there are two cores, which they share. Of the full-size ones (`paper`) each has the machine
-    to itself: two might not fit on its GPU.
+    to itself: two might not fit on its GPU. force: also those of which nothing changed since they were built.
     """
     sources = notebooks.find(names)
     values = _checked(sources, profile, data, parameters or {}, out)
     profile = values[sources[0]]["profile"] if sources else profile
     at_once = 1 if profile == "paper" else min(2, cpu_count())
-    waiting = list(sources)
+    waiting = [source for source in sources if force or not is_up_to_date(source, values[source])]
     running: dict[Connection, _Job] = {}
     failed = []
     columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn())
@@ -80,6 +90,7 @@ class _Job:
         self.source, self.values, self.progress = source, values, progress
         self.folder = folder = Path(values["out"]) / values["profile"] / source.stem
         self.started, self.error = time.monotonic(), None
+        self.made_from = made_from(source, values)  # now: who edits it meanwhile has it built again
         self.book, output = notebooks.load(source), folder / f"{source.stem}.ipynb"
         with atomic_file(output) as path:  # also makes the folder, or says in a sentence why it cannot
             nbformat.write(self.book, path)
@@ -135,7 +146,7 @@ class _Job:
         error = error or (f"{', '.join(missing)} not made" if missing else "")
         seconds, state = round(time.monotonic() - self.started, 1), "failed" if error else "built"
         made["build"] = {"title": notebooks.heading(self.book), "state": state, "error": error, "missing": missing}
-        made["build"] |= {"seconds": seconds, "parameters": self.values}
+        made["build"] |= {"seconds": seconds, "parameters": self.values, "made_from": self.made_from}
         write_json(self.manifest, made)
         outcome = f"failed, {error}" if error else f"{len(made['artefacts'])} tables and figures"
         self.progress.remove_task(self.bar)
@@ -206,6 +217,41 @@ def _checked(
     return checked
 
 
+def made_from(source: Path, values: dict[str, Any]) -> str:
+    """A hash of all that decides what a notebook shows; empty where it reads a folder of the user's, which may change."""
+    defaults = {
+        name: known["default"].strip("\"'") for name, known in notebooks.parameters(notebooks.load(source)).items()
+    }
+    read = [text for name, text in (defaults | values).items() if name != "out" and text and isinstance(text, str)]
+    if any(Path(text).expanduser().exists() for text in read):
+        return ""
+    asked = {name: value for name, value in values.items() if name != "out"}
+    content = hashlib.blake2b(json.dumps([asked, package_versions()], sort_keys=True).encode(), digest_size=16)
+    files = [path for folder in (Path(__file__).parents[1], recorded.folder()) for path in sorted(folder.rglob("*"))]
+    for path in [source, *files]:
+        if path.is_file() and path.suffix != ".pyc":
+            content.update(path.name.encode() + path.read_bytes())
+    return content.hexdigest()
+
+
+def is_up_to_date(source: Path, values: dict[str, Any]) -> bool:
+    """Whether `source` was built whole from what is here now and its files are as they were left; if so, print that."""
+    folder = Path(values["out"]) / values["profile"] / source.stem
+    try:
+        made = json.loads((folder / "manifest.json").read_text())
+        finished = (folder / "manifest.json").stat().st_mtime
+        touched = any(path.stat().st_mtime > finished for path in folder.rglob("*") if path.is_file())
+        shown = {*notebooks.artefacts(source.with_suffix(".ipynb")), *made["artefacts"]}
+        same = made["build"]["state"] == "built" and made["build"]["made_from"] == made_from(source, values) != ""
+    except (OSError, ValueError, KeyError):  # never built, or by an earlier lungnb
+        return False
+    if touched or not same or not all(_is_made(name, made, folder) for name in shown):
+        return False
+    said = f"{len(made['artefacts'])} tables and figures, nothing changed since they were built (--force builds them again)"
+    print(f"{source.stem}: {said}; {folder}", flush=True)
+    return True
+
+
 def _is_made(name: str, manifest: dict, folder: Path) -> bool:
     files = manifest["artefacts"].get(name, {}).get("files", [])
     return bool(files) and all((folder / file).is_file() and (folder / file).stat().st_size for file in files)
@@ -229,5 +275,5 @@ def _execute(book: NotebookNode, output: Path | None, parameters: dict, folder: 
         try:
             return execute_notebook(book, output, parameters, **options)
         except RuntimeError as error:  # before any cell: another kernel took the port that this one was given as free
-            if not tries_left or "died before replying" not in str(error):
+            if not tries_left or not re.search("died before replying|didn't respond", str(error)):
                 raise

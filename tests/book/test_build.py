@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 from papermill import execute_notebook
 
 from lungnb.book import notebooks
-from lungnb.book.build import build, store
+from lungnb.book.build import build, is_up_to_date, made_from, store
 from lungnb.book.report import as_html
 from lungnb.core import UserError
 
@@ -62,6 +63,62 @@ def test_what_was_made_is_printed(toy, tmp_path, capsys):
     good, bad = sorted(capsys.readouterr().out.splitlines())
     assert re.fullmatch(rf"01_good: 2 tables and figures; \d+\.\d minutes; {tmp_path}/smoke/01_good", good)
     assert bad.startswith("02_bad: failed, ValueError: first line second <line>; ")
+
+
+@pytest.fixture
+def again(built, toy, tmp_path):
+    """The notebook that works, built before, and the values to build it with into a folder where that build lies."""
+    shutil.copytree(built.folder, tmp_path / "smoke")
+    return toy / "notebooks" / "01_good.py", manifest(built, "01_good")["build"]["parameters"] | {"out": str(tmp_path)}
+
+
+def test_what_did_not_change_is_not_built_again(again, tmp_path, capsys):
+    def is_kept(force=False):
+        assert build(["01_good"], parameters={"epochs": "2", "shares": "0.5, 1"}, out=str(tmp_path), force=force) == []
+        return "nothing changed since they were built" in capsys.readouterr().out
+
+    assert is_kept()
+    assert not is_kept(force=True)
+    assert is_kept()
+
+
+@pytest.mark.parametrize(
+    "what", ["nothing", "a source", "a parameter", "a recorded result", "a lost table", "a saved notebook", "a failure"]
+)
+def test_what_changed_is_built_again(again, toy, tmp_path, what):
+    (source, values), folder = again, tmp_path / "smoke" / "01_good"
+    text, recorded = source.read_text(), toy / "reports" / "recorded" / "toy"
+    if what == "a source":
+        source.write_text(text + "\n# %%\nprint(epochs)\n")
+    elif what == "a parameter":
+        values |= {"epochs": 3}
+    elif what == "a recorded result":
+        recorded.mkdir(parents=True)
+        (recorded / "scores.csv").write_text("score\n1\n")
+    elif what == "a lost table":
+        (folder / "tables" / "table-1.csv").unlink()
+    elif what == "a saved notebook":
+        later = (folder / "manifest.json").stat().st_mtime + 1
+        os.utime(folder / "01_good.ipynb", (later, later))
+    elif what == "a failure":
+        source = source.with_stem("02_bad")
+    try:
+        assert is_up_to_date(source, values) == (what == "nothing")
+    finally:
+        source.with_stem("01_good").write_text(text)
+        shutil.rmtree(toy / "reports", ignore_errors=True)
+
+
+def test_what_reads_a_folder_of_the_users_is_always_built(again, tmp_path):
+    source, values = again
+    values |= {"data": str(tmp_path / "data")}  # not there
+    manifest = tmp_path / "smoke" / "01_good" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["build"]["made_from"] = made_from(source, values)
+    manifest.write_text(json.dumps(content))
+    assert is_up_to_date(source, values)
+    (tmp_path / "data").mkdir()
+    assert not is_up_to_date(source, values)
 
 
 def test_a_kernel_that_lost_its_port_is_started_again(toy, monkeypatch):
