@@ -36,6 +36,16 @@ GALLERY = {
     ("90_compare_classifiers", "forest"): "which model is better, on the same patients (recorded, real in part)",
 }
 
+#: The networks of the picture at the head of the README, in the paper's order, and how they are called there.
+MODELS = {"CNN": "plain CNN", "Upsampling CNN": "+ upsampling", "ConvLstm": "+ LSTM", "full": "+ metadata"}
+#: Its settings, likewise.
+SERIES = {
+    "published": "published",
+    "paper": "as the paper says",
+    "fair": "its input, trained longer",
+    "best": "another input",
+}
+
 
 def root() -> Path:
     """The repository around the working directory, else the one the package lies in. Raises UserError if there is none."""
@@ -119,11 +129,15 @@ def results() -> str:
     honest = recorded[recorded["epoch_on_test"] != "yes"]
     best = honest.index[~honest.duplicated("task")]
     recorded = recorded[recorded.index.isin(best) | (recorded["printed"] != "")]
-    lines = ["| task | setting | published | recorded [95 % interval] (seeds, patients) | data |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = ["| task | setting | published | ours | 95 % interval | seeds | patients | data |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for line in recorded.to_dict("records"):
-        text, model = value(line | {"ours": line["score"]}), line["model"].replace(" | ", ", ")
-        lines.append(f"| {line['task']} | {model} | {line['printed']} | {text} | {line['data']} |")
+        ends = "too few" if pd.isna(line["low"]) else f"{line['low']:.3f} to {line['high']:.3f}"
+        patients = f"{line['n_patients']:.0f} of {line['n_all']:.0f}"
+        cells = [line["task"], line["model"].replace(" | ", ", "), line["printed"], f"{line['score']:.3f}", ends]
+        lines.append(
+            f"| {' | '.join([*cells, str(int(line['n_seeds'])), patients, line['data'].partition(' (')[0]])} |"
+        )
     compared = recorded[recorded["verdict"] != ""]
     compared = compared["task"].str.partition(",")[0] + ": " + compared["verdict"]
     partial = recorded.loc[recorded["task"].str.startswith("ICBHI in part"), "data"].unique()
@@ -143,13 +157,13 @@ def data() -> str:
 
 
 def gallery() -> str:
-    """The figures of `GALLERY` as a table in Markdown, three a row."""
+    """The figures of `GALLERY` as a table in Markdown, two a row: three are too small to read."""
     cells = [
         f"[![{said}](docs/figures/{book[:2]}-{name}.png)](notebooks/{book}.ipynb)<br>{book[:2]}: {said}"
         for (book, name), said in GALLERY.items()
     ]
-    rows = [f"| {' | '.join(cells[k : k + 3])} |" for k in range(0, len(cells), 3)]
-    return "\n".join([rows[0], "| --- | --- | --- |", *rows[1:]])
+    rows = [f"| {' | '.join(cells[k : k + 2])} |" for k in range(0, len(cells), 2)]
+    return "\n".join([rows[0], "| --- | --- |", *rows[1:]])
 
 
 BLOCKS = {
@@ -192,7 +206,11 @@ def front() -> tuple[pd.DataFrame, pd.DataFrame]:
     kind = ledger["epoch_on_test"].map({"yes": "epoch chosen on the test part", "no": "epoch chosen elsewhere"})
     kind = kind.mask(ledger["random_split"] == "yes", "and patients on both sides at random").fillna("not known")
     own = table[table.get("experiment", "") == "convlstm/sprsound-event"]
-    own = own.rename(columns={"model": "row", "source": "series", "score": "value"})
+    names = own["model"].where(own["source"] == "recorded", "published " + own["model"]).str.partition(" ")
+    own = own.assign(series=names[0], row=names[2], value=own["score"])
+    own = own[own["row"].isin(MODELS)].sort_values(
+        ["series", "row"], key=lambda names: names.map([*SERIES, *MODELS].index)
+    )
     return own[["row", "series", "value", "low", "high"]], ledger[["year", "Score"]].astype(float).assign(kind=kind)
 
 
@@ -202,16 +220,19 @@ def draw(target: Path) -> None:
     colours = {"epoch chosen on the test part": "C1", "and patients on both sides at random": "C3"}
     colours |= {"not known": "0.75", "epoch chosen elsewhere": "C0"}
     with plt.style.context("lungnb.book.style"):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
-        plots.dots(left, own.sort_values("series"), own["row"], "Score; lines: 95 % over seeds and children")
-        left.set(title="Conv-LSTM on SPRSound")
-        left.legend(loc="lower right", fontsize=8)
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6))
+        plots.dots(
+            left, own.assign(series=own["series"].map(SERIES)), MODELS, "Score; lines: 95 % over seeds and children"
+        )
+        left.set_yticks(range(len(MODELS)), MODELS.values())
+        left.set(title="Four networks on SPRSound")
+        left.legend(loc="lower center", bbox_to_anchor=(0.4, 1.08), ncols=2, fontsize=8)
         for kind, colour in colours.items():
             part = ledger[ledger["kind"] == kind]
             right.plot(part["year"], part["Score"], "o", color=colour, label=kind, markersize=6)
         right.set(title=f"{len(ledger)} published Scores on ICBHI, four classes", ylabel="Score (%)")
         right.xaxis.get_major_locator().set_params(integer=True)
-        right.legend(loc="lower right", fontsize=8)
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.08), ncols=2, fontsize=8)
         with atomic_file(target) as path:
             figure.savefig(path, format="png", dpi=100, metadata={"Description": _numbers()})
         plt.close(figure)
