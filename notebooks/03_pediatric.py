@@ -59,7 +59,6 @@ from lungnb.metrics.intervals import unpaired
 from lungnb.metrics.classification import crop_scores, evaluate, mean_over_patients, paired, paired_many, patient_scores
 from lungnb.papers.pediatric import CropSpectrogram, Learned, SiteCNN, by_site, change_content, inverse_loss, maximum
 from lungnb.papers.pediatric import minus_recording_mean, samples_of, simple_mean, summarise_crops, thin_crops
-from lungnb.published import disagreements
 from lungnb.simulate.multisite import CLARITY_DB, PLACES
 
 profile, data, seeds, epochs, device, cluster, out = check_parameters(
@@ -2277,7 +2276,7 @@ report.table(
 # authors could answer. First **the paper against itself**, by its own printed numbers alone:
 
 # %%
-found, note = disagreements("pediatric", "contradiction")
+found, note = published.disagreements("pediatric", "contradiction")
 report.table("audit", found, title="the paper against itself", origin="published", note=note)
 
 # %% [markdown]
@@ -2285,14 +2284,14 @@ report.table("audit", found, title="the paper against itself", origin="published
 # [the authors' code](https://github.com/CS-433/cs-433-project-2-deepnettonepanettone) we could read how crops are cut and pictures made.
 
 # %%
-found, note = disagreements("pediatric", "inconsistent")
+found, note = published.disagreements("pediatric", "inconsistent")
 report.table("audit-code-or-data", found, title="the paper against its code or data", origin="published", note=note)
 
 # %% [markdown]
 # **Notes of ours.** Nobody claims what stands here: remarks, questions and counts that a reader may want to know.
 
 # %%
-found, note = disagreements("pediatric", "note")
+found, note = published.disagreements("pediatric", "note")
 report.table("audit-notes", found, title="notes of ours", origin="published", note=note)
 
 # %% [markdown]

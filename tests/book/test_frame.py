@@ -92,6 +92,8 @@ def test_notebook_is_small(source):
     assert source.with_suffix(".ipynb").stat().st_size < notebooks.MAX_BYTES
     code = [cell.source for cell in notebooks.load(source).cells if cell.cell_type == "code"]
     assert max(len(text.splitlines()) for text in code) <= 30
+    imported = re.findall(r"^\s*(?:from|import) (lungnb[\w.]*)", "\n".join(code), flags=re.MULTILINE)
+    assert len(set(imported)) <= 12
 
 
 @each_notebook
