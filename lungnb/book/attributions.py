@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb.book.evidence import differences, experiment
-from lungnb.book.recorded import folder, write_parquet
-from lungnb.core import UserError
+from lungnb.book.storage import folder, read_table, write_parquet
 from lungnb.metrics.intervals import holm
 from lungnb.metrics.sounds import gain_over_sounds, mean_over_sounds
 
@@ -37,11 +36,7 @@ LOUDEST, FLOOR, TRUTH, RANDOM, PLACES = (
 
 def attributions(name: str) -> pd.DataFrame:
     """The recorded table of an experiment. Raises UserError if there is none."""
-    path = folder() / name / "attributions.parquet"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
-    frame = pd.read_parquet(path)
-    return frame.astype(dict.fromkeys(frame.select_dtypes("float16"), float))
+    return read_table(folder() / name / "attributions.parquet")
 
 
 def maps(name: str, row: str) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from traitlets.config import Config
 
-from lungnb.book import notebooks, recorded
+from lungnb.book import notebooks, storage
 from lungnb.book.parameters import did_you_mean, read_parameters, refuse
 from lungnb.book.report import default_out, write_json
 from lungnb.core import UserError, atomic_file, package_versions
@@ -227,7 +227,7 @@ def made_from(source: Path, values: dict[str, Any]) -> str:
         return ""
     asked = {name: value for name, value in values.items() if name != "out"}
     content = hashlib.blake2b(json.dumps([asked, package_versions()], sort_keys=True).encode(), digest_size=16)
-    files = [path for folder in (Path(__file__).parents[1], recorded.folder()) for path in sorted(folder.rglob("*"))]
+    files = [path for folder in (Path(__file__).parents[1], storage.folder()) for path in sorted(folder.rglob("*"))]
     for path in [source, *files]:
         if path.is_file() and path.suffix != ".pyc":
             content.update(path.name.encode() + path.read_bytes())

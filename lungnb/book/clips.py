@@ -18,8 +18,7 @@ import pandas as pd
 import yaml
 
 from lungnb.book.evidence import configurations, differences, experiment
-from lungnb.book.recorded import folder, write_parquet
-from lungnb.core import UserError
+from lungnb.book.storage import folder, read_table, write_parquet
 from lungnb.metrics.classification import evaluate
 from lungnb.metrics.clips import LETTERS, TYPES, columns_of, of_copies, of_sounds
 
@@ -29,11 +28,7 @@ PICTURE_RANGE = (-9.0, 1.5)
 
 def clips(name: str) -> pd.DataFrame:
     """The clips of a recorded experiment. Raises UserError if there are none."""
-    path = folder() / name / "clips.parquet"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
-    frame = pd.read_parquet(path)
-    return frame.astype(dict.fromkeys(frame.select_dtypes("float16"), float))
+    return read_table(folder() / name / "clips.parquet")
 
 
 def on_file(*names: str) -> list[str]:

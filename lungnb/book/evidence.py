@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from lungnb.book.recorded import folder
 from lungnb.book.report import label
+from lungnb.book.storage import folder, read_table
 from lungnb.core import UserError
 from lungnb.data import DATASETS, corpora_in
 from lungnb.data.splits import TESTED
-from lungnb.metrics.classification import Formulas, evaluate, score_rows
+from lungnb.metrics.classification import Formulas, evaluate, probability_columns, score_rows
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "recorded"
 COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]
@@ -89,14 +89,10 @@ def expanded(about: Mapping[str, Any], found: Sequence[str] = ()) -> dict[str, d
 
 def predictions(name: str) -> pd.DataFrame:
     """The predictions of a recorded experiment, with `predicted`, the most probable class. Raises UserError if there are none."""
-    path = folder() / name / "predictions.parquet"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; record it with `lungnb record {name} --data DIR`.")
-    frame = pd.read_parquet(path)
-    p = probabilities(frame)
-    frame = frame.astype(dict.fromkeys(frame.select_dtypes("float16"), float))
-    frame = frame.assign(predicted=frame[p].fillna(-1).to_numpy().argmax(1))  # a task of fewer classes has no such p
-    if (path.parent / "provenance.json").is_file():
+    frame = read_table(folder() / name / "predictions.parquet")
+    p = frame[probability_columns(frame)].fillna(-1)  # a task of fewer classes has no such p
+    frame = frame.assign(predicted=p.to_numpy().argmax(1))
+    if (folder() / name / "provenance.json").is_file():
         frame.attrs["provenance"] = provenance(name)
     return frame
 
@@ -201,7 +197,7 @@ def by_seed(frame: pd.DataFrame, row: str, *parts: str) -> list[pd.DataFrame]:
     """The tables of one configuration, one a training seed, its folds pooled; of these parts of the split, else of all tested."""
     here = frame[(frame["row"] == row) & frame["split"].isin(parts or TESTED)]
     here.attrs = {}  # pandas would copy the provenance into whatever comes of it
-    here = here.drop(columns=[p for p in probabilities(here) if here[p].isna().all()])
+    here = here.drop(columns=[p for p in probability_columns(here) if here[p].isna().all()])
     return [table.reset_index(drop=True) for _, table in here.groupby("seed")]
 
 
@@ -212,7 +208,7 @@ def by_row(frame: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
 
 def ensemble(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """One table of the mean probabilities of several, which are of the same events in the same order."""
-    p = probabilities(tables[0])
+    p = probability_columns(tables[0])
     mean = np.mean([table[p].to_numpy() for table in tables], axis=0)
     return tables[0].assign(predicted=mean.argmax(1), **dict(zip(p, mean.T, strict=True)))
 
@@ -256,10 +252,6 @@ def scores(name: str) -> pd.DataFrame:
             tables.append(evaluate(by_seed(own, row, *of)).assign(row=row, subset=subset))
     table = pd.concat(tables, ignore_index=True)
     return table[["row", "subset", "metric", "ours", "sd", "n_seeds", "n_patients", "low", "high"]].round(6)
-
-
-def probabilities(frame: pd.DataFrame) -> list[str]:
-    return [c for c in frame if c[0] == "p" and c[1:].isdigit()]
 
 
 def weights_file(name: str, row: str, seed: int) -> Path:

@@ -21,13 +21,12 @@ from lungnb.book.evidence import (
     expanded,
     experiment,
     predictions,
-    probabilities,
     scores,
     start_of,
     weights_file,
 )
-from lungnb.book.recorded import folder, write_parquet
 from lungnb.book.report import write_json
+from lungnb.book.storage import folder, merge, write_parquet
 from lungnb.classification import Classification
 from lungnb.classification.explained import attributions, with_dropout
 from lungnb.classification.fitting import predict_samples, predictions_of
@@ -35,6 +34,7 @@ from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.data.splits import TESTED
 from lungnb.data.tasks import task_of
+from lungnb.metrics.classification import probability_columns
 from lungnb.papers.pediatric import summarise_crops
 from lungnb.training.experiment import run_all
 
@@ -107,9 +107,9 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     run_all(list(runs.values()), cluster or None)
     place, new = folder() / name, collect(name, runs)
     place.mkdir(parents=True, exist_ok=True)
-    _merge(place / "predictions.parquet", new, write_predictions)
+    merge(place / "predictions.parquet", new, write_predictions)
     for table, of_runs in {"training": _trainings(runs), "history": _histories(runs)}.items():
-        _merge(place / f"{table}.csv", of_runs, lambda path, frame: frame.to_csv(path, index=False))
+        merge(place / f"{table}.csv", of_runs)
     if "attributions" in about:
         _keep_attributions(name, runs)
     for (row, seed, _), run in runs.items():
@@ -160,9 +160,9 @@ def collect(name: str, runs: Runs) -> pd.DataFrame:
         frames += [frame.assign(row=name, seed=seed, fold=fold or 0) for name, frame in asked.items()]
     frame = pd.concat(frames, ignore_index=True)
     if "crops" in frame:
-        frame["predicted"] = frame[probabilities(frame)].to_numpy().argmax(1)
-        return frame[[c for c in (*COLUMNS, *OF_PATIENTS, *probabilities(frame), "predicted") if c in frame]]
-    return frame[[c for c in (*COLUMNS, *OF_PASSES, *probabilities(frame), "predicted") if c in frame]]
+        frame["predicted"] = frame[probability_columns(frame)].to_numpy().argmax(1)
+        return frame[[c for c in (*COLUMNS, *OF_PATIENTS, *probability_columns(frame), "predicted") if c in frame]]
+    return frame[[c for c in (*COLUMNS, *OF_PASSES, *probability_columns(frame), "predicted") if c in frame]]
 
 
 def explain(name: str, runs: Runs) -> dict[str, tuple[pd.DataFrame, dict[str, np.ndarray]]]:
@@ -176,7 +176,7 @@ def explain(name: str, runs: Runs) -> dict[str, tuple[pd.DataFrame, dict[str, np
 
 def _keep_attributions(name: str, runs: Runs) -> None:
     found, place = explain(name, runs), folder() / name
-    _merge(
+    merge(
         place / "attributions.parquet", pd.concat([table for table, _ in found.values()]), recorded_attributions.write
     )
     for row, (_, maps) in found.items():
@@ -236,20 +236,11 @@ def _histories(runs: Runs) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True).astype(own).round(4)
 
 
-def _merge(path: Path, new: pd.DataFrame, write) -> None:
-    """Write `new` and what of `path` is of other rows or seeds."""
-    if path.is_file():
-        old = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        done = set(zip(new["row"], new["seed"], strict=True))
-        old = old[[key not in done for key in zip(old["row"], old["seed"], strict=True)]]
-        new = pd.concat([old.drop(columns="predicted", errors="ignore"), new], ignore_index=True) if len(old) else new
-    with atomic_file(path) as temporary:
-        write(temporary, new.sort_values(["row", "seed", "fold"], kind="stable"))
-
-
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
     """Keep `frame`, predictions of all configurations, seeds and folds, as small as they can be."""
-    types = dict.fromkeys(probabilities(frame), np.float16) | {name: t for name, t in _SMALL.items() if name in frame}
+    types = dict.fromkeys(probability_columns(frame), np.float16) | {
+        name: t for name, t in _SMALL.items() if name in frame
+    }
     columns = [name for name in (*COLUMNS, *OF_PATIENTS, *OF_PASSES) if name in frame]
-    kept = frame[[*columns, *probabilities(frame)]].astype(types)
+    kept = frame[[*columns, *probability_columns(frame)]].astype(types)
     write_parquet(path, kept)

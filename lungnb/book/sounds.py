@@ -17,8 +17,8 @@ import yaml
 
 from lungnb.book.clips import PICTURE_RANGE, clips, scores, write_clips
 from lungnb.book.evidence import configurations, experiment
-from lungnb.book.recorded import folder
 from lungnb.book.report import write_json
+from lungnb.book.storage import folder, merge
 from lungnb.classification.augmentation import AugmentationRun
 from lungnb.classification.encoders import encoder
 from lungnb.core import UserError, atomic_file, git_state, package_versions
@@ -48,9 +48,9 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
         fields = about["fields"] | about["rows"][row]
         for seed in [s for s in about["seeds"] if s == fields.get("seed", s) and (not seeds or s in seeds)]:
             tables, runs = KINDS[about["kind"]](row, fields, common, seed)
-            _keep(place / "clips.parquet", pd.concat(tables, ignore_index=True), write_clips)
+            merge(place / "clips.parquet", pd.concat(tables, ignore_index=True), write_clips)
             facts = pd.DataFrame([_facts(run) | {"row": row, "seed": seed, "part": part} for part, run in runs.items()])
-            _keep(place / "training.csv", facts, lambda path, frame: frame.to_csv(path, index=False))
+            merge(place / "training.csv", facts)
             if row in about.get("weights", []) and seed == about["seeds"][0]:
                 _keep_generator(place, runs["clips"])
             if about["kind"] == "copies" and seed == about["seeds"][0]:
@@ -227,16 +227,6 @@ def _vae_row(row: str) -> str:
 
 
 # ---- what is kept
-
-
-def _keep(path: Path, new: pd.DataFrame, write) -> None:
-    """Write `new` and what of `path` is of other rows or seeds."""
-    if path.is_file():
-        old = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        done = set(zip(new["row"], new["seed"], strict=True))
-        new = pd.concat([old[[key not in done for key in zip(old["row"], old["seed"], strict=True)]], new])
-    with atomic_file(path) as temporary:
-        write(temporary, new.sort_values(["row", "seed"], kind="stable").reset_index(drop=True))
 
 
 def _facts(run: Experiment) -> dict[str, Any]:

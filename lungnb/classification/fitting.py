@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lungnb.classification.dataset import Dataset
 from lungnb.classification.networks import Entry, statistics
-from lungnb.metrics.classification import biocas_scores, scores
+from lungnb.metrics.classification import biocas_scores, probability_columns, scores
 
 EVAL_BATCH = 128
 #: Class probabilities (S, n_classes) of samples.
@@ -72,7 +72,7 @@ def monitor(network: nn.Module, dataset: Dataset, followed: dict[str, str], comb
     for name, part in followed.items():
         frame = predictions_of(network, dataset, (part,), combine)
         label, guess = frame["label"].to_numpy(), frame["predicted"].to_numpy()
-        p = frame.filter(regex=r"^p\d+$").to_numpy().clip(1e-6)
+        p = frame[probability_columns(frame)].to_numpy().clip(1e-6)
         values = scores(label, guess, biocas_scores) | {
             "loss": log_loss(label, p / p.sum(1, keepdims=True), labels=range(p.shape[1])),
             "accuracy": accuracy_score(label, guess),

@@ -21,7 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
@@ -109,15 +108,6 @@ def prompt(row: Mapping[str, Any]) -> str:
 def prompts(table: pd.DataFrame) -> pd.Series:
     """The `prompt` of each row of a table of events, as a string column of the same index."""
     return pd.Series([prompt(row) for row in table[list(FIELDS)].to_dict("records")], table.index, dtype="string")
-
-
-def drop_fields(row: Mapping[str, Any], rng: np.random.Generator, chance: float = DROP) -> dict[str, Any]:
-    """The FIELDS of `row`, each but the sound left out (None) with `chance`, as training does (docs/papers/lungldm.md,
-    section 3.3)."""
-    kept = rng.random(len(FIELDS)) >= chance
-    return {
-        name: _known(row, name) if keep or name == "sound" else None for name, keep in zip(FIELDS, kept, strict=True)
-    }
 
 
 def check_prompt(text: str) -> str:

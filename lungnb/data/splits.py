@@ -24,7 +24,6 @@ Validation = Literal["patients", "events (leaky)", "none"]
 class Split:
     """part: for each event train, validation, test, inter, intra, or NA (left out). shared: patients trained on and tested."""
 
-    name: str
     part: pd.Series
     shared: tuple[str, ...]
     notes: list[str]
@@ -185,7 +184,7 @@ def make_split(
         )
     left = int(unnumbered.sum())
     notes = [f"{left} events of children without a number are in no part"] if left else []
-    return Split(name, part, shared, _leaks(known) + notes)
+    return Split(part, shared, _leaks(known) + notes)
 
 
 def _unnumbered(events: pd.DataFrame) -> pd.Series:
@@ -248,10 +247,10 @@ def cohort_split(
         )
     held = hold_out_patients(own, 1, min(9, fewest))
     part_of = pd.concat([held.map({True: "validation", False: "train"}), pd.Series("test", index=tested)])
-    return Split(f"cohort {cohort}", events["patient"].map(part_of).astype("string").rename("part"), (), [])
+    return Split(events["patient"].map(part_of).astype("string").rename("part"), (), [])
 
 
-def hold_out_patients(events: pd.DataFrame, n_held: int = 1, n_folds: int = 5) -> pd.Series:
+def hold_out_patients(events: pd.DataFrame, n_held: int, n_folds: int) -> pd.Series:
     """True for the events of the validation patients, about n_held / n_folds of `events`, always the same ones.
 
     Of fewer patients than folds each is a fold. Raises UserError for a single patient.
@@ -260,7 +259,7 @@ def hold_out_patients(events: pd.DataFrame, n_held: int = 1, n_folds: int = 5) -
     return grouped_folds(events, n, seed=0) < max(1, round(n_held * n / n_folds))
 
 
-def hold_out_events(events: pd.DataFrame, share: float = 0.3) -> pd.Series:
+def hold_out_events(events: pd.DataFrame, share: float) -> pd.Series:
     """True for `share` of the events of each label, drawn one by one. Leaky: patients stand on both sides."""
     drawn = events.groupby("label").sample(frac=share, random_state=0)
     return pd.Series(events.index.isin(drawn.index), index=events.index)

@@ -11,13 +11,11 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-
-def _names(table: pd.DataFrame) -> list[str]:
-    return [c for c in table if c[0] == "p" and c[1:].isdigit()]
+from lungnb.metrics.classification import probability_columns
 
 
 def _probabilities(table: pd.DataFrame) -> np.ndarray:
-    return table[_names(table)].to_numpy(float)
+    return table[probability_columns(table)].to_numpy(float)
 
 
 def reliability(table: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
@@ -75,9 +73,12 @@ def least_probabilities(table: pd.DataFrame, missed: float = 0.1) -> np.ndarray:
     """
     found = []
     for own in (table[table["label"] == 0], table[table["label"] > 0]):
-        p, n_votes = own[_names(own)].to_numpy()[range(len(own)), own["label"]], own["patient"].nunique() + 1
+        p, n_votes = (
+            own[probability_columns(own)].to_numpy()[range(len(own)), own["label"]],
+            own["patient"].nunique() + 1,
+        )
         vote = 1 / own.groupby("patient")["patient"].transform("size").to_numpy() / n_votes
         order = np.argsort(p)
         below = 1 / n_votes + vote[order].cumsum() - vote[order]
         found.append(p[order][below <= missed].max(initial=0.0))
-    return np.array([found[0], *[found[1]] * (len(_names(table)) - 1)])
+    return np.array([found[0], *[found[1]] * (len(probability_columns(table)) - 1)])

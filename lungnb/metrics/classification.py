@@ -69,13 +69,18 @@ class Counts:
     concordant: np.ndarray | None
 
 
+def probability_columns(table: pd.DataFrame) -> list[str]:
+    """The columns p0, p1, ... of a table of predictions."""
+    return [c for c in table if c[0] == "p" and c[1:].isdigit()]
+
+
 def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_classes: int = 0) -> Counts:
     """Counts of each of `patients` (all of the table if None, sorted). Raises UserError for a probability that is NaN."""
     names = predictions["patient"].to_numpy(str)
     patients = np.unique(names) if patients is None else np.asarray(patients)
     at = np.searchsorted(patients, names)
     label, predicted = (predictions[c].to_numpy(int) for c in ("label", "predicted"))
-    columns = [c for c in predictions.columns if c[0] == "p" and c[1:].isdigit()]
+    columns = probability_columns(predictions)
     if bad := [c for c in columns if predictions[c].isna().any()]:
         n_bad = predictions[bad[0]].isna().sum()
         raise UserError(f"{bad[0]} of the predictions is NaN in {n_bad} rows; train it again.")

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import expit, log_softmax, softmax
-from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestCentroid
 
 from lungnb.core import UserError
@@ -55,12 +54,6 @@ def frechet_of_moments(a: Moments, b: Moments) -> float:
     cross = np.linalg.eigvalsh(root.T @ b.covariance @ root).clip(min=0)
     trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(cross).sum()
     return float(np.square(a.mean - b.mean).sum() + trace)
-
-
-def mmd(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased squared MMD of all rows: mean kernel within a and within b, without self-pairs, less twice between."""
-    within = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in map(polynomial_kernel, (a, b)))
-    return float(within - 2 * polynomial_kernel(a, b).mean())
 
 
 def bias_curve(a: np.ndarray, b: np.ndarray, sizes: Sequence[int], n_runs: int = 5, seed: int = 0) -> pd.DataFrame:

@@ -8,13 +8,13 @@ network was trained may be wrong elsewhere, where other sounds are as frequent. 
 import numpy as np
 import pandas as pd
 
-from lungnb.metrics.classification import average_score
+from lungnb.metrics.classification import average_score, probability_columns
 
 
 def decided(table: pd.DataFrame, threshold: float | np.ndarray) -> pd.DataFrame:
     """`table` with its events called normal unless p(abnormal) = 1 - p0 is above `threshold`, one for all or one an event; then
     as the most probable abnormal class."""
-    p = table[[c for c in table if c[0] == "p" and c[1:].isdigit()]].to_numpy(float)
+    p = table[probability_columns(table)].to_numpy(float)
     return table.assign(predicted=np.where(1 - p[:, 0] > threshold, 1 + p[:, 1:].argmax(1), 0))
 
 

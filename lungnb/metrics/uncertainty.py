@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import entropy
 
 from lungnb.core import UserError
-from lungnb.metrics.classification import class_scores, count
+from lungnb.metrics.classification import class_scores, count, probability_columns
 from lungnb.metrics.intervals import draw, interval, p_value
 
 UNCERTAINTIES = ("entropy of one pass", "predictive entropy", "mutual information")
@@ -30,7 +30,7 @@ def uncertainty(plain: pd.DataFrame, passes: pd.DataFrame) -> pd.DataFrame:
     """
     if plain["event"].tolist() != passes["event"].tolist():
         raise UserError("The passes with dropout are of other events than the one without; give both the same.")
-    columns = [c for c in plain if c[0] == "p" and c[1:].isdigit() and plain[c].notna().all()]
+    columns = [c for c in probability_columns(plain) if plain[c].notna().all()]
     one, mean = (np.maximum(table[columns].to_numpy(float), 0) for table in (plain, passes))
     values = [entropy(one, axis=-1), entropy(mean, axis=-1), passes["mutual information"].to_numpy(float)]
     wrong = mean.argmax(axis=1) != passes["label"].to_numpy()

@@ -19,6 +19,7 @@ from torchvision.models.resnet import BasicBlock
 from lungnb.core import UserError
 from lungnb.data.audio import Neighbours, Segment, n_samples_of, part_of
 from lungnb.features import LogMel, mean_and_sd
+from lungnb.metrics.classification import probability_columns
 
 BlankRegionClipping = Literal["none", "paper", "code"]
 
@@ -269,7 +270,7 @@ def merge_stages(stage_1: pd.DataFrame, stage_2: Sequence[pd.DataFrame]) -> pd.D
     """
     merged = stage_1.set_index("event")
     merged["stage1"] = merged["predicted"]
-    columns = ["predicted", *(c for c in merged if c[0] == "p" and c[1:].isdigit())]
+    columns = ["predicted", *probability_columns(merged)]
     for predictions in stage_2:
         merged.update(predictions.set_index("event")[columns])
     return merged.astype({"predicted": int}).reset_index()

@@ -10,7 +10,7 @@ from lungnb import UserError
 from lungnb.book import evidence, front
 from lungnb.book.experiments import write_predictions
 from lungnb.cli import app
-from lungnb.metrics.classification import evaluate
+from lungnb.metrics.classification import evaluate, probability_columns
 
 NAME = "convlstm/sprsound-event-folds"
 
@@ -59,9 +59,9 @@ def test_a_row_of_fewer_classes_has_fewer_probabilities(place):
     write_predictions(place / "predictions.parquet", pd.concat([frame, two]))
     frame = evidence.predictions(NAME)
     table = evidence.by_seed(frame, "two classes")[0]
-    assert evidence.probabilities(table) == ["p0", "p1"]
+    assert probability_columns(table) == ["p0", "p1"]
     assert (table["predicted"] == (table["p1"] > table["p0"])).all()
-    assert evidence.probabilities(evidence.by_seed(frame, "zero-padded")[0]) == ["p0", "p1", "p2"]
+    assert probability_columns(evidence.by_seed(frame, "zero-padded")[0]) == ["p0", "p1", "p2"]
     assert np.isfinite(evaluate([table])["ours"]).all()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lungnb import published
 from lungnb.book import Report, comparison
-from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
+from lungnb.book.leaderboard import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.core import UserError
 from lungnb.published import PAPERS
 

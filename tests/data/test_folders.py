@@ -513,7 +513,7 @@ def test_children_without_a_number_are_in_no_split(tmp_path):
     assert split.part[~unnumbered].notna().all()
     assert split.notes == ["9 events of children without a number are in no part"]
     assert not sprsound_view(corpus).events["patient"].str.startswith("_").any()
-    assert hold_out_patients(corpus.events[~unnumbered]).any()
+    assert hold_out_patients(corpus.events[~unnumbered], 1, 5).any()
 
 
 def test_a_recording_of_two_releases_is_read_once_or_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,6 @@ from lungnb.data.prompts import (
     SEXES,
     SOUNDS,
     check_prompt,
-    drop_fields,
     parse,
     prompt,
     prompts,
@@ -85,15 +83,6 @@ def test_prompts_of_a_table_are_those_of_its_rows():
         5: "A person is coughing, male, 40s, smoker, asthma",
         3: "A person is coughing, male",
     }
-
-
-def test_fields_are_dropped_by_chance_but_never_the_sound():
-    rng = np.random.default_rng(0)
-    kept = Counter(name for _ in range(2000) for name, v in drop_fields(FULL, rng, 0.25).items() if v is not None)
-    assert kept["sound"] == 2000
-    assert all(abs(kept[name] / 2000 - 0.75) < 0.05 for name in FIELDS[1:])
-    assert drop_fields(FULL, rng, 0) == FULL
-    assert drop_fields({"sound": "cough", "sex": pd.NA}, rng, 0) == dict.fromkeys(FIELDS) | {"sound": "cough"}
 
 
 OFF = {

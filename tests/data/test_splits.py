@@ -73,7 +73,7 @@ def test_stratified_spreads_classes_over_the_folds():
 
 def test_validation_patients_are_nobodys_training_patients():
     events = simulated().events
-    held = hold_out_patients(events)
+    held = hold_out_patients(events, 1, 5)
     assert not set(events[held]["patient"]) & set(events[~held]["patient"])
     assert 0.05 < held.mean() < 0.5
 
@@ -86,7 +86,7 @@ def test_of_few_patients_whole_ones_are_held_out():
     assert set(few[held]["patient"]) | set(few[~held]["patient"]) == set(names[:4])
     assert few[held]["patient"].nunique() == 1
     with pytest.raises(UserError, match="1 patients are too few for 2 folds"):
-        hold_out_patients(one)
+        hold_out_patients(one, 1, 5)
 
 
 def test_unknown_names_and_empty_sides():
@@ -139,13 +139,13 @@ def test_events_are_held_out_label_by_label():
         frac=1, random_state=1
     )
     events = label.to_frame("label").set_axis(range(5, 5 + 3 * len(label), 3))  # a part of a corpus, with its index
-    held = hold_out_events(events)
+    held = hold_out_events(events, 0.3)
     assert held.index.equals(events.index)
     table = pd.crosstab(events["label"], held)
     assert table[True].to_dict() == {name: round(0.3 * n) for name, n in counts.items()}
     several = table.loc[[name for name, n in counts.items() if n > 1]]
     assert (several > 0).all(axis=None)
-    assert hold_out_events(events.copy()).equals(held)
+    assert hold_out_events(events.copy(), 0.3).equals(held)
     assert hold_out_events(events, share=0.5).sum() == pytest.approx(0.5 * len(events), abs=3)
 
 

@@ -19,7 +19,6 @@ from lungnb.metrics.generation import (
     frechet_of_moments,
     inception_score,
     kl_paired,
-    mmd,
     same_gaussian,
     same_gaussian_demo,
     spread,
@@ -137,21 +136,6 @@ def test_the_bias_curve_is_of_the_subsets_it_names():
     assert row["against_all"] == pytest.approx(0, abs=1e-9)
     assert row["equal_sizes"] == pytest.approx(0, abs=1e-9)
     refuses("n at least 61, not .60, 3.", bias_curve, a, b, [10, 61])
-
-
-# Kernel distance
-
-
-def test_mmd_is_the_double_sum():
-    a, b = cloud(0, 7, 3), cloud(1, 5, 3)
-
-    def kernel(x, y):
-        return (x @ y / 3 + 1) ** 3
-
-    expected = sum(kernel(a[i], a[j]) for i in range(7) for j in range(7) if i != j) / 42
-    expected += sum(kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j) / 20
-    expected -= 2 * sum(kernel(x, y) for x in a for y in b) / 35
-    assert mmd(a, b) == pytest.approx(expected)
 
 
 # KL and IS

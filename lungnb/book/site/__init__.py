@@ -31,8 +31,8 @@ from sphinx.writers.html5 import HTML5Translator
 
 from lungnb import __version__
 from lungnb.book import clips, front, notebooks
+from lungnb.book.leaderboard import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.ranking import prices, ranking
-from lungnb.book.recorded import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.report import PROFILES, default_out
 from lungnb.book.site import tables
 from lungnb.book.site.chapter import Chapter, label, write_chapter

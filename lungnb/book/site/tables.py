@@ -8,7 +8,7 @@ import pandas as pd
 from itables.javascript import generate_init_offline_itables_html
 from itables.options import dt_bundle
 
-from lungnb.book.recorded import SOURCES
+from lungnb.book.leaderboard import SOURCES
 from lungnb.book.report import label as title
 from lungnb.book.report import number
 from lungnb.book.site.chapter import Chapter, label

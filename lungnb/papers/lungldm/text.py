@@ -112,7 +112,7 @@ class PromptTable:
     number: torch.Tensor
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator, condition_dropout: float) -> torch.Tensor:
-        """Indices (B,) into texts for the clips `rows` (B,): fields are left out as `prompts.drop_fields` does, each with DROP,
+        """Indices (B,) into texts for the clips `rows` (B,): fields are left out each but the sound, with the chance DROP,
         and the whole prompt with `condition_dropout`, clip by clip (docs/papers/lungldm.md, section 3.5)."""
         n_fields = len(FIELDS) - 1  # the sound is always stated
         stated = torch.rand(len(rows), n_fields, generator=generator, device=rows.device) >= DROP

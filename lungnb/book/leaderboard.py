@@ -1,4 +1,4 @@
-"""Where recorded experiments are kept, and every number of the book in one table.
+"""Every number of the book in one table.
 
     leaderboard(Path("reports"))    one line a number: published, recorded, of this build
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from lungnb import published
 from lungnb.book.report import KEYS, MEASURED, PROFILES, RECORDED, is_comparison, measured
-from lungnb.core import UserError, repository
+from lungnb.core import UserError
 from lungnb.published import PAPERS
 
 COLUMNS = ["row", "metric", "published", "ours", "sd", "n_seeds", "n_patients", "origin", "low", "high", "subset"]
@@ -24,19 +24,6 @@ QUESTION = ["paper", "artefact", "subset", *KEYS]
 _TYPES = dict.fromkeys([*QUESTION, "source"], "string")
 _TYPES |= dict.fromkeys(["value", "sd", "low", "high"], "Float64") | {"n_seeds": "Int64", "published": "Float64"}
 _TYPES |= dict.fromkeys(["origin", "profile", "note"], "string")
-
-
-def folder() -> Path:
-    """`reports/recorded` of the repository around the working directory, else of the one the package lies in."""
-    return (repository(Path.cwd()) or repository(Path(__file__)) or Path.cwd()) / "reports" / "recorded"
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Keep a table as small as it can be: the bytes of its floats side by side, events by their distance, all else as indices."""
-    coded = dict.fromkeys(frame.select_dtypes("floating"), "BYTE_STREAM_SPLIT")
-    coded |= dict.fromkeys(frame[frame.columns.intersection(["event"])].select_dtypes("integer"), "DELTA_BINARY_PACKED")
-    how = {"use_dictionary": [name for name in frame if name not in coded], "column_encoding": coded}
-    frame.to_parquet(path, index=False, compression="zstd", compression_level=19, **how)
 
 
 def leaderboard(reports: Path) -> pd.DataFrame:

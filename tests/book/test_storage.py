@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lungnb.book.recorded import write_parquet
+from lungnb.book.storage import write_parquet
 
 
 def test_a_kept_table_is_itself_and_small(tmp_path):
