@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 
 from lungnb.book import attributions as recorded_attributions
@@ -28,8 +27,7 @@ from lungnb.book.evidence import (
 from lungnb.book.report import write_json
 from lungnb.book.storage import folder, merge, write_parquet
 from lungnb.classification import Classification
-from lungnb.classification.explained import attributions, with_dropout
-from lungnb.classification.fitting import predict_samples, predictions_of
+from lungnb.classification.explained import attributions, patients_with_dropout, sounds_of, with_dropout
 from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.data.splits import TESTED
@@ -167,9 +165,14 @@ def collect(name: str, runs: Runs) -> pd.DataFrame:
 
 def explain(name: str, runs: Runs) -> dict[str, tuple[pd.DataFrame, dict[str, np.ndarray]]]:
     """Of each row of an experiment, what its finished trainings look at: `lungnb.classification.explained.attributions`."""
-    found, how = {}, experiment(name)["attributions"]
+    found, how = {}, {"places": "", "sounds": 20, "kinds": ("crackle", "wheeze")} | experiment(name)["attributions"]
+    chosen = [how.pop(key) for key in ("places", "sounds", "kinds")]
     for row in dict.fromkeys(row for row, *_ in runs):
-        table, maps = attributions({seed: run for (own, seed, _), run in runs.items() if own == row}, **how)
+        own = {seed: run for (of, seed, _), run in runs.items() if of == row}
+        first = next(iter(own.values()))
+        dataset = first.dataset()
+        networks = {seed: run.trained(dataset) for seed, run in own.items()}
+        table, maps = attributions(networks, *sounds_of(first, *chosen), **how)
         found[row] = table.assign(row=row, fold=0), maps
     return found
 
@@ -192,25 +195,13 @@ def _asked_again(
     """What a finished run says by another rule, of another task, with dropout left on, of sites in reversed order, or of inputs
     made with other choices."""
     if passes:
-        return _with_dropout(run, passes) if run.combine == "none" else with_dropout(run, passes, TESTED)
+        dataset = run.dataset()
+        of_patients = run.combine == "none"
+        parts = ("train", "validation", "test") if of_patients else TESTED
+        mean = patients_with_dropout if of_patients else with_dropout
+        return mean(run.trained(dataset), dataset, parts, passes, run.seed)
     choices |= {"sites": tuple(run.positions(run.view())[::-1])} if sites == "reversed" else {}
     return run.predict(**choices) if choices else run.tested(rule=rule, task=task)
-
-
-def _with_dropout(run: Classification, passes: int) -> pd.DataFrame:
-    """Of each patient the mean of so many passes with dropout left on (Monte Carlo dropout), and their spread `sd`.
-
-    The crops of a pass are averaged first, so that the spread is the network's and not that of the crops."""
-    dataset = run.dataset()
-    network = run.trained(dataset)
-    layers, parts = [m for m in network.modules() if isinstance(m, torch.nn.Dropout)], ("train", "validation", "test")
-    torch.manual_seed(run.seed)
-    drawn = [
-        summarise_crops(predictions_of(lambda d, s: predict_samples(network, d, s, layers), dataset, parts, "none"))
-        for _ in range(passes)
-    ]
-    p1 = pd.concat([frame["p1"] for frame in drawn], axis=1)
-    return drawn[0].assign(p0=1 - p1.mean(axis=1), p1=p1.mean(axis=1), sd=p1.std(axis=1))
 
 
 def _trainings(runs: Runs) -> pd.DataFrame:

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, Clips, features_of, front_end, metadata_of, plan
+from lungnb.classification.dataset import AUDIO, Clips, Dataset, features_of, front_end, metadata_of, plan
+from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.classification.networks import CLASSIFIERS
 from lungnb.data.audio import Audio, ClipPlan, load_audio, plan_crops
 from lungnb.data.corpus import read_truth
@@ -49,6 +50,7 @@ from lungnb.metrics.localisation import (
     rank_correlation,
 )
 from lungnb.metrics.uncertainty import mutual_information
+from lungnb.papers.pediatric import summarise_crops
 
 #: Where one can look, from the last layer that has rows and frames.
 STAGES = {"last": -1, "one earlier": -2, "two earlier": -3}
@@ -117,36 +119,32 @@ def _with_surroundings(
 
 
 def attributions(
-    runs: Mapping[int, Classification],
-    places: str = "",
-    sounds: int = 20,
-    kinds: Sequence[str] = ("crackle", "wheeze"),
+    networks: Mapping[int, nn.Module],
+    sounds: pd.DataFrame,
+    clips: Examples,
     draws: int = 3,
     steps: int = 10,
     shown: int = 6,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """What the finished runs of one classifier, by seed, look at: a table of maps, and some of the maps themselves.
+    """What the trained networks of one classifier, by seed, look at: a table of maps, and some of the maps themselves.
 
-    places, sounds, kinds: see `sounds_of`. draws: networks with their weights drawn anew, of each. steps: of a deletion curve.
+    sounds, clips: what `sounds_of` chose. draws: networks with their weights drawn anew, of each. steps: of a deletion curve.
     The table has a row a seed, control, method, stage and sound: event, recording, patient, label; p, of the label in the clip,
     and right, whether it is the greatest; rows, frames of the layer; pointing, moment, energy, where places are known; BANDS;
     `likeness` of a redrawn network's map to the trained one's, and `agreement` with the maps of the other seeds, or draws, both
     rank correlations; `deletion`, the area under `left 0` to `left <steps>`. The maps are those of the first `shown` sounds of
     each kind, of the first trained network at its last stage, on the common grid (`maps_to_keep`).
     """
-    first = next(iter(runs))
-    chosen, clips = sounds_of(runs[first], places, sounds, kinds)
-    dataset, masks = runs[first].dataset(), clips.masks if clips.boxes else None
+    first, masks = next(iter(networks)), clips.masks if clips.boxes else None
     given = (clips.features, clips.metadata, clips.label)
-    about = chosen[["recording", "patient", "label"]].rename_axis("event").reset_index()
+    about = sounds[["recording", "patient", "label"]].rename_axis("event").reset_index()
     tables, maps, detail = [], {}, {}
 
     def add(seed: int, control: str, values: Mapping, method: str = "", stage: str = "last") -> None:
         size = dict(zip(("rows", "frames"), detail.get(stage, (0, 0)), strict=True))
         tables.append(about.assign(seed=seed, control=control, method=method, stage=stage, **size, **values))
 
-    for seed, run in runs.items():
-        network = run.trained(dataset)
+    for seed, network in networks.items():
         answer = _answer(network, *given)
         others = {"trained": network} | {f"redrawn {k}": randomise_weights(network, k) for k in range(draws)}
         for (control, other), method, (stage, layer) in product(others.items(), METHODS, STAGES.items()):
@@ -172,7 +170,7 @@ def attributions(
         key = (table["seed"][0], table["control"][0], table["method"][0], table["stage"][0])
         table["agreement"] = agreement.get(key, np.nan)
     of_first = {f"trained, {method}": maps[first, "trained", method, "last"] for method in METHODS}
-    return pd.concat(tables, ignore_index=True), maps_to_keep(of_first | {"loud": loud}, chosen, clips, shown)
+    return pd.concat(tables, ignore_index=True), maps_to_keep(of_first | {"loud": loud}, sounds, clips, shown)
 
 
 @torch.no_grad()
@@ -231,14 +229,29 @@ def _in_255_steps(maps: np.ndarray) -> np.ndarray:
     return (255 * (maps - low) / np.where(span > 0, span, 1)).round().astype(np.uint8)
 
 
-def with_dropout(run: Classification, passes: int, parts: Sequence[str]) -> pd.DataFrame:
-    """The predictions of a finished run for the events of these parts of the split, as means over so many passes with dropout
-    left on (Gal and Ghahramani 2016), and their `mutual information`."""
-    dataset = run.dataset()
+def with_dropout(network: nn.Module, dataset: Dataset, parts: Sequence[str], passes: int, seed: int) -> pd.DataFrame:
+    """The predictions of a trained network for the events of these parts of the split, as means over so many passes with
+    dropout left on (Gal and Ghahramani 2016), and their `mutual information`."""
     samples = dataset.samples(*parts)
     unit = dataset.unit[samples.numpy()]
     given = (dataset.batch(samples), dataset.metadata[samples], unit)
-    _, drawn = mc_dropout(run.trained(dataset), *given, passes, run.seed)
+    _, drawn = mc_dropout(network, *given, passes, seed)
     frame = dataset.units.loc[np.unique(unit)].reset_index(drop=True)
     p = pd.DataFrame(drawn.mean(axis=0)).add_prefix("p")
     return frame.assign(predicted=p.to_numpy().argmax(1), **{"mutual information": mutual_information(drawn)}).join(p)
+
+
+def patients_with_dropout(
+    network: nn.Module, dataset: Dataset, parts: Sequence[str], passes: int, seed: int
+) -> pd.DataFrame:
+    """Of each patient the mean of so many passes with dropout left on (Monte Carlo dropout), and their spread `sd`.
+
+    The crops of a pass are averaged first, so that the spread is the network's and not that of the crops."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Dropout)]
+    torch.manual_seed(seed)
+    drawn = [
+        summarise_crops(predictions_of(lambda d, s: predict_samples(network, d, s, layers), dataset, parts, "none"))
+        for _ in range(passes)
+    ]
+    p1 = pd.concat([frame["p1"] for frame in drawn], axis=1)
+    return drawn[0].assign(p0=1 - p1.mean(axis=1), p1=p1.mean(axis=1), sd=p1.std(axis=1))
