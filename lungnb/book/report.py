@@ -33,6 +33,7 @@ PROFILES = ("smoke", "laptop", "paper")
 KEYS = ["row", "metric"]
 MEASURED = ["ours", "sd", "n_seeds", "n_patients", "low", "high"]
 RECORDED = ["recorded", *(f"recorded {name}" for name in MEASURED[1:])]
+_EQUAL = 1e-12  # an sd below this is what rounding leaves of equal numbers
 NAME = re.compile(r"(table|figure)-[1-9]\d*|(?!(table|figure)-\d)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 CSS = [
     {"selector": "caption", "props": "caption-side: bottom; text-align: left; font-size: 0.9em; padding: 0.5em 0"},
@@ -212,7 +213,7 @@ def measured(value: object, line: dict) -> str:
     """A value with its spread over seeds (`sd`) and its interval (`low`, `high`), as far as the line knows them."""
     text = number(value)
     if text and pd.notna(line.get("sd")):
-        text += f" ± {number(line['sd'])}"
+        text += f" ± {number(0.0 if line['sd'] < _EQUAL else line['sd'])}"
     if text and pd.notna(line.get("low")) and pd.notna(line.get("high")):
         text += f" [{number(line['low'])}, {number(line['high'])}]"
     return text

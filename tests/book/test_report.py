@@ -212,6 +212,11 @@ def test_pivot_reads_published_beside_ours():
     assert wide.loc["ours only"].tolist() == ["", "1.00", "", ""]
 
 
+def test_seeds_that_are_equal_have_no_spread():
+    kept = pd.DataFrame({"row": ["CNN", "LSTM"], "metric": "Score", "ours": 0.3, "sd": [1.4e-16, 0.0037]})
+    assert pivot(comparison(recorded=kept))[("Score", "recorded")].tolist() == ["0.300 ± 0.00", "0.300 ± 0.0037"]
+
+
 def test_published_numbers_stand_as_printed_and_counts_as_whole_numbers():
     published = pd.DataFrame(
         {"row": "CNN", "metric": ["AS", "FP"], "value": [0.7604, 23.0], "printed": ["0.7604", "23"]}

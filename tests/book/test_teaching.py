@@ -1,11 +1,17 @@
 """The course plan: weeks of like length, quizzes that the notebooks answer, and the same plan on the site."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from lungnb import published
 from lungnb.book import notebooks
+from lungnb.book.evidence import by_seed, predictions
+from lungnb.metrics.classification import paired_many
+from lungnb.papers.convlstm import MODELS
 
 ROOT = Path(__file__).parents[2]
 PLAN = (ROOT / "docs" / "teaching.md").read_text()
@@ -33,12 +39,14 @@ def test_the_plan_takes_every_notebook():
 
 
 @pytest.mark.parametrize(("number", "question", "text"), WEEKS, ids=[week[0] for week in WEEKS])
-def test_a_week_has_objectives_work_and_three_questions_with_answers_in_a_section_that_is_there(number, question, text):
+def test_a_week_has_objectives_work_and_questions_with_answers_in_a_section_that_is_there(number, question, text):
     assert {line[0]: line[1].lower() for line in LINES}[number] == question.lower()
     assert "*Objectives.*" in text
     assert "*To hand in.*" in text
     asked, answers = text.split("<details><summary>Answers</summary>")
-    assert re.findall(r"^(\d)\. ", asked, re.M) == re.findall(r"^(\d)\. ", answers, re.M) == ["1", "2", "3"]
+    numbers = re.findall(r"^(\d)\. ", asked, re.M)
+    assert numbers == re.findall(r"^(\d)\. ", answers, re.M) == [str(n) for n in range(1, len(numbers) + 1)]
+    assert len(numbers) in (3, 4)
     for one in re.split(r"^\d\. ", asked, flags=re.M)[1:]:
         place = re.sub(r"\s+", " ", re.findall(r"\(([^()]*(?:\*[^*]*\*|`, \d)[^()]*)\)\s*$", one)[-1])
         named = re.findall(r"`(\d\d_\w+)`", place) or [b for b in books_of(number) if re.match(rf"{b[:2]}, ", place)]
@@ -61,3 +69,23 @@ def test_the_site_shows_the_same_weeks():
     ]
     for number, _, linked, _ in shown:
         assert re.findall(r'link\("(\w+)"\)', linked) == books_of(number)
+
+
+def test_the_answer_of_week_3_has_the_numbers_of_the_paper_and_of_the_predictions():
+    answers = predictions("convlstm/sprsound-event")
+    tables = {model: by_seed(answers, f"best {model}") for model in MODELS}
+    gains = paired_many({upper: (tables[upper], tables[lower]) for lower, upper in pairwise(MODELS)}, "Score")
+    printed = published.wide("convlstm", "table-3")["Score"].astype(float)
+    for lower, upper in pairwise(MODELS):
+        step, gain = printed[upper] - printed[lower], gains[upper]
+        ours = f"{gain['ours']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        outside = "no" if gain["low"] <= step <= gain["high"] else "yes"
+        assert f"| {upper} | {step:+.3f} | {ours} | {outside} |" in PLAN
+        assert gain["p"] >= 0.05
+    assert gains[MODELS[1]]["high"] < 0
+    cells = nbformat.read(ROOT / "notebooks" / "02_convlstm.ipynb", as_version=4).cells
+    printed = "".join(out.get("text", "") for cell in cells for out in cell.get("outputs", []))
+    within = r"^paper CNN: intra children trained on and .* cannot be told apart: .* \[(.+), (.+)\]\.$"
+    low, high = re.search(within, printed, re.M).groups()
+    assert float(low) < -0.05
+    assert float(high) > 0.05

@@ -72,7 +72,7 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
 @pytest.mark.parametrize("paper", PAPERS)
 def test_each_kind_of_finding_has_its_table_under_a_name(paper):
     code = [text for kind, text in cells(OF_PAPERS[paper]) if kind == "code" and "disagreements(" in text]
-    calls = [re.search(r'disagreements\("(\w+)", "(\w+)"\)', text).groups() for text in code]
+    calls = [re.search(r'disagreements\("(\w+)", "(\w+)"[,)]', text).groups() for text in code]
     assert calls == [(paper, kind) for kind in KINDS]
     names = [re.search(r'report\.table\("([\w-]+)"', text)[1] for text in code]
     assert names == ["audit", "audit-code-or-data", "audit-notes"]

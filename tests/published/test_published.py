@@ -402,6 +402,21 @@ def test_each_finding_stands_in_one_table_once(findings, tables, paper):
         assert all(isinstance(text, str) for text in table.to_numpy().ravel())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_each_claim_can_have_a_row_of_its_own_with_its_sentence(findings, tables, paper, kind):
+    apart, said = disagreements(paper, kind, apart=True)
+    assert said == disagreements(paper, kind)[1]
+    assert apart["finding"][apart["finding"] != ""].tolist() == tables[paper, kind]["finding"].tolist()
+    for row in apart.assign(finding=apart["finding"].replace("", pd.NA).ffill()).itertuples():
+        check = findings[paper].loc[row.claim or row.finding]
+        assert (row.finding, row.comment) == (check["finding"], check["comment"])
+        assert row.published == ("" if pd.isna(check["published"]) else f"{check['published']:g}")
+    if ANSWER in apart:
+        together = tables[paper, kind][ANSWER]
+        assert apart[ANSWER][apart[ANSWER] != ""].tolist() == together[together != ""].tolist()
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_authors_have_one_sentence_and_a_note_needs_none(findings, tables, paper):
     for kind in KINDS:
