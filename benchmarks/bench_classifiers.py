@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 import torchaudio
+from lungnb.book.evidence import configurations, ensemble, experiment
 from timing import fastest
 
 from lungnb import configs
-from lungnb.book.evidence import configurations, ensemble, experiment
 from lungnb.book.experiments import runs_of
 from lungnb.classification import Classification
 from lungnb.classification.dataset import AUDIO, Clips, compute_features, front_end, plan
@@ -120,7 +120,7 @@ def from_disk_to_auroc(data: str) -> str:
 
 def compare_networks() -> pd.DataFrame:
     """Seconds of a training epoch of each paper's smoke preset, and its weights."""
-    size = {name: configs.load(name, "smoke") for name in ("respirenet", "convlstm")}
+    size = {name: configs.load(name) for name in ("respirenet", "convlstm")}
     presets = {
         "RespireNet": ("icbhi", size["respirenet"]),
         "CNN": ("sprsound", size["convlstm"] | {"model": "CNN"}),

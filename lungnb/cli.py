@@ -143,11 +143,11 @@ def verify(
     write: Annotated[bool, typer.Option("--write", help="First write the README's tables and pictures anew.")] = False,
 ) -> None:
     """Compute every recorded score anew from the predictions, and the README from these; status 1 and a list if any differs."""
-    from lungnb.book import attributions, clips, evidence, front
+    from lungnb.book import attributions, clips, front, recorded
 
     if write:
         front.write()
-    if found := evidence.verify() + attributions.verify() + clips.verify() + front.differences():
+    if found := recorded.verify() + attributions.verify() + clips.verify() + front.differences():
         typer.echo("\n".join(found))
         raise typer.Exit(1)
     typer.echo(

@@ -51,7 +51,7 @@ from scipy.stats import spearmanr
 
 from lungnb import published
 from lungnb.book import Report, check_parameters, plots
-from lungnb.book.evidence import Source, by_seed, predictions
+from lungnb.book.recorded import Source, by_seed, predictions
 from lungnb.book.sentences import value
 from lungnb.metrics.calibration import calibration_error, temperature, tempered
 from lungnb.metrics.classification import biocas_scores, class_scores, count, score_rows, support

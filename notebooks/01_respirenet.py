@@ -59,7 +59,7 @@ from torch import nn
 
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.evidence import Source, by_seed, configurations, history, live, predictions, rows_of, training
+from lungnb.book.recorded import Source, by_seed, configurations, history, live, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth
@@ -804,7 +804,7 @@ print({name: round(value, 6) for name, value in scores(truth, predicted).items()
 # %%
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
-fields = configs.load("respirenet", "smoke") | {"split": SPLIT, "augment_waveforms": False}
+fields = configs.load("respirenet") | {"split": SPLIT, "augment_waveforms": False}
 demonstration = Classification(corpus=corpus.fingerprint, data=data, **fields)
 dataset = demonstration.dataset()
 items = dataset.samples("train")
@@ -1361,7 +1361,7 @@ below_50("before and after tuning", on_file[on_file["row"].str.fullmatch("80-20 
 # %%
 from lungnb.metrics.attribution import class_maps, unstretch
 
-fields = configs.load("respirenet", "smoke")
+fields = configs.load("respirenet")
 fields |= {"corpus": corpus.fingerprint, "data": data, "device": device, "split": SPLIT}
 models = {"CNN": Classification(**fields), "CNN + BRC": Classification(**fields, clipping="paper")}
 run_all(list(models.values()))

@@ -50,8 +50,8 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 # %%
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.evidence import Source, by_seed, configurations, ensemble, experiment, live, predictions
-from lungnb.book.evidence import rows_of, training
+from lungnb.book.recorded import Source, by_seed, configurations, ensemble, experiment, live, predictions
+from lungnb.book.recorded import rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
@@ -721,7 +721,7 @@ report.table(
 # Nothing is concluded from it, and none of the recorded results below contains it.
 
 # %%
-fields = configs.load("convlstm", "smoke")
+fields = configs.load("convlstm")
 dataset = Classification(corpus=corpus.fingerprint, data=data, model="CNN", **fields).dataset()
 
 
@@ -1592,7 +1592,7 @@ Markdown("\n".join([*said, "", f"Not recorded yet, and so not judged: {', '.join
 # by its own printed numbers alone. Each claim has a row; what several claims have in common, the finding, stands in the first of them:
 
 # %%
-found, note = published.disagreements("convlstm", "contradiction", apart=True)
+found, note = published.disagreements("convlstm", "contradiction")
 report.table("audit", found, title="the paper against itself", origin="published", note=note)
 
 # %% [markdown]
@@ -1600,14 +1600,14 @@ report.table("audit", found, title="the paper against itself", origin="published
 # hits behind each printed Se and Sp. A line would stand here for each check that fails. The caption says how many were made.
 
 # %%
-found, note = published.disagreements("convlstm", "inconsistent", apart=True)
+found, note = published.disagreements("convlstm", "inconsistent")
 report.table("audit-code-or-data", found, title="the paper against its code or data", origin="published", note=note)
 
 # %% [markdown]
 # **Notes of ours.** The paper makes no claim about them:
 
 # %%
-found, note = published.disagreements("convlstm", "note", apart=True)
+found, note = published.disagreements("convlstm", "note")
 report.table("audit-notes", found, title="notes of ours", origin="published", note=note)
 
 # %% [markdown]

@@ -89,7 +89,7 @@ pd.set_option("display.max_colwidth", 120)
 # %%
 from lungnb import published
 from lungnb.book import Report, clips, comparison, plots, sounds
-from lungnb.book.evidence import Source, experiment, provenance, training
+from lungnb.book.recorded import Source, experiment, provenance, training
 from lungnb.book.generate import recorded_generator
 from lungnb.core import UserError
 from lungnb.data import load_corpus

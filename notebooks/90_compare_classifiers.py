@@ -49,8 +49,8 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 
 # %%
 from lungnb.book import Report, check_parameters, comparison, difference, plots
-from lungnb.book.evidence import Source, Sources, by_row, configurations, experiment, live
-from lungnb.book.evidence import predictions, training
+from lungnb.book.recorded import Source, Sources, by_row, configurations, experiment, live
+from lungnb.book.recorded import predictions, training
 from lungnb.book.ranking import on_file
 from lungnb.classification import Classification, networks, predictions_of
 from lungnb.core import UserError

@@ -54,7 +54,7 @@ from torch import nn
 
 from lungnb import UserError, published
 from lungnb.book import Report, check_parameters, clips, difference, plots, sounds
-from lungnb.book.evidence import Source, experiment, provenance
+from lungnb.book.recorded import Source, experiment, provenance
 from lungnb.classification.augmentation import changed, joined
 from lungnb.classification.networks import SmallCNN
 from lungnb.book.generate import recorded_generator

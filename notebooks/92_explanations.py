@@ -61,7 +61,7 @@ from torch import nn
 
 from lungnb.book import Report, attributions, check_parameters, comparison, plots
 from lungnb.book.attributions import FLOOR, LOUDEST, PLACES, RANDOM, REDRAWN, TRAINED, TRUTH
-from lungnb.book.evidence import Source, by_seed, configurations, experiment, live, predictions, training
+from lungnb.book.recorded import Source, by_seed, configurations, experiment, live, predictions, training
 from lungnb.classification import CLASSIFIERS, Classification
 from lungnb.classification.explained import BANDS, STAGES, sounds_of
 from lungnb.data import load_corpus

@@ -6,7 +6,7 @@
         attribution_scores.csv      what `scores` made of them when they were recorded
         maps/                       of each configuration some maps themselves, `maps_to_keep` of the same module
 
-They lie beside the predictions of the same networks (`lungnb.book.evidence`). Here they are read, with neither data nor torch.
+They lie beside the predictions of the same networks (`lungnb.book.recorded`). Here they are read, with neither data nor torch.
 What is said of maps is said of sounds that the network gets right in the clip that is explained; and of what has no network, of
 the same sounds.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungnb.book.evidence import differences, experiment
+from lungnb.book.recorded import differences, experiment
 from lungnb.book.storage import folder, read_table, write_parquet
 from lungnb.metrics.intervals import holm
 from lungnb.metrics.sounds import gain_over_sounds, mean_over_sounds
@@ -59,7 +59,7 @@ def live(
     device: str = "auto",
     cluster: str = "",
 ) -> pd.DataFrame | None:
-    """The same table of trainings of this build; None in the profile smoke (`lungnb.book.evidence.live`)."""
+    """The same table of trainings of this build; None in the profile smoke (`lungnb.book.recorded.live`)."""
     if profile == "smoke":
         return None
     from lungnb.book.experiments import explain, run_all, runs_of  # they need torch

@@ -5,7 +5,7 @@
                          the probabilities of each judge (p, q, r, t), embeddings (e, s), clicks, tones, energy, nearest
                          training clip, and of clips through a VAE what their log-mels are missed by
         pictures.npz     log-mels of a few clips as greys, of the first seed
-        scores.csv, training.csv, config.yaml, provenance.json, weights/, samples/    as in `lungnb.book.evidence`
+        scores.csv, training.csv, config.yaml, provenance.json, weights/, samples/    as in `lungnb.book.recorded`
 
 Of a classifier's answers (judges, augmentation) clips have p alone, and their scores are those of all classifiers; of copies they
 have how near the nearest training clip is. Read here with neither data nor torch; `lungnb.book.sounds` records.
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from lungnb.book.evidence import configurations, differences, experiment
+from lungnb.book.recorded import configurations, differences, experiment
 from lungnb.book.storage import folder, read_table, write_parquet
 from lungnb.metrics.classification import evaluate
 from lungnb.metrics.clips import LETTERS, TYPES, columns_of, of_copies, of_sounds

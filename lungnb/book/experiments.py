@@ -1,6 +1,6 @@
 """Trainings of the recorded experiments: to record them, and to make them again in the profiles laptop and paper.
 
-What is recorded stands in `lungnb/configs/recorded/`; where it is kept, and how it is read, in `lungnb.book.evidence`.
+What is recorded stands in `lungnb/configs/recorded/`; where it is kept, and how it is read, in `lungnb.book.recorded`.
 """
 
 import re
@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from lungnb.book import attributions as recorded_attributions
-from lungnb.book.evidence import (
+from lungnb.book.recorded import (
     COLUMNS,
     OF_PASSES,
     OF_PATIENTS,

@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from lungnb import published
-from lungnb.book import evidence, notebooks, plots
+from lungnb.book import notebooks, plots, recorded
 from lungnb.book.ranking import dealt_and_whole, on_file, printed_scores, ranking
 from lungnb.book.sentences import difference, value
 from lungnb.core import UserError, atomic_file, repository
@@ -82,7 +82,7 @@ def headlines() -> list[str]:
 
 def _leak() -> str:
     """What cycles of known patients are worth to the small network of notebook 01."""
-    dealt, whole = dealt_and_whole(evidence.by_row(evidence.predictions("respirenet/icbhi")))
+    dealt, whole = dealt_and_whole(recorded.by_row(recorded.predictions("respirenet/icbhi")))
     return (
         f"**To meet the patients in training is worth {100 * (dealt['ours'] - whole['ours']):.0f} points.** One small network, "
         "on the recordings of ICBHI that we have: with cycles dealt at random into train and test its Score is "
@@ -94,9 +94,9 @@ def _leak() -> str:
 
 def _staircase() -> str:
     """The finding of notebook 02, from the predictions of its experiment."""
-    frame, printed = evidence.predictions("convlstm/sprsound-event"), published.load("convlstm", "table-3")
+    frame, printed = recorded.predictions("convlstm/sprsound-event"), published.load("convlstm", "table-3")
     printed = printed.query("metric == 'Score'").set_index("row")["printed"]  # derived, all four
-    tables = evidence.by_row(frame)
+    tables = recorded.by_row(frame)
     plain, literal = (value(_score(tables[f"{setting} CNN"])) for setting in ("best", "paper"))
     rows = {f"best {model}": "best CNN" for model in printed.index[1:]} | {"best full, no metadata": "best full"}
     gains = paired_many({row: (tables.get(row, []), tables[other]) for row, other in rows.items()}, "Score")
@@ -120,27 +120,27 @@ def _score(tables: list[pd.DataFrame]) -> pd.Series:
 
 def results() -> str:
     """Recorded experiments in Markdown: a table of what the paper prints and what was recorded, then what can be told apart."""
-    recorded = ranking().query("source == 'recorded'")
-    printed = pd.concat({name: printed_scores(name) for name in recorded["experiment"].unique()})
-    names = [(name, row) for name, row in recorded[["experiment", "model"]].to_numpy()]
+    rows = ranking().query("source == 'recorded'")
+    printed = pd.concat({name: printed_scores(name) for name in rows["experiment"].unique()})
+    names = [(name, row) for name, row in rows[["experiment", "model"]].to_numpy()]
     known = printed["text"].to_dict()
     known = [known.get(key, known.get((key[0], key[1].partition(" ")[2]), "")) for key in names]
-    recorded = recorded.assign(printed=known)
-    honest = recorded[recorded["epoch_on_test"] != "yes"]
+    rows = rows.assign(printed=known)
+    honest = rows[rows["epoch_on_test"] != "yes"]
     best = honest.index[~honest.duplicated("task")]
-    recorded = recorded[recorded.index.isin(best) | (recorded["printed"] != "")]
+    rows = rows[rows.index.isin(best) | (rows["printed"] != "")]
     lines = ["| task | setting | published | ours | 95 % interval | seeds | patients | data |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for line in recorded.to_dict("records"):
+    for line in rows.to_dict("records"):
         ends = "too few" if pd.isna(line["low"]) else f"{line['low']:.3f} to {line['high']:.3f}"
         patients = f"{line['n_patients']:.0f} of {line['n_all']:.0f}"
         cells = [line["task"], line["model"].replace(" | ", ", "), line["printed"], f"{line['score']:.3f}", ends]
         lines.append(
             f"| {' | '.join([*cells, str(int(line['n_seeds'])), patients, line['data'].partition(' (')[0]])} |"
         )
-    compared = recorded[recorded["verdict"] != ""]
+    compared = rows[rows["verdict"] != ""]
     compared = compared["task"].str.partition(",")[0] + ": " + compared["verdict"]
-    partial = recorded.loc[recorded["task"].str.startswith("ICBHI in part"), "data"].unique()
+    partial = rows.loc[rows["task"].str.startswith("ICBHI in part"), "data"].unique()
     said = [
         f"ICBHI in part: {data}. *Normal* to every cycle has a Score of {average_score(0, 1):.3f}." for data in partial
     ]

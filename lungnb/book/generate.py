@@ -7,7 +7,7 @@ import soundfile
 import transformers
 
 from lungnb.book.clips import generator_folder
-from lungnb.book.evidence import experiment
+from lungnb.book.recorded import experiment
 from lungnb.core import UserError
 from lungnb.data.prompts import check_prompt, parse
 from lungnb.papers.lungldm.networks import PRESETS

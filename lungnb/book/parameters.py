@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from lungnb.configs import PROFILES
+from lungnb.book.report import PROFILES
 from lungnb.core import UserError
 
 #: The parameters that the book's notebooks share, with their types.

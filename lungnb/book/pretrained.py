@@ -38,7 +38,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 from torch import nn
 
-from lungnb.book.evidence import by_seed, configurations, ensemble, experiment, predictions, weights_file
+from lungnb.book.recorded import by_seed, configurations, ensemble, experiment, predictions, weights_file
 from lungnb.classification.networks import CLASSIFIERS, Sizes
 from lungnb.core import UserError, atomic_file
 from lungnb.data.tasks import task_of

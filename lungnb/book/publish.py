@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from lungnb.book.evidence import configurations, experiment, provenance, scores, training, weights_file
+from lungnb.book.recorded import configurations, experiment, provenance, scores, training, weights_file
 from lungnb.book.report import measured
 from lungnb.core import UserError, atomic_file
 from lungnb.data.tasks import task_of

@@ -7,7 +7,7 @@ from functools import cache
 import pandas as pd
 
 from lungnb import published
-from lungnb.book import evidence
+from lungnb.book import recorded
 from lungnb.book.report import label
 from lungnb.book.sentences import difference, value
 from lungnb.data.tasks import task_of
@@ -31,7 +31,7 @@ PROTOCOLS = {
 
 def on_file() -> list[str]:
     """The recorded experiments whose predictions are kept."""
-    return ["/".join(path.parts[-3:-1]) for path in sorted(evidence.folder().glob("*/*/predictions.parquet"))]
+    return ["/".join(path.parts[-3:-1]) for path in sorted(recorded.folder().glob("*/*/predictions.parquet"))]
 
 
 @cache
@@ -41,7 +41,7 @@ def ranking() -> pd.DataFrame:
     Columns: experiment, task, model, source (published or recorded), data, score (a fraction), low, high, n_seeds, n_patients,
     n_all, FLAGS of `lungnb.published.ledger`, verdict (of a recorded row against the one that its experiment names).
     """
-    about = {name: evidence.experiment(name) for name in on_file()}
+    about = {name: recorded.experiment(name) for name in on_file()}
     # Networks that were trained to be explained are tested on one fold, and compared with nothing.
     real = [name for name, what in about.items() if not {"simulated", "attributions"} & set(what)]
     lines = [line for name in real for line in _recorded(name)]
@@ -61,8 +61,8 @@ def prices() -> list[str]:
     """What flags of the ledger were worth to a recorded network of ours, a sentence each; none if it is not on file."""
     if "respirenet/icbhi" not in on_file():
         return []
-    frame = evidence.predictions("respirenet/icbhi")
-    tables = evidence.by_row(frame)
+    frame = recorded.predictions("respirenet/icbhi")
+    tables = recorded.by_row(frame)
     honest = "standard augmentation"
     leaks = {("Choosing the epoch on the test side", "taking the last one"): f"{honest}, epoch chosen on test"}
     leaks |= {("Keeping the two shared patients in training", "leaving them out"): "60-40 4-class | CNN"}
@@ -83,10 +83,10 @@ def dealt_and_whole(tables: Mapping[str, Sequence[pd.DataFrame]], kind: str = "C
 
 def _recorded(name: str) -> list[dict]:
     """Lines of `ranking`: the rows of a recorded experiment of at least three seeds, and the printed ones on the same data."""
-    about, frame, rows = evidence.experiment(name), evidence.predictions(name), evidence.configurations(name)
+    about, frame, rows = recorded.experiment(name), recorded.predictions(name), recorded.configurations(name)
     scores, clean = printed_scores(name), dict.fromkeys(published.FLAGS, "no")
     _, metric, printed, _ = _compared(name)
-    kept = pd.read_csv(evidence.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
+    kept = pd.read_csv(recorded.folder() / name / "scores.csv").query("metric == @metric and n_seeds >= 3")
     subset = next((part for part in ("combined", "test") if part in set(kept["subset"])), "inter")
     origin = frame.attrs.get("provenance", {}).get("origin", "")
     corpus = label(about["corpus"]) + ("" if origin == "real" else " in part")
@@ -103,7 +103,7 @@ def _recorded(name: str) -> list[dict]:
         of = PROTOCOLS.get(fields["split"], of) if subset == "test" and "folds" not in about else of
         return f"{corpus}, {len(task_of(fields['task']).classes)} classes, {printed} {of}"
 
-    parts = evidence.TESTED if subset == "combined" else (subset,)
+    parts = recorded.TESTED if subset == "combined" else (subset,)
     asked = frame[frame["split"].isin(parts) & ~frame["label"].isin(about.get("unscored", []))]
     n_all = asked.groupby("row")["patient"].nunique()
     for line in kept[kept["subset"] == subset].to_dict("records"):
@@ -128,7 +128,7 @@ def _recorded(name: str) -> list[dict]:
 
 
 def _compared(name: str) -> tuple[str, str, str, float]:
-    return COMPARED.get((name.partition("/")[0], evidence.experiment(name)["corpus"]), ("", "AS", "AS", 1))
+    return COMPARED.get((name.partition("/")[0], recorded.experiment(name)["corpus"]), ("", "AS", "AS", 1))
 
 
 def printed_scores(name: str) -> pd.DataFrame:
@@ -146,6 +146,6 @@ def printed_scores(name: str) -> pd.DataFrame:
 
 def _verdicts(against: Mapping[str, str], frame: pd.DataFrame, metric: str, name: str) -> dict[str, str]:
     """A sentence for each row on file that is compared with another one, p corrected for their number (Holm)."""
-    tables = evidence.by_row(frame)
+    tables = recorded.by_row(frame)
     pairs = {row: (tables.get(row, []), tables.get(other, [])) for row, other in against.items()}
     return {row: difference(row, against[row], gain, name) for row, gain in paired_many(pairs, metric).items()}

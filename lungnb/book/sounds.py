@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from lungnb.book.clips import PICTURE_RANGE, clips, scores, write_clips
-from lungnb.book.evidence import configurations, experiment
+from lungnb.book.recorded import configurations, experiment
 from lungnb.book.report import write_json
 from lungnb.book.storage import folder, merge
 from lungnb.classification.augmentation import AugmentationRun

@@ -182,12 +182,12 @@ class _Sentence(string.Formatter):
         return _value(formula, scope), formula
 
 
-def disagreements(paper: str, kind: str, apart: bool = False) -> tuple[pd.DataFrame, str]:
+def disagreements(paper: str, kind: str) -> tuple[pd.DataFrame, str]:
     """What checks of a kind find, each finding once, and one line that counts them.
 
     As text, with columns finding, claim (empty where it is the finding), published, recomputed, comment and, but for notes,
-    what the authors could answer. Where several checks fail for one reason, their cells stand together; `apart`, each claim has
-    a row, and the finding and the answer stand in the first of its rows. A note is left out where its numbers agree.
+    what the authors could answer. Each claim has a row; where several fail for one reason, the finding and the answer stand in
+    the first of its rows. A note is left out where its numbers agree.
     Raises UserError for an unknown paper or kind; the message lists the known.
     """
     if kind not in KINDS:
@@ -198,23 +198,15 @@ def disagreements(paper: str, kind: str, apart: bool = False) -> tuple[pd.DataFr
     shown = checks[checks["finding"].isin(checks.loc[failed, "finding"]) if kind == "note" else failed]
     shown = shown.rename(columns={"answer": ANSWER})
     columns = ["finding", "claim", "published", "recomputed", "comment", *([ANSWER] if kind != "note" else [])]
-    by = ["finding", "claim"] if apart else "finding"
-    rows = shown[columns].map(_text).groupby(by, sort=False, as_index=False).agg(_together)[columns]
+    rows = shown[columns].map(_text)
     rows["claim"] = rows["claim"].mask(rows["claim"] == rows["finding"], "")
     findings = list(rows["finding"].unique())
     rows = rows.sort_values("finding", key=lambda names: names.map(findings.index), kind="stable", ignore_index=True)
-    for name in (ANSWER, "finding"):  # said once
+    for name in (ANSWER, "comment", "finding"):  # said once
         if name in rows:
             rows[name] = rows[name].mask(rows.duplicated(["finding", name]), "")
     of = "" if kind == "note" else f", in {len(shown)} of {len(checks)} checks"
     return rows, f"{len(findings)} {'note' if kind == 'note' else 'finding'}{'s' * (len(findings) != 1)}{of}"
-
-
-def _together(cells: pd.Series) -> str:
-    """The cells of one finding; sentences are said once, numbers stand in the order of their claims."""
-    if cells.name in ("published", "recomputed"):
-        return "; ".join(text or "–" for text in cells) if any(cells) else ""
-    return (" " if cells.name in ("comment", ANSWER) else "; ").join(dict.fromkeys(filter(None, cells)))
 
 
 def _text(value: object) -> str:

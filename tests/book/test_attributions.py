@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lungnb import UserError
-from lungnb.book import attributions, evidence, experiments
+from lungnb.book import attributions, experiments, recorded
 from lungnb.metrics.sounds import gain_over_sounds, mean_over_sounds
 
 SMALL = """
@@ -36,8 +36,8 @@ around:
 def place(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "paper.yaml").write_text(SMALL)
-    monkeypatch.setattr(evidence, "_CONFIGS", tmp_path / "configs")
-    for module in (attributions, evidence, experiments):
+    monkeypatch.setattr(recorded, "_CONFIGS", tmp_path / "configs")
+    for module in (attributions, recorded, experiments):
         monkeypatch.setattr(module, "folder", lambda: tmp_path)
     return tmp_path
 
@@ -45,7 +45,7 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.train
 def test_maps_are_recorded_and_their_scores_follow(place):
     here = experiments.record("paper/maps", "elsewhere", rows=("small CNN",))
-    assert evidence.verify() == attributions.verify() == []
+    assert recorded.verify() == attributions.verify() == []
     table = attributions.attributions("paper/maps")
     assert set(table["row"]) == {"small CNN"}
     trained = table[(table["control"] == "trained") & (table["stage"] == "last")]
@@ -57,7 +57,7 @@ def test_maps_are_recorded_and_their_scores_follow(place):
     assert (
         table.query("control == 'truth'")["pointing"] > table.query("control == 'floor'")["pointing"].mean()
     ).mean() > 0.5
-    passes = evidence.predictions("paper/maps").query("row == 'small CNN, dropout left on'")
+    passes = recorded.predictions("paper/maps").query("row == 'small CNN, dropout left on'")
     assert (passes["mutual information"] >= 0).all()
     assert set(passes["split"]) == {"test"}
     kept = attributions.maps("paper/maps", "small CNN")

@@ -5,7 +5,7 @@ import yaml
 from corpora import write_tiny
 
 from lungnb import UserError
-from lungnb.book import evidence, experiments
+from lungnb.book import experiments, recorded
 
 SMALL = """
 first:
@@ -64,15 +64,15 @@ second:
 def place(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "paper.yaml").write_text(SMALL)
-    monkeypatch.setattr(evidence, "_CONFIGS", tmp_path / "configs")
-    for module in (evidence, experiments):
+    monkeypatch.setattr(recorded, "_CONFIGS", tmp_path / "configs")
+    for module in (recorded, experiments):
         monkeypatch.setattr(module, "folder", lambda: tmp_path)
     return tmp_path
 
 
 def test_trainings_are_recorded_and_their_scores_follow(place):
     here = experiments.record("paper/first", "simulated", rows=("one",))
-    frame = evidence.predictions("paper/first")
+    frame = recorded.predictions("paper/first")
     changed = yaml.safe_load(SMALL)["first"]["changed"]
     assert set(frame["row"]) == {"one", *changed}
     assert set(frame["fold"]) == {0, 1}
@@ -82,8 +82,8 @@ def test_trainings_are_recorded_and_their_scores_follow(place):
     assert one
     assert other
     assert not one & other
-    assert evidence.verify() == []
-    trainings = evidence.training("paper/first")
+    assert recorded.verify() == []
+    trainings = recorded.training("paper/first")
     assert trainings[["row", "seed", "fold", "epochs"]].values.tolist() == [["one", 5, 0, 1], ["one", 5, 1, 1]]
     assert (here / "provenance.json").is_file()
 
@@ -100,13 +100,13 @@ def test_rows_of_sites_are_a_row_a_site():
         "sites": ["1", "5"],
         "rows": {"MPO": {"sites": "each", "lr": 1}, "MPA": {"lr": 2}, "less": {"sites": "all but each"}},
     }
-    found = evidence.expanded(about)
+    found = recorded.expanded(about)
     assert found["MPO, site 5"] == {"sites": ["5"], "lr": 1}
     assert found["MPA"] == {"lr": 2}
     assert found["less, without site 1"] == {"sites": ["5"]}
     assert list(found) == ["MPO, site 1", "MPO, site 5", "MPA", "less, without site 1", "less, without site 5"]
-    assert list(evidence.expanded(about, ["5", "left"])) == ["MPO, site 5", "MPA", "less, without site 5"]
-    assert list(evidence.expanded(about, ["left", "right"]))[:2] == ["MPO, site left", "MPO, site right"]
+    assert list(recorded.expanded(about, ["5", "left"])) == ["MPO, site 5", "MPA", "less, without site 5"]
+    assert list(recorded.expanded(about, ["left", "right"]))[:2] == ["MPO, site left", "MPO, site right"]
 
 
 @pytest.mark.train
@@ -119,8 +119,8 @@ def test_patients_are_recorded_with_their_crops(place):
         experiments.runs_of(name, "simulated", ("MPX",))
     experiments.record(name, "simulated", rows=("MPA", "MPO"))
     experiments.record(name, "simulated", rows=("MPA -> POA1",))
-    assert evidence.verify() == []
-    frame = evidence.predictions(name)
+    assert recorded.verify() == []
+    frame = recorded.predictions(name)
     assert set(frame["row"]) == {
         "MPA",
         "MPA, dropout left on",
@@ -151,9 +151,9 @@ def test_patients_are_recorded_with_their_crops(place):
 
 def test_asked_anew_what_is_on_file_stays(place):
     experiments.record("paper/second", "simulated")
-    before = evidence.predictions("paper/second")
+    before = recorded.predictions("paper/second")
     experiments.record("paper/second", "simulated", seeds=(6,))
-    after = evidence.predictions("paper/second")
+    after = recorded.predictions("paper/second")
     assert set(after["seed"]) == {5, 6}
     assert after[after["seed"] == 5].reset_index(drop=True).equals(before)
 
@@ -164,12 +164,12 @@ def test_a_row_that_starts_from_a_data_set_that_is_not_there_is_left_out(tmp_pat
     monkeypatch.setattr(experiments, "run_all", lambda *_: None)
     monkeypatch.setattr(experiments, "collect", lambda *_: None)
     write_tiny(tmp_path / "icbhi")
-    evidence.live("respirenet/icbhi", "laptop", str(tmp_path))
-    every = tuple(evidence.experiment("respirenet/icbhi")["rows"])
+    recorded.live("respirenet/icbhi", "laptop", str(tmp_path))
+    every = tuple(recorded.experiment("respirenet/icbhi")["rows"])
     assert set(every) - set(asked[0]) == {"started from SPRSound"}
     (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json").mkdir(parents=True)
     (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json" / "40512331_8.1_1_p1_3544.json").write_text("{}")
-    evidence.live("respirenet/icbhi", "laptop", str(tmp_path))
+    recorded.live("respirenet/icbhi", "laptop", str(tmp_path))
     assert asked[1] == every
 
 
@@ -179,6 +179,6 @@ def test_rows_of_sites_are_trained_again_on_simulated_data_as_well(monkeypatch):
     monkeypatch.setattr(experiments, "run_all", lambda *_: None)
     monkeypatch.setattr(experiments, "collect", lambda *_: "all")
     for name in ("pediatric/cohorts", "respirenet/icbhi"):
-        assert evidence.live(name, "smoke", "simulated") is None
-        assert evidence.live(name, "laptop", "simulated") == "all"
-        assert asked.pop() == tuple(evidence.experiment(name)["rows"])
+        assert recorded.live(name, "smoke", "simulated") is None
+        assert recorded.live(name, "laptop", "simulated") == "all"
+        assert asked.pop() == tuple(recorded.experiment(name)["rows"])

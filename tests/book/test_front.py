@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lungnb.book import evidence, front, notebooks, ranking
+from lungnb.book import front, notebooks, ranking, recorded
 from lungnb.core import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_a_part_that_nothing_makes_is_refused():
 
 
 def test_without_records_only_published_numbers_are_ranked(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
+    monkeypatch.setattr(recorded, "folder", lambda: tmp_path)
     ranking.ranking.cache_clear()
     assert set(ranking.ranking()["source"]) == {"published"}
     assert len(front.headlines()) == 2
@@ -63,13 +63,13 @@ def test_a_ranking_has_the_best_of_each_task_first_and_compares_on_the_same_pati
     table = ranking.ranking()
     for _, task in table.groupby("task", sort=False):
         assert task["score"].is_monotonic_decreasing
-    recorded = table.query("source == 'recorded'")
-    assert (recorded["n_seeds"] >= 3).all()
-    assert recorded.query("task.str.contains('combined')")["shared_patients"].eq("yes").all()  # the asked again, too
+    rows = table.query("source == 'recorded'")
+    assert (rows["n_seeds"] >= 3).all()
+    assert rows.query("task.str.contains('combined')")["shared_patients"].eq("yes").all()  # the asked again, too
     # The best of four sites would be chosen on the test side; nothing simulated is ranked.
-    assert not recorded["model"].str.contains(", site ").any()
-    assert not (recorded["experiment"] == "pediatric/cohorts").any()
-    verdict = recorded.set_index("model")["verdict"]
+    assert not rows["model"].str.contains(", site ").any()
+    assert not (rows["experiment"] == "pediatric/cohorts").any()
+    verdict = rows.set_index("model")["verdict"]
     assert verdict["paper CNN"] == verdict["zero-padded"] == ""  # the first of their experiments
     assert verdict["best CNN"].startswith("best CNN is better than fair CNN: +")
     assert verdict["stretched"].startswith("stretched and zero-padded cannot be told apart")

@@ -14,7 +14,7 @@ from sklearn.covariance import LedoitWolf
 
 import lungnb
 from lungnb import UserError
-from lungnb.book import evidence, experiments, pretrained
+from lungnb.book import experiments, pretrained, recorded
 from lungnb.data import load_corpus
 from lungnb.data.audio import decode
 from lungnb.metrics.calibration import least_probabilities
@@ -130,7 +130,7 @@ def test_distances_are_of_children_left_out():
 
 def test_the_recorded_calibration_follows_from_the_recorded_predictions(classifier):
     _, (name, row) = pretrained.PACKAGED["sprsound-cnn"]
-    left_out = evidence.ensemble(evidence.by_seed(evidence.predictions(name), row))
+    left_out = recorded.ensemble(recorded.by_seed(recorded.predictions(name), row))
     t = pretrained.temperature([left_out])
     assert float(classifier.temperature) == pytest.approx(t, abs=1e-4)
     least = least_probabilities(pretrained.tempered(left_out, t))
@@ -141,8 +141,8 @@ def test_the_recorded_calibration_follows_from_the_recorded_predictions(classifi
 def test_the_page_says_how_often_the_set_was_right(classifier):
     """On children nobody trained on, by the recorded predictions."""
     (name, row), _ = pretrained.PACKAGED["sprsound-cnn"]
-    inter = evidence.ensemble(evidence.by_seed(evidence.predictions(name), row, "inter"))
-    p = pretrained.tempered(inter, float(classifier.temperature))[evidence.probabilities(inter)].to_numpy()
+    inter = recorded.ensemble(recorded.by_seed(recorded.predictions(name), row, "inter"))
+    p = pretrained.tempered(inter, float(classifier.temperature))[recorded.probabilities(inter)].to_numpy()
     held = (p >= classifier.least.numpy())[range(len(p)), inter["label"]]
     normal, other = (100 * held[here].mean() for here in (inter["label"] == 0, inter["label"] > 0))
     page = Path(pretrained.__file__).with_name("site").joinpath("templates/hear.html.j2").read_text()
@@ -155,7 +155,7 @@ def test_calibrate_makes_the_file_anew(classifier, tmp_path, monkeypatch):
     """On simulated children: another distance, the same temperature."""
     file = tmp_path / "calibration.safetensors"
     monkeypatch.setattr(pretrained, "calibration_file", lambda name: file)
-    monkeypatch.setattr(experiments, "experiment", lambda name: evidence.experiment(name) | {"n_patients": 20})
+    monkeypatch.setattr(experiments, "experiment", lambda name: recorded.experiment(name) | {"n_patients": 20})
     assert pretrained.calibrate("sprsound-cnn", "simulated") == file
     made = lungnb.load()
     assert made.temperature == classifier.temperature

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from lungnb import UserError
-from lungnb.book import evidence, publish
+from lungnb.book import publish, recorded
 from lungnb.classification import Classification
 from lungnb.cli import app
 from lungnb.data import load_corpus
@@ -22,7 +22,7 @@ def test_the_folder_is_whole_and_its_network_answers(tmp_path):
     result = CliRunner().invoke(app, ["publish", NAME, ROW, str(target), "--seed", "1"])
     assert result.exit_code == 0, result.output
     config = json.loads((target / "config.json").read_text())
-    assert config["fields"] == evidence.configurations(NAME)[ROW]
+    assert config["fields"] == recorded.configurations(NAME)[ROW]
     assert config["classes"][0] == "normal"
     corpus = load_corpus("sprsound", n_patients=20)
     run = Classification(**config["fields"] | {"corpus": corpus.fingerprint, "n_patients": 20})
@@ -39,7 +39,7 @@ def test_the_card_says_what_the_record_says(tmp_path):
     text = publish.card(NAME, ROW)
     header = yaml.safe_load(text.split("---")[1])
     assert header["pipeline_tag"] == "audio-classification"
-    table = evidence.scores(NAME).set_index(["row", "subset", "metric"])["ours"]
+    table = recorded.scores(NAME).set_index(["row", "subset", "metric"])["ours"]
     assert f"{table[ROW, 'inter', 'Score']:.3f}" in text
     assert publish.WARNING in text
 

@@ -7,7 +7,7 @@ import soundfile
 import yaml
 from typer.testing import CliRunner
 
-from lungnb.book import clips, evidence, experiments, sounds
+from lungnb.book import clips, experiments, recorded, sounds
 from lungnb.book.generate import generate
 from lungnb.classification.encoders import SpeakerEncoder
 from lungnb.cli import app
@@ -85,8 +85,8 @@ augmentation:
 def place(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "lungldm.yaml").write_text(SMALL)
-    monkeypatch.setattr(evidence, "_CONFIGS", tmp_path / "configs")
-    for module in (evidence, clips, sounds):
+    monkeypatch.setattr(recorded, "_CONFIGS", tmp_path / "configs")
+    for module in (recorded, clips, sounds):
         monkeypatch.setattr(module, "folder", lambda: tmp_path / "recorded")
     # Weights as drawn: those of the package are not needed to see that they are used.
     monkeypatch.setattr("lungnb.classification.encoders._speaker_encoder", lambda random_weights: SpeakerEncoder())
@@ -271,7 +271,7 @@ def test_copies_are_found_and_strangers_set_the_bar():
 
 def test_the_recorded_experiments_name_fields_that_their_runs_have():
     common = {"corpus": "x", "data": "simulated", "n_patients": 11}
-    for about in evidence.experiments().values():
+    for about in recorded.experiments().values():
         if "kind" in about:
             for row in about["rows"].values():
                 for fields in (about["fields"] | row, about["fields"] | row | about.get("paper", {})):
@@ -280,4 +280,4 @@ def test_the_recorded_experiments_name_fields_that_their_runs_have():
                     else:
                         sounds.generator(fields, common, 0)
                         sounds.measuring(fields, common)
-    assert yaml.safe_dump(evidence.configurations("lungldm/crossing"))
+    assert yaml.safe_dump(recorded.configurations("lungldm/crossing"))

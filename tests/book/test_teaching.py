@@ -9,7 +9,7 @@ import pytest
 
 from lungnb import published
 from lungnb.book import notebooks
-from lungnb.book.evidence import by_seed, predictions
+from lungnb.book.recorded import by_seed, predictions
 from lungnb.metrics.classification import paired_many
 from lungnb.papers.convlstm import MODELS
 

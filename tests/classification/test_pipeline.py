@@ -296,7 +296,7 @@ def test_fine_tuning_starts_from_a_finished_run_on_some_events(finished):
 
 @pytest.mark.parametrize("name", ["respirenet", "convlstm"])
 def test_presets_hold_known_fields_only(name):
-    size = configs.load(name, "smoke")
+    size = configs.load(name)
     presets = [size[key] for key in ("run", "cohorts", "sprsound") if key in size] or [size]
     known = set(Classification.model_fields)
     assert presets

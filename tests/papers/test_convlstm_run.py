@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lungnb.book.evidence import experiment
+from lungnb.book.recorded import experiment
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples
 from lungnb.core import UserError

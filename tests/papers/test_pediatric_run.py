@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lungnb.book.evidence import configurations
+from lungnb.book.recorded import configurations
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.core import UserError

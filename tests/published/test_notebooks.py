@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lungnb import configs
-from lungnb.book.evidence import configurations, experiment, provenance
+from lungnb.book.recorded import configurations, experiment, provenance
 from lungnb.published import KINDS, PAPERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -48,7 +48,7 @@ def test_what_we_could_not_have_is_what_the_configurations_have():
             size = configurations(f"comparison/{name}").get(row.get("row"), row)
             assert (size["backbone"], size["hidden"], size["epochs"]) == ("resnet10-narrow", 32, epochs)
             assert size["pretrained"] == "scratch"
-    shown, rows = load("respirenet", "smoke"), configurations("respirenet/icbhi")
+    shown, rows = load("respirenet"), configurations("respirenet/icbhi")
     assert (shown["backbone"], shown["epochs"]) == ("resnet10-narrow", 6)
     common, tuned = rows["80-20 4-class | CNN"], rows["80-20 4-class | FT Meditron"]
     assert (common["backbone"], common["pretrained"]) == ("resnet10-narrow", "scratch")

@@ -29,7 +29,7 @@ TINY |= {"validation": "patients", "selection": "validation", "criterion": "AS"}
 
 
 def tiny(**choices):
-    preset = configs.load("respirenet", "smoke")
+    preset = configs.load("respirenet")
     return Classification(**{"corpus": simulated().fingerprint} | preset | TINY | choices)
 
 

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lungnb import UserError
-from lungnb.book import evidence, front
+from lungnb.book import front, recorded
 from lungnb.book.experiments import write_predictions
 from lungnb.cli import app
 from lungnb.metrics.classification import evaluate, probability_columns
@@ -30,18 +30,18 @@ def answers(seed):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A recorded experiment of two configurations and three seeds."""
-    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
-    rows = list(evidence.configurations(NAME))[:2]
+    monkeypatch.setattr(recorded, "folder", lambda: tmp_path)
+    rows = list(recorded.configurations(NAME))[:2]
     frame = pd.concat([answers(seed).assign(row=row) for row in rows for seed in range(3)])
     (tmp_path / NAME).mkdir(parents=True)
     write_predictions(tmp_path / NAME / "predictions.parquet", frame)
-    evidence.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
-    (tmp_path / NAME / "config.yaml").write_text(yaml.safe_dump(evidence.configurations(NAME), sort_keys=False))
+    recorded.scores(NAME).to_csv(tmp_path / NAME / "scores.csv", index=False)
+    (tmp_path / NAME / "config.yaml").write_text(yaml.safe_dump(recorded.configurations(NAME), sort_keys=False))
     return tmp_path / NAME
 
 
 def test_scores_are_those_of_the_predictions_folds_pooled(place):
-    table = evidence.scores(NAME).set_index(["row", "subset", "metric"])
+    table = recorded.scores(NAME).set_index(["row", "subset", "metric"])
     assert set(table.index.get_level_values("subset")) == {"inter", "intra", "combined"}
     row = table.index[0][0]
     pooled = [answers(seed).assign(predicted=lambda x: x[["p0", "p1", "p2"]].to_numpy().argmax(1)) for seed in range(3)]
@@ -57,22 +57,22 @@ def test_a_row_of_fewer_classes_has_fewer_probabilities(place):
     frame = pd.read_parquet(place / "predictions.parquet")
     two = frame.query("label < 2").assign(row="two classes", p2=np.nan)
     write_predictions(place / "predictions.parquet", pd.concat([frame, two]))
-    frame = evidence.predictions(NAME)
-    table = evidence.by_seed(frame, "two classes")[0]
+    frame = recorded.predictions(NAME)
+    table = recorded.by_seed(frame, "two classes")[0]
     assert probability_columns(table) == ["p0", "p1"]
     assert (table["predicted"] == (table["p1"] > table["p0"])).all()
-    assert probability_columns(evidence.by_seed(frame, "zero-padded")[0]) == ["p0", "p1", "p2"]
+    assert probability_columns(recorded.by_seed(frame, "zero-padded")[0]) == ["p0", "p1", "p2"]
     assert np.isfinite(evaluate([table])["ours"]).all()
 
 
 def test_nothing_differs_until_something_does(place, monkeypatch):
-    assert evidence.verify() == []
+    assert recorded.verify() == []
     monkeypatch.setattr(front, "differences", list)  # the README is of all that is recorded, not of this one experiment
     assert "Every recorded score follows" in CliRunner().invoke(app, ["verify"]).output
     kept = pd.read_csv(place / "scores.csv")
     kept.loc[0, "ours"] += 0.001
     kept.drop(index=5).to_csv(place / "scores.csv", index=False)
-    found = evidence.verify()
+    found = recorded.verify()
     assert len(found) == 2
     assert any("ours was" in line for line in found)
     assert any("is computed and was not recorded" in line for line in found)
@@ -85,30 +85,30 @@ def test_nothing_differs_until_something_does(place, monkeypatch):
 def test_another_processor_differs_in_the_sixth_digit_alone(value, off, n_found):
     one = pd.DataFrame([{"row": "a", "subset": "all", "metric": "FAD", "n_seeds": 3, "n_patients": 9}])
     one = one.assign(ours=value, sd=0.1, low=np.nan, high=np.nan)
-    assert len(evidence.differences("x", one, one.assign(ours=value + off))) == n_found
+    assert len(recorded.differences("x", one, one.assign(ours=value + off))) == n_found
 
 
 def test_another_configuration_than_was_trained_is_found(place):
     configs = yaml.safe_load((place / "config.yaml").read_text())
     configs["zero-padded"]["epochs"] = 99
     (place / "config.yaml").write_text(yaml.safe_dump(configs))
-    assert "was recorded with other choices" in evidence.verify()[0]
+    assert "was recorded with other choices" in recorded.verify()[0]
 
 
 def test_what_is_not_on_file_says_how_to_record_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
+    monkeypatch.setattr(recorded, "folder", lambda: tmp_path)
     with pytest.raises(UserError, match="record it with"):
-        evidence.predictions(NAME)
+        recorded.predictions(NAME)
     with pytest.raises(UserError, match="There is no experiment 'x'; known are"):
-        evidence.configurations("x")
+        recorded.configurations("x")
 
 
 def test_recorded_base_rows_hardly_depend_on_the_seed():
     """Sentences lean on them: their Score may move by less than 4 points from seed to seed (all tested events)."""
     for name, rows in {"convlstm/sprsound-event": ["fair CNN", "best CNN"], NAME: ["stretched"]}.items():
-        frame = evidence.predictions(name)
+        frame = recorded.predictions(name)
         for row in rows:
-            by_seed = [evaluate([table], 2)["ours"][4] for table in evidence.by_seed(frame, row)]
+            by_seed = [evaluate([table], 2)["ours"][4] for table in recorded.by_seed(frame, row)]
             assert len(by_seed) >= 3
             assert max(by_seed) - min(by_seed) < 0.04, row
 
@@ -120,11 +120,11 @@ def test_what_is_made_of_several_experiments_says_what_each_is_of(monkeypatch):
         "comparison/icbhi": {"fingerprint": "b", "origin": "real, partial (192 of 920 recordings)"},
         "pediatric/cohorts": {"fingerprint": "c", "origin": "simulated"},
     }
-    monkeypatch.setattr(evidence, "provenance", known.get)
+    monkeypatch.setattr(recorded, "provenance", known.get)
     first, encoders, icbhi, cohorts = known
-    assert evidence.Sources((first, encoders)).origin_text == "real, recorded"
-    assert evidence.Sources((first, encoders)).fingerprint == "a"
-    both = evidence.Sources((first, icbhi))
+    assert recorded.Sources((first, encoders)).origin_text == "real, recorded"
+    assert recorded.Sources((first, encoders)).fingerprint == "a"
+    both = recorded.Sources((first, icbhi))
     assert both.origin_text == "real (SPRSound: real; ICBHI: real, partial (192 of 920 recordings)), recorded"
     assert (both.name, both.fingerprint) == ("comparison/sprsound + comparison/icbhi", "a+b")
-    assert evidence.Sources((first, cohorts)).origin_text.startswith("simulated in part (SPRSound: real; ")
+    assert recorded.Sources((first, cohorts)).origin_text.startswith("simulated in part (SPRSound: real; ")
