@@ -32,6 +32,8 @@ from lungnb.book.site.parcels import Missing, fetched, pack, pack_numpy, pack_pa
 #: The page that opens the lesson; its notebook is a file beside it.
 PAGE = "notebooks/index.html?path=lesson.ipynb"
 KERNEL = {"name": "python", "display_name": "Python (Pyodide)", "language": "python"}
+#: All cells are laid out at once, so that a search finds them and a print has them.
+SETTINGS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
 BROWSER = Path(__file__).with_name("browser")
 #: What of lungnb runs in the browser: modules that need numpy and pandas, and of scipy no more than `browser/scipy` has.
 PARTS = (
@@ -80,14 +82,18 @@ def write(target: Path) -> int:
         (source / "jupyter-lite.json").write_text(
             json.dumps({"jupyter-lite-schema-version": 0, "jupyter-config-data": {}})
         )
+        (source / "overrides.json").write_text(json.dumps(SETTINGS))
         _assemble(source, target)
+    for name in ("notebook", "busy-1"):  # the notebook asks for them where JupyterLite does not put them
+        (target / "static" / "favicons").mkdir(parents=True, exist_ok=True)
+        shutil.copy(target / "notebooks" / "favicon.ico", target / "static" / "favicons" / f"favicon-{name}.ico")
     packages = _write_python(target / "static" / "pyodide", target)
     _configure(target / "jupyter-lite.json", packages)
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 
 
 def _assemble(source: Path, target: Path) -> None:
-    """JupyterLite's own part: its notebook application and kernel, without the other applications and extensions installed here."""
+    """JupyterLite's own part: its notebook and kernel, without other applications and the extensions installed here."""
     files = metadata.files("jupyterlite-pyodide-kernel") or []
     kernel = next(f.locate().resolve().parent for f in files if f.match("labextensions/@jupyterlite/*/package.json"))
     command = [sys.executable, "-m", "jupyterlite_core", "build", "--lite-dir", source, "--output-dir", target]

@@ -1,4 +1,4 @@
-"""What the browser's Python is made of: archives that are fetched once, checked and kept, and wheels packed from what is installed.
+"""What the browser's Python is made of: archives fetched once, checked and kept, and wheels packed of what is installed.
 
     fetched("pyodide")          an npm package or a wheel of FETCHED, from the cache or by npm or pip
     pack(folder, "ipython")     an installed distribution of pure Python, as a wheel

@@ -1,16 +1,17 @@
 # %% [markdown]
 # # Can this number be true? A lesson in your browser
 #
-# Nothing was installed for this page, and nothing leaves it. Your browser has loaded Python and a part of `lungnb`, the library of this book.
-# Choose *Run*, *Run All Cells* in the menu above, or press Shift+Enter in one cell after another. The first cell takes up to a minute, for
-# Python has to start. Every cell can be changed and run again.
+# Nothing was installed for this page, and nothing leaves it. Your browser has loaded Python and a part of `lungnb`, the library
+# of this book. Choose *Run*, *Run All Cells* in the menu above, or press Shift+Enter in one cell after another. The first cell
+# takes up to a minute, for Python has to start. Every cell can be changed and run again.
 #
-# You will check a printed table, compute a recorded one again from its predictions, price a leak, see an interval that is too short, make a
-# breath with a crackle and hear it, and do three exercises.
+# You will check a printed table, compute a recorded one again from its predictions, price a leak, see an interval that is too
+# short, make a breath with a crackle and hear it, and do three exercises.
 #
-# **What is different here.** Networks cannot be trained in a browser, so all predictions were recorded before, each network on real sounds of
-# patients. The library `scipy` is not to be had here either. A small stand-in does the few things that are asked of it, and the tests of the
-# book hold it against `scipy` itself. pandas asks for numpy 2.0.2; it was told to take 2.0.1, the newest there is for this page.
+# **What is different here.** Networks cannot be trained in a browser, so all predictions were recorded before, each network on
+# real sounds of patients. The library `scipy` is not to be had here either. A small stand-in does the few things that are asked
+# of it, and the tests of the book hold it against `scipy` itself. pandas asks for numpy 2.0.2; it was told to take 2.0.1, the
+# newest there is for this page.
 
 # %%
 import numpy as np
@@ -21,7 +22,7 @@ from lungnb_browser import by_seed, intervals, kept_scores, predictions, spectro
 from lungnb import published
 from lungnb.book.sentences import difference, value
 from lungnb.metrics.calibration import calibration_error, reliability
-from lungnb.metrics.classification import biocas_scores, count, class_scores, evaluate, paired, score_rows
+from lungnb.metrics.classification import biocas_scores, class_scores, count, evaluate, paired, score_rows
 from lungnb.metrics.intervals import draw
 from lungnb.published.formulas import harmonic, reachable
 from lungnb.simulate import Device, chest
@@ -32,8 +33,9 @@ print("Python is ready.")
 # %% [markdown]
 # ## 1. An audit
 #
-# An audit asks whether a paper's own numbers agree with each other. It needs no data. The Conv-LSTM paper prints, for each of its networks,
-# *Se* (the share of abnormal sounds that got the right class), *Sp* (the share of normal sounds called normal), and their harmonic mean *HS*.
+# An audit asks whether a paper's own numbers agree with each other. It needs no data. The Conv-LSTM paper prints, for each of
+# its networks, *Se* (the share of abnormal sounds that got the right class), *Sp* (the share of normal sounds called normal),
+# and their harmonic mean *HS*.
 
 # %%
 table = published.wide("convlstm", "table-2")[["Se", "Sp", "HS"]].astype(float)
@@ -42,8 +44,8 @@ table["possible"] = [reachable(row["HS"], harmonic, (row["Se"], row["Sp"]), 0.5e
 table
 
 # %% [markdown]
-# A row is *possible* if some Se, Sp and HS that round to the printed digits satisfy the formula. The library does this for every number that
-# can be computed from others, of four papers:
+# A row is *possible* if some Se, Sp and HS that round to the printed digits satisfy the formula. The library does this for
+# every number that can be computed from others, of four papers:
 
 # %%
 checks = pd.concat([published.audit(paper) for paper in published.PAPERS])
@@ -55,9 +57,9 @@ failed.groupby("paper", sort=False)["finding"].agg(["size", "nunique"]).set_axis
 # %% [markdown]
 # ## 2. A recorded table, computed again
 #
-# Five trainings of the small network of that paper, on SPRSound, a data set of children's lung sounds. What each training said to each test
-# sound is packed into this page. So its scores need not be believed. The next cell computes all of them, with their intervals, and compares them
-# with those that were kept on the day of the recording.
+# Five trainings of the small network of that paper, on SPRSound, a data set of children's lung sounds. What each training said
+# to each test sound is packed into this page. So its scores need not be believed. The next cell computes all of them, with
+# their intervals, and compares them with those that were kept on the day of the recording.
 
 # %%
 answers = predictions("convlstm/sprsound-event")
@@ -78,13 +80,13 @@ intervals(
 )
 
 # %% [markdown]
-# The three `best` networks differ in their parts, and their intervals lie on top of each other. The step from `paper` to `best` is another
-# input, not another network.
+# The three `best` networks differ in their parts, and their intervals lie on top of each other. The step from `paper` to `best`
+# is another input, not another network.
 #
 # ## 3. What a leak pays
 #
-# A *leak* is help that a network gets in a test and will not get in use. Here is one network on real recordings of ICBHI, trained three ways.
-# All of them are scored on the same sounds, so the differences are of pairs.
+# A *leak* is help that a network gets in a test and will not get in use. Here is one network on real recordings of ICBHI,
+# trained as it should be and with a leak or two. All are scored on the same sounds, so each difference is one of pairs.
 
 # %%
 icbhi = predictions("comparison/icbhi")
@@ -100,13 +102,13 @@ for leak, what in {
 intervals(lines, "points of AS gained by the leak, as a share")
 
 # %% [markdown]
-# *AS* is the mean of Se and Sp. Nothing about the network became better. It met the patients of the test before, or its best moment was
-# picked with the answers in hand.
+# *AS* is the mean of Se and Sp. Nothing about the network became better. It met the patients of the test before, or its best
+# moment was picked with the answers in hand.
 #
 # ## 4. An interval that is too short
 #
-# Many papers draw *events* anew, of one training, and call the spread an interval. Events of one child sound alike, so they are fewer than they
-# seem; and another training would have come out differently. The next cell does it both ways.
+# Many papers draw *events* anew, of one training, and call the spread an interval. Events of one child sound alike, so they are
+# fewer than they seem; and another training would have come out differently. The next cell does it both ways.
 
 # %%
 one = by_seed(answers, "paper CNN")[0]
@@ -129,8 +131,8 @@ intervals([blind, knows], "Score on SPRSound")
 # %% [markdown]
 # ## 5. A breath with a crackle
 #
-# The simulator of this book makes breathing sounds whose truth is known. Two breaths, coarse crackles in the second, a simple stethoscope.
-# Change the numbers and run the cell again.
+# The simulator of this book makes breathing sounds whose truth is known. Two breaths, coarse crackles in the second, a simple
+# stethoscope. Change the numbers and run the cell again.
 
 # %%
 rng, rate, seconds = np.random.default_rng(7), 4000, 6
@@ -148,12 +150,12 @@ spectrogram(wave, rate, "Two breaths; the crackles are the upright strokes in th
 # %% [markdown]
 # ## Exercises
 #
-# Write your answer into the first cell of each exercise and run it. The cell below it tests the answer. It stops with an error until the answer
-# is right, so *Run All Cells* ends at the first one that is open.
+# Write your answer into the first cell of each exercise and run it. The cell below it tests the answer. It stops with an error
+# until the answer is right, so *Run All Cells* ends at the first one that is open.
 #
-# **1.** *A bin of a calibration chart.* A network is well calibrated if of all answers that it is 70 % sure of, 70 % are right. Take the events
-# whose largest probability lies from `low` up to, but not including, `high`. Return how sure the network was of them on average, and which
-# share of them was right.
+# **1.** *A bin of a calibration chart.* A network is well calibrated if of all answers that it is 70 % sure of, 70 % are right.
+# Take the events whose largest probability lies from `low` up to, but not including, `high`. Return how sure the network was of
+# them on average, and which share of them was right.
 
 # %%
 probabilities = [f"p{k}" for k in range(7)]
@@ -172,9 +174,9 @@ assert np.allclose(my_bin(one, 0.7, 0.8), known), f"the library finds {known.rou
 print("Exercise 1 passed:", known.round(3), "; over all bins the error is", round(calibration_error(one), 3))
 
 # %% [markdown]
-# **2.** *An interval of your own.* Draw the children of `table` with replacement, as many as there are, and take along all events of each, twice
-# if it was drawn twice. Take `score_of`, repeat, and return the 2.5th and the 97.5th percentile. Hint: `table.groupby("patient").indices` holds
-# the rows of each child.
+# **2.** *An interval of your own.* Draw the children of `table` with replacement, as many as there are, and take along all
+# events of each, twice if it was drawn twice. Take `score_of`, repeat, and return the 2.5th and the 97.5th percentile. Hint:
+# `table.groupby("patient").indices` holds the rows of each child.
 
 
 # %%
@@ -197,8 +199,9 @@ assert np.allclose(mine, ours, atol=0.02), f"the library finds {ours.round(3)}"
 print("Exercise 2 passed:", mine.round(3), "; the library finds", ours.round(3))
 
 # %% [markdown]
-# **3.** *Specificity, of events or of children?* Sp counts events, so a child with many normal sounds counts often. Return the mean over the children
-# of each child's own Sp, of children who have a normal sound. Is the network better or worse for the average child than for the average sound?
+# **3.** *Specificity, of events or of children?* Sp counts events, so a child with many normal sounds counts often. Return the
+# mean over the children of each child's own Sp, of children who have a normal sound. Is the network better or worse for the
+# average child than for the average sound?
 
 
 # %%
@@ -215,4 +218,5 @@ by_event = class_scores(count(one[["patient", "label", "predicted"]]), np.ones((
 print(f"Exercise 3 passed: Sp is {by_event:.3f} of events, {sp_of_children(one):.3f} of children.")
 
 # %% [markdown]
-# What you changed is kept in this browser. The whole book, with its data and its trainings, is a `git clone` and `make report` away.
+# What you changed is kept in this browser. The whole book, with its data and its trainings, is a `git clone` and `make report`
+# away.

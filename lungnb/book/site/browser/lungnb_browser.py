@@ -1,4 +1,4 @@
-"""What the lesson in the browser has beside lungnb: recorded predictions without parquet, charts and pictures without matplotlib."""
+"""What the lesson in the browser has beside lungnb: predictions without parquet, charts and pictures without matplotlib."""
 
 import base64
 import html

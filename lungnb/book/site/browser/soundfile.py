@@ -1,4 +1,4 @@
-"""A stand-in for soundfile in the browser, where no libsndfile is: the simulators import it, and only their sounds are asked for."""
+"""A stand-in for soundfile in the browser, without libsndfile: the simulators import it, and only their sounds are asked for."""
 
 
 def __getattr__(name: str):

@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from scipy.special import betainc
+from .special import betainc
 
 __all__ = ["norm", "t"]
 
@@ -50,7 +50,7 @@ def _above(q: float, df: float) -> float:
 
 
 def _tail(value: float, df: float) -> float:
-    """The share above `value`, which is not negative; near the middle by the share between 0 and it, so that no digits are lost."""
+    """The share above `value`, not negative; near 0 by the share between the two, so that no digits are lost."""
     square = value * value
     if square < min(df, 1):
         return (1 - betainc(0.5, df / 2, square / (df + square))) / 2
