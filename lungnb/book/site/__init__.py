@@ -98,7 +98,7 @@ def build(
 
     books: notebooks with outputs (.ipynb), by default all stored ones. reports: where built and recorded results lie.
     public: without the notes that are for whoever builds it. student: without solutions, into `reports/site-student`.
-    browser: with the lesson that runs in the browser (`lite`), where what it takes can be had; else one line says what is missing.
+    browser: with the lesson that runs in the browser (`lite`); where that cannot be had, one line says what is missing.
     Raises UserError where Sphinx warns of anything; the warnings are printed.
     """
     reports = reports or default_out()

@@ -51,7 +51,9 @@ PARTS += ("book/sentences.py",)
 #: Installed distributions of pure Python: IPython, which runs the cells, and what lungnb and pandas import.
 PURE = ("asttokens", "comm", "decorator", "executing", "filelock", "ipython-pygments-lexers", "jedi")
 PURE += ("matplotlib-inline", "packaging", "parso", "platformdirs", "prompt-toolkit", "pure-eval", "pygments")
-PURE += ("python-dateutil", "pyyaml", "six", "stack-data", "traitlets", "tzdata", "wcwidth")
+PURE += ("python-dateutil", "pyyaml", "six", "stack-data", "traitlets", "wcwidth")
+#: Of these what only completion of other packages' names would use: thousands of files, which the browser would unpack first.
+LEFT_OUT = ("jedi/third_party/django-stubs/", "jedi/third_party/typeshed/stubs/")
 #: Modules of the standard library that JupyterLite asks for by name, and of which there is no build to be had.
 ABSENT = ("ssl", "sqlite3")
 #: Recorded experiments and their rows whose predictions the lesson reads; of the parts that are tested.
@@ -116,7 +118,7 @@ def _write_python(folder: Path, kernel: Path) -> list[str]:
     pack_numpy(folder)
     pack_pandas(folder)
     for name in PURE:
-        pack(folder, name)
+        pack(folder, name, LEFT_OUT)
     for name in ABSENT:
         write_wheel(folder, name, "0", {})
     for name in ("ipykernel", "piplite", "pyodide_kernel"):

@@ -130,10 +130,10 @@ def write_wheel(folder: Path, name: str, version: str, files: dict[str, bytes], 
     return path
 
 
-def pack(folder: Path, name: str) -> Path:
+def pack(folder: Path, name: str, without: tuple[str, ...] = ()) -> Path:
     """The installed distribution `name` as a wheel: its Python and its data, without what was compiled for this machine.
 
-    Raises Missing where it is not installed.
+    without: how paths begin that are left out. Raises Missing where it is not installed.
     """
     try:
         found = metadata.distribution(name)
@@ -141,7 +141,8 @@ def pack(folder: Path, name: str) -> Path:
         raise Missing(f"{name} is not installed") from error
     own = [f for f in found.files or [] if f.parts[0] != ".." and not f.parts[0].endswith(".dist-info")]
     own = [f for f in own if "__pycache__" not in f.parts and f.suffix not in (".so", ".pyd", ".dylib")]
-    return write_wheel(folder, name, found.version, {f.as_posix(): f.locate().read_bytes() for f in own})
+    files = {f.as_posix(): f.locate().read_bytes() for f in own if not f.as_posix().startswith(without)}
+    return write_wheel(folder, name, found.version, files)
 
 
 #: This build of numpy asks, before it reuses the memory of a large intermediate result, who called it, by a function `backtrace`

@@ -99,7 +99,7 @@ for leak, what in {
     line = paired(by_seed(icbhi, f"CNN, {leak}"), honest).set_index("metric").loc["AS"]
     lines.append({"row": what, "ours": line["ours"], "low": line["low"], "high": line["high"]})
     print(difference(f"With {what} the network", "without", line, "AS"))
-intervals(lines, "points of AS gained by the leak, as a share")
+intervals(lines, "AS gained by the leak")
 
 # %% [markdown]
 # *AS* is the mean of Se and Sp. Nothing about the network became better. It met the patients of the test before, or its best

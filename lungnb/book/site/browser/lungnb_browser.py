@@ -42,19 +42,18 @@ def kept_scores(name: str) -> pd.DataFrame:
 def intervals(lines: list[dict], title: str) -> None:
     """Show a dot with its interval for each of `lines`, which have row, ours, low and high, and may have a series."""
     lines = [{"series": "", **line} for line in lines]
-    names = list(dict.fromkeys(line["series"] for line in lines))
-    y = {"field": "row", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 190}}
+    rows, names = (list(dict.fromkeys(line[key] for line in lines)) for key in ("row", "series"))
+    # No value here is None: it would not arrive, and the chart would be drawn by its defaults.
+    y = {"field": "row", "type": "nominal", "sort": rows, "title": "", "axis": {"labelLimit": 190}}
     colour = {"field": "series", "type": "nominal", "sort": names, "scale": {"range": _COLOURS}}
-    colour |= {"legend": {"orient": "bottom", "title": None} if len(names) > 1 else None}
-    shared = {"y": y, "yOffset": {"field": "series", "sort": names}, "color": colour}
-    ends = {
-        "x": {"field": "low", "type": "quantitative", "title": title, "scale": {"zero": False}},
-        "x2": {"field": "high"},
-    }
-    dot = {"x": {"field": "ours", "type": "quantitative"}}
+    colour |= {"legend": {"orient": "top", "direction": "vertical", "title": ""}}
+    shared = {"y": y} | ({"yOffset": {"field": "series", "sort": names}, "color": colour} if len(names) > 1 else {})
+    low = {"field": "low", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    rule = {"mark": "rule", "encoding": shared | {"x": low, "x2": {"field": "high"}}}
+    dot = {"mark": {"type": "point", "filled": True, "size": 60}}
+    dot |= {"encoding": shared | {"x": {"field": "ours", "type": "quantitative"}}}
     chart = {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "data": {"values": lines}, "width": 380}
-    chart |= {"height": 30 * len(lines) + 20, "layer": [{"mark": "rule", "encoding": shared | ends}]}
-    chart["layer"].append({"mark": {"type": "point", "filled": True, "size": 60}, "encoding": shared | dot})
+    chart |= {"height": 30 * len(lines) + 20, "layer": [rule, dot], "config": {"mark": {"color": _COLOURS[0]}}}
     said = "; ".join(f"{line['row']} {line['ours']:.3f} [{line['low']:.3f}, {line['high']:.3f}]" for line in lines)
     display({"application/vnd.vegalite.v5+json": chart, "text/plain": said}, raw=True)
 
