@@ -121,7 +121,7 @@ def site(
     from lungnb.book.site import build
 
     books = sorted((default_out() / profile).glob("*/*.ipynb")) if profile else None
-    typer.echo(build(books=books, public=public, student=student))
+    typer.echo(build(books=books, public=public, student=student, browser=True))
 
 
 @app.command()

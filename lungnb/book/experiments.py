@@ -32,7 +32,7 @@ from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.data.splits import TESTED
 from lungnb.data.tasks import task_of
-from lungnb.metrics.classification import probability_columns
+from lungnb.metrics import probability_columns
 from lungnb.papers.pediatric import summarise_crops
 from lungnb.training.experiment import run_all
 

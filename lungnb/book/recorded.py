@@ -29,7 +29,8 @@ from lungnb.book.storage import folder, read_table
 from lungnb.core import UserError
 from lungnb.data import DATASETS, corpora_in
 from lungnb.data.splits import TESTED
-from lungnb.metrics.classification import Formulas, evaluate, probability_columns, score_rows
+from lungnb.metrics import probability_columns
+from lungnb.metrics.classification import Formulas, evaluate, score_rows
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "recorded"
 COLUMNS = ["row", "seed", "fold", "event", "recording", "patient", "split", "label"]

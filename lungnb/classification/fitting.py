@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lungnb.classification.dataset import Dataset
 from lungnb.classification.networks import Entry, statistics
-from lungnb.metrics.classification import biocas_scores, probability_columns, scores
+from lungnb.metrics import probability_columns
+from lungnb.metrics.classification import biocas_scores, scores
 
 EVAL_BATCH = 128
 #: Class probabilities (S, n_classes) of samples.

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from lungnb.metrics.classification import probability_columns
+from lungnb.metrics import probability_columns
 
 
 def _probabilities(table: pd.DataFrame) -> np.ndarray:

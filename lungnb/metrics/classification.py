@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lungnb.core import UserError
+from lungnb.metrics import probability_columns
 from lungnb.metrics.intervals import N_RESAMPLES, draw, holm, interval, p_value
 
 METRICS = ["Se", "Sp", "AS", "HS", "Score", "balanced accuracy", "macro F1", "AUROC"]
@@ -67,11 +68,6 @@ class Counts:
 
     confusion: np.ndarray
     concordant: np.ndarray | None
-
-
-def probability_columns(table: pd.DataFrame) -> list[str]:
-    """The columns p0, p1, ... of a table of predictions."""
-    return [c for c in table if c[0] == "p" and c[1:].isdigit()]
 
 
 def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_classes: int = 0) -> Counts:
@@ -260,8 +256,7 @@ def patient_scores(patients: pd.DataFrame | Sequence[pd.DataFrame]) -> pd.DataFr
     frames = [t[["label"]].assign(patient=t.index.astype(str), p1=t["p"].astype(float)) for t in tables]
     frames = [t.assign(predicted=(t["p1"] > 0.5).astype(int), p0=1 - t["p1"]) for t in frames]
     table = _estimate(frames, class_scores).rename(index={"Se": "sensitivity", "Sp": "specificity"})
-    # The same where both kinds are there, and NaN where one is missing:
-    table.loc["balanced accuracy"] = table.loc["AS"]
+    table.loc["balanced accuracy"] = table.loc["AS"]  # the same where both kinds are there, NaN where one is missing
     return table.loc[["accuracy", "balanced accuracy", "sensitivity", "specificity", "AUROC"]]
 
 

@@ -8,7 +8,8 @@ network was trained may be wrong elsewhere, where other sounds are as frequent. 
 import numpy as np
 import pandas as pd
 
-from lungnb.metrics.classification import average_score, probability_columns
+from lungnb.metrics import probability_columns
+from lungnb.metrics.classification import average_score
 
 
 def decided(table: pd.DataFrame, threshold: float | np.ndarray) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy.stats import entropy
 
 from lungnb.core import UserError
-from lungnb.metrics.classification import class_scores, count, probability_columns
+from lungnb.metrics import probability_columns
+from lungnb.metrics.classification import class_scores, count
 from lungnb.metrics.intervals import draw, interval, p_value
 
 UNCERTAINTIES = ("entropy of one pass", "predictive entropy", "mutual information")

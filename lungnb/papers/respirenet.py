@@ -19,7 +19,7 @@ from torchvision.models.resnet import BasicBlock
 from lungnb.core import UserError
 from lungnb.data.audio import Neighbours, Segment, n_samples_of, part_of
 from lungnb.features import LogMel, mean_and_sd
-from lungnb.metrics.classification import probability_columns
+from lungnb.metrics import probability_columns
 
 BlankRegionClipping = Literal["none", "paper", "code"]
 

@@ -134,8 +134,11 @@ def test_report_status(call, monkeypatch):
 def test_site_says_where_it_is(call, monkeypatch):
     put_module(monkeypatch, "lungnb.book.site", build=lambda books, **options: f"{books}/index.html, {options}")
     answer = call("site")
-    assert (answer.exit_code, answer.output) == (0, "None/index.html, {'public': False, 'student': False}\n")
-    assert "{'public': True, 'student': True}" in call("site", "--public", "--student").output
+    assert (answer.exit_code, answer.output) == (
+        0,
+        "None/index.html, {'public': False, 'student': False, 'browser': True}\n",
+    )
+    assert "{'public': True, 'student': True, 'browser': True}" in call("site", "--public", "--student").output
 
 
 def test_a_user_error_is_one_sentence(call, toy):

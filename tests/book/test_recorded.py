@@ -10,7 +10,8 @@ from lungnb import UserError
 from lungnb.book import front, recorded
 from lungnb.book.experiments import write_predictions
 from lungnb.cli import app
-from lungnb.metrics.classification import evaluate, probability_columns
+from lungnb.metrics import probability_columns
+from lungnb.metrics.classification import evaluate
 
 NAME = "convlstm/sprsound-event-folds"
 

@@ -34,8 +34,9 @@ from lungnb.book import clips, front, notebooks
 from lungnb.book.leaderboard import SOURCES, gaps, leaderboard, side_by_side
 from lungnb.book.ranking import prices, ranking
 from lungnb.book.report import PROFILES, default_out
-from lungnb.book.site import tables
+from lungnb.book.site import lite, tables
 from lungnb.book.site.chapter import Chapter, label, write_chapter
+from lungnb.book.site.parcels import Missing
 from lungnb.core import UserError, disk_errors
 from lungnb.published import PAPERS, audit, ledger
 
@@ -50,6 +51,8 @@ GUIDES = (
     "numbers.md",
 )
 GUIDES += ("library.rst",)
+#: What the page of a notebook links beside its files, where the lesson for the browser is there.
+_BESIDE = {"00_lesson": "[a lesson like this one in your browser, nothing to install](browser.md)"}
 _MATHJAX = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0]) / "static" / "mathjax"
 
 SETTINGS: dict[str, Any] = {
@@ -89,11 +92,13 @@ def build(
     *,
     public: bool = False,
     student: bool = False,
+    browser: bool = False,
 ) -> Path:
     """Build the site into `target` (`reports/site`), which is replaced only when all went well. Returns its index page.
 
     books: notebooks with outputs (.ipynb), by default all stored ones. reports: where built and recorded results lie.
     public: without the notes that are for whoever builds it. student: without solutions, into `reports/site-student`.
+    browser: with the lesson that runs in the browser (`lite`); where that cannot be had, one line says what is missing.
     Raises UserError where Sphinx warns of anything; the warnings are printed.
     """
     reports = reports or default_out()
@@ -105,8 +110,10 @@ def build(
             source, built, trees = (Path(folder) / name for name in ("source", "html", "doctrees"))
             for part in ("papers", "figures"):
                 shutil.copytree(front.root() / "docs" / part, source / part)
-            chapters = [write_chapter(book, source, [path.stem for path in books], student) for book in books]
-            write_pages(source, chapters, reports, public, student)
+            lesson = _browser_lesson(Path(folder) / "lite") if browser else 0
+            names = [path.stem for path in books]
+            chapters = [write_chapter(book, source, names, student, _BESIDE if lesson else {}) for book in books]
+            write_pages(source, chapters, reports, public, student, lesson)
             options = {"confoverrides": SETTINGS, "status": None, "warningiserror": True, "parallel": 2}
             with patch_docutils():
                 app = Sphinx(source, None, built, trees, "html", warning=sys.stderr, **options)
@@ -115,15 +122,27 @@ def build(
                 raise UserError("The site was not built: mend what Sphinx says above, then run the command again.")
             shutil.copy(source / "numbers.csv", built)
             (built / "_static" / "pages.js").write_text(f"window.PAGES = {json.dumps(_texts(app))};")
+            if lesson:
+                (Path(folder) / "lite").rename(built / "lite")
             shutil.rmtree(target, ignore_errors=True)
             built.rename(target)
     return target / "index.html"
 
 
+def _browser_lesson(folder: Path) -> int:
+    """Write the lesson for the browser into `folder` and return its size in bytes; 0 where it cannot be had, which is said."""
+    try:
+        return lite.write(folder)
+    except Missing as why:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"The site has no lesson that runs in the browser: {why}.", file=sys.stderr)
+        return 0
+
+
 def write_pages(
-    folder: Path, chapters: list[Chapter], reports: Path, public: bool = False, student: bool = False
+    folder: Path, chapters: list[Chapter], reports: Path, public: bool = False, student: bool = False, lesson: int = 0
 ) -> None:
-    """Write all pages but the notebooks' into `folder`, and `numbers.csv`."""
+    """Write all pages but the notebooks' into `folder`, and `numbers.csv`. lesson: bytes of the one in the browser, if any."""
     numbers, checks = leaderboard(reports), pd.concat([audit(paper) for paper in PAPERS], ignore_index=True)
     entries = ledger()
     numbers.to_csv(folder / "numbers.csv", index=False)
@@ -150,15 +169,17 @@ def write_pages(
         "prices": prices(),
         "counts": numbers["source"].value_counts().reindex(SOURCES, fill_value=0),
         "modules": _modules(),
+        "lesson": f"{lesson / 1e6:.0f} MB" if lesson else "",
+        "lesson_page": lite.PAGE,
     }
-    for page in GUIDES:
+    for page in (*GUIDES, *(["browser.md"] if lesson else [])):
         (folder / page).write_text(environment.get_template(f"{page}.j2").render(facts))
 
 
 def _modules() -> dict[str, tuple[str, list[str]]]:
     """Of each module of lungnb the first line of its docstring, and the functions and classes that it offers."""
     root, modules = Path(__file__).parents[2], {}
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*.py") if lite.BROWSER not in path.parents):
         tree = ast.parse(path.read_text())
         names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         module = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")

@@ -8,9 +8,10 @@ import base64
 import html
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 from docutils import nodes
@@ -62,11 +63,18 @@ def label(notebook: str, what: str) -> str:
     return nodes.make_id(f"{notebook}-{what}")
 
 
-def write_chapter(stored: Path, folder: Path, books: Collection[str] = (), student: bool = False) -> Chapter:
+def write_chapter(
+    stored: Path,
+    folder: Path,
+    books: Collection[str] = (),
+    student: bool = False,
+    beside: Mapping[str, str] = MappingProxyType({}),
+) -> Chapter:
     """Write the page of the notebook `stored` and the files of its artefacts into `folder`; says what is in it.
 
     books: the notebooks that are in the site, to which prose may be linked. student: without solutions, nor the files that
-    hold them. A page links its notebook and script, copied into `files`, and what its code rests on, if `papers` has it.
+    hold them. A page links its notebook and script, copied into `files`, what its code rests on, if `papers` has it, and what
+    `beside` has under its name.
     """
     book, name = nbformat.read(stored, as_version=4), stored.stem
     notebooks.drop_widgets(book)
@@ -80,6 +88,7 @@ def write_chapter(stored: Path, folder: Path, books: Collection[str] = (), stude
     places = [f"{{download}}`{path.name} <files/{path.name}>`" for path in files]
     if (folder / "papers" / f"{name.partition('_')[2]}.md").is_file():
         places.append(f"[paper, code and data](papers/{name.partition('_')[2]}.md)")
+    places += [beside[name]] if name in beside else []
     chapter, cells = Chapter(name, notebooks.heading(book) or name), []
     outputs = [output for cell in book.cells for output in cell.get("outputs", []) if artefact(output)]
     chapter.captions = {artefact(output): _said(output).partition(". ")[0].rstrip(".") for output in outputs}
