@@ -307,7 +307,7 @@ def test_the_page_runs_in_a_browser_and_finds_what_is_found_here(
     shown = said("\n".join(outputs.locator("pre").all_inner_texts()))
     assert len(here) > 8
     assert [line for line in here if line not in shown] == []
-    assert outputs.locator(".vega-embed svg, .vega-embed canvas").count() == 3
+    assert outputs.locator(".vega-embed .marks").count() == 3
     assert outputs.locator("audio").count() == 1
     assert page.locator("figure img").evaluate("(picture) => picture.complete && picture.naturalWidth > 100")
     cell = page.locator(".jp-CodeCell").filter(has_text="def my_bin(")
