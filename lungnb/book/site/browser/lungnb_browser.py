@@ -46,7 +46,9 @@ def intervals(lines: list[dict], title: str) -> None:
     lines = [{"series": "", **line} for line in lines]
     rows, names = (list(dict.fromkeys(line[key] for line in lines)) for key in ("row", "series"))
     # No value here is None: it would not arrive, and the chart would be drawn by its defaults.
-    y = {"field": "row", "type": "nominal", "sort": rows, "title": "", "axis": {"labelLimit": 190}}
+    # Names stand above their lines, so that the chart is no wider than a phone.
+    names_above = {"labelAlign": "left", "labelPadding": -4, "labelOffset": -13, "ticks": False, "labelLimit": 290}
+    y = {"field": "row", "type": "nominal", "sort": rows, "title": "", "axis": names_above}
     colour = {"field": "series", "type": "nominal", "sort": names, "scale": {"range": _COLOURS}}
     colour |= {"legend": {"orient": "top", "direction": "vertical", "title": ""}}
     shared = {"y": y} | ({"yOffset": {"field": "series", "sort": names}, "color": colour} if len(names) > 1 else {})
@@ -54,8 +56,12 @@ def intervals(lines: list[dict], title: str) -> None:
     rule = {"mark": "rule", "encoding": shared | {"x": low, "x2": {"field": "high"}}}
     dot = {"mark": {"type": "point", "filled": True, "size": 60}}
     dot |= {"encoding": shared | {"x": {"field": "ours", "type": "quantitative"}}}
-    chart = {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "data": {"values": lines}, "width": 380}
-    chart |= {"height": 30 * len(lines) + 20, "layer": [rule, dot], "config": {"mark": {"color": _COLOURS[0]}}}
+    chart = {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "data": {"values": lines}, "width": 290}
+    chart |= {
+        "height": 44 * len(rows) + 12 * (len(names) - 1),
+        "layer": [rule, dot],
+        "config": {"mark": {"color": _COLOURS[0]}},
+    }
     said = "; ".join(f"{line['row']} {line['ours']:.3f} [{line['low']:.3f}, {line['high']:.3f}]" for line in lines)
     display({"application/vnd.vegalite.v5+json": chart, "text/plain": said}, raw=True)
 
