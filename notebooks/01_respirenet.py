@@ -1253,7 +1253,7 @@ fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 plots.dots(ax, pd.concat(drawn[::-1]), list(gains), "points of Score gained over standard augmentation")
 ax.axvline(0, color="0.6", linewidth=1)
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-note = f"published: 80-20, {DERIVED}\nrecorded: 60-40, paired; lines: 95 %, not corrected for their number"
+note = f"published: 80-20, {DERIVED}\nrecorded: 60-40 without its two shared patients, paired; lines: 95 %, not corrected for their number"
 report.figure("tricks", fig, title="Scores against standard augmentation alone", corpus=source, note=note)
 
 # %% [markdown]

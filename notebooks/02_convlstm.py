@@ -938,7 +938,7 @@ report.figure(
 # the comparisons that it prints, and not for those of other cells. The printed interval is not corrected.
 #
 # The step from Upsampling CNN to ConvLstm holds more than an LSTM: the ConvLstm of `fair` and `best` starts from the trained Upsampling CNN and
-# is trained for 15 epochs more.
+# is trained for 15 epochs more. Where the model between two others is not recorded, one comparison spans both steps.
 
 # %% tags=["nbval-check-output"]
 of_row = {row: by_seed(answers, row) for setting in SETTINGS for row in recorded_rows(setting).values()}

@@ -120,7 +120,7 @@ def test_report_passes_what_was_asked(call, monkeypatch):
     monkeypatch.setattr(build, "build", lambda *arguments: asked.append(arguments) or [])
     answer = call("report", "01_a", "--profile", "paper", "-p", "epochs=3", "-p", "seeds=[0, 1]", "--out", "o")
     assert answer.exit_code == 0, answer.output
-    assert asked == [(["01_a"], "paper", "", {"epochs": "3", "seeds": "[0, 1]"}, "o")]
+    assert asked == [(["01_a"], "paper", "", {"epochs": "3", "seeds": "[0, 1]"}, "o", False)]
 
 
 def test_report_status(call, monkeypatch):

@@ -21,7 +21,7 @@ import scipy.optimize
 import scipy.signal
 import scipy.special
 import scipy.stats
-from test_site_browser import PHONE, browser  # noqa: F401
+from test_site_browser import browser  # noqa: F401
 
 from lungnb.book import recorded
 from lungnb.book import site as site_module

@@ -17,6 +17,7 @@ from lungnb import UserError
 from lungnb.book import experiments, pretrained, recorded
 from lungnb.data import load_corpus
 from lungnb.data.audio import decode
+from lungnb.metrics import probability_columns
 from lungnb.metrics.calibration import least_probabilities
 from lungnb.papers.convlstm import INPUTS
 
@@ -142,7 +143,7 @@ def test_the_page_says_how_often_the_set_was_right(classifier):
     """On children nobody trained on, by the recorded predictions."""
     (name, row), _ = pretrained.PACKAGED["sprsound-cnn"]
     inter = recorded.ensemble(recorded.by_seed(recorded.predictions(name), row, "inter"))
-    p = pretrained.tempered(inter, float(classifier.temperature))[recorded.probabilities(inter)].to_numpy()
+    p = pretrained.tempered(inter, float(classifier.temperature))[probability_columns(inter)].to_numpy()
     held = (p >= classifier.least.numpy())[range(len(p)), inter["label"]]
     normal, other = (100 * held[here].mean() for here in (inter["label"] == 0, inter["label"] > 0))
     page = Path(pretrained.__file__).with_name("site").joinpath("templates/hear.html.j2").read_text()

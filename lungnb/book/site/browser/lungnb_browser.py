@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
-from lungnb.metrics import probability_columns
-
 # Files are locked by their names alone in a browser, which nobody shares.
 warnings.filterwarnings("ignore", "only soft file lock is available")
 
@@ -25,6 +23,8 @@ def predictions(name: str) -> pd.DataFrame:
     """The predictions of a recorded experiment that were packed for this page, with `predicted`, the most probable class."""
     with np.load(_RECORDED / name / "predictions.npz") as columns:
         frame = pd.DataFrame({column: columns[column] for column in columns.files})
+    from lungnb.metrics import probability_columns  # here: lungnb loads the locks that are warned of above
+
     p = probability_columns(frame)
     frame[p] = frame[p].astype(float)
     return frame.assign(predicted=frame[p].to_numpy().argmax(1))
