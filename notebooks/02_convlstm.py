@@ -28,7 +28,7 @@
 # | --- | --- | --- |
 # | take a child's breath from a stethoscope to one of seven classes | why a rare class can be almost a single patient | Python, and what a convolution is |
 # | rebuild Table 1 and Figure 1, and as much of Tables 2 and 3 as is recorded | how a test set can be found in a table of four decimals | no GPU, no download: the recordings are simulated unless you point to real ones |
-# | tell the network another child's age and see whether it notices | what may be said of children who were met in training, and of strangers | about three minutes to run it, 95 to read it, 70 for the five exercises |
+# | tell the network another event's age and see whether it notices | what may be said of children who were met in training, and of strangers | about three minutes to run it, 95 to read it, 70 for the five exercises |
 #
 # **How to read.** What the *paper* says stands in quotation blocks like this:
 #
@@ -195,7 +195,7 @@ print(f"Of these, children with an event in training as well: {len(children['int
 # One event of each class, all on one scale of time; the grey parts are after its end. Of the five events whose length is nearest to the median
 # of their class we take the steadiest, and for coarse and fine crackles the least steady. So they show more than most events do. Continuous sounds
 # draw lines, a rhonchus the lowest ones, and crackles draw strokes. But a knock draws a stroke, too, and a voice draws lines. A faint sound may
-# not be seen at all, least of all where a wheeze and crackles share an event.
+# not be seen at all, least of all where a wheeze and crackles share an event. How many strokes a class has cannot be read off one event.
 
 # %%
 audio = load_audio(corpus, 8000)
@@ -342,7 +342,7 @@ report.figure(
     "three-maps",
     fig,
     title="log-mel spectrogram, MFCC and LFCC of one event",
-    note=f"one {event['label']}, padded to 3 s and drawn to {end:.1f} s; sharp ends: the cuts; darkest colours: beyond the scale",
+    note=f"one {event['label']}, padded to 3 s and drawn to {end:.2f} s; sharp ends: the cuts; darkest colours: beyond the scale",
 )
 
 # %% [markdown]
@@ -895,9 +895,9 @@ print(f"Our literal CNN: {value(literal)}.")
 for model in ("CNN", "full"):
     where = f"Score {printed[model]:.3f} recomputed from the printed Se and Sp, {lies(printed[model], literal)}"
     print(f"Paper, {model}: {where} (printed TS: {table_3.loc[model, 'TS']:.4f}).")
-beside = {"below": "above", "inside": "level with", "above": "below"}
+beside = {"below": "is above", "inside": "cannot be told apart from", "above": "is below"}
 beside = {model: beside[lies(printed[model], literal).split()[0]] for model in ("CNN", "full")}
-print(f"So our plain CNN is {beside['full']} the paper's full model, and {beside['CNN']} the paper's own plain CNN.")
+print(f"So our plain CNN {beside['full']} the paper's full model, and {beside['CNN']} the paper's own plain CNN.")
 
 # %% [markdown]
 # Our plain CNN and the paper's are the same network by name. If they do not score the same, we do not know why: the input, the number of epochs
@@ -951,7 +951,7 @@ up = sum(gain["ours"] > 0 for gain in sure)
 n_steps = {s: sum(upper in recorded_rows(s).values() for _, upper in steps) for s in SETTINGS}
 where = ", ".join(f"{n or 'none'} in {s}" for s, n in n_steps.items())
 established = f"{up or 'none'} {'are' if up > 1 else 'is'} established as going up"
-staircase = f"Of the {len(steps)} recorded steps ({where}) {established}."
+staircase = f"Of the {len(steps)} recorded comparisons along the paper's staircase ({where}) {established}."
 print(staircase)
 
 # %% [markdown]
@@ -1569,7 +1569,7 @@ said = [
     )
     if top is not None
     else "",
-    staircase.replace("steps", "steps of the paper's staircase"),
+    staircase,
     f"Section 5 speaks of balancing the minority classes and the normal class. {best_row} finds {balance['normal']:.0%} of the "
     f"normal events and {balance['the four rare classes']:.0%} of those of the four rarest classes. The paper prints nothing by class.",
     f"In fair and best {n_met} of {n_intra} intra children were met, by design of the test set; in paper {n_on} were, and {n_out} "
