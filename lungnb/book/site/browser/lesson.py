@@ -80,8 +80,8 @@ intervals(
 )
 
 # %% [markdown]
-# The three `best` networks differ in their parts, and their intervals lie on top of each other. The step from `paper` to `best`
-# is another input, not another network.
+# The three `best` networks differ in their parts, and their intervals lie on top of each other. The network of the first three
+# lines is the same: `fair` trains it longer, and `best` shows it another input as well.
 #
 # ## 3. What a leak pays
 #
