@@ -128,21 +128,30 @@ def code_version(*modules: str) -> str:
     versions: dict[str, str] = {}
     left = list(modules)
     while left:
-        package, *parts = (name := left.pop()).split(".")
+        package = (name := left.pop()).partition(".")[0]
         if package in _NUMERICAL:  # without "+cpu": the device is no part of a key, either
             versions[package] = metadata.version(_NUMERICAL[package]).partition("+")[0]
-        path = _PACKAGE.joinpath(*parts)
-        source = next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
-        if name in code or package != "lungnb" or not parts or source is None:
-            continue
-        tree = ast.parse(source.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                left += [alias.name for alias in node.names]
-        code[name] = ast.unparse(_WithoutWords().visit(tree))
+        if package == "lungnb" and name not in code and (found := _code_of(name)):
+            code[name], imported = found
+            left += imported
     return hashlib.blake2b(json.dumps([code, versions], sort_keys=True).encode(), digest_size=5).hexdigest()
+
+
+@functools.cache
+def _code_of(name: str) -> tuple[str, list[str]] | None:
+    """The code of a module of lungnb without its words, and all that it imports; None if there is no such module."""
+    path = _PACKAGE.joinpath(*name.split(".")[1:])
+    source = next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+    if path == _PACKAGE or source is None:
+        return None
+    tree = ast.parse(source.read_text())
+    imported = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+    return ast.unparse(_WithoutWords().visit(tree)), imported
 
 
 class _WithoutWords(ast.NodeTransformer):

@@ -24,6 +24,11 @@ FEATURES = """
 """
 
 
+def forget():
+    code_version.cache_clear()
+    core._code_of.cache_clear()
+
+
 @pytest.fixture
 def version(tmp_path, monkeypatch):
     """version(features=source, ...): the version of lungnb.features in a toy package of these modules, kept from call to call."""
@@ -33,12 +38,12 @@ def version(tmp_path, monkeypatch):
     def of(*modules, **sources):
         for name, text in sources.items():
             (tmp_path / f"{name.replace('__', '/')}.py").write_text(dedent(text))
-        code_version.cache_clear()
+        forget()
         return code_version(*(modules or ["lungnb.features"]))
 
     of(features=FEATURES, data__audio="def window(x):\n    return x", report="shows = 1")
     yield of
-    code_version.cache_clear()
+    forget()
 
 
 def test_an_edited_front_end_is_another_version(version):

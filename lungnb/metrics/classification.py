@@ -85,9 +85,9 @@ def count(predictions: pd.DataFrame, patients: Sequence[str] | None = None, n_cl
     np.add.at(confusion, (at, label, predicted), 1)
     if "p0" not in columns:
         return Counts(confusion, None)
-    p, abnormal, of = 1 - predictions["p0"].to_numpy(float), label > 0, np.eye(len(patients))[at]
+    p, abnormal, of = 1 - predictions["p0"].to_numpy(float), label > 0, np.eye(len(patients), dtype=np.float32)[at]
     order = np.flatnonzero(~abnormal)[np.argsort(p[~abnormal])]
-    below = np.vstack([np.zeros(len(patients)), of[order].cumsum(axis=0)])  # each patient's among the k lowest
+    below = np.pad(of[order].cumsum(axis=0), ((1, 0), (0, 0)))  # each patient's among the k lowest
     fewer, no_more = (below[np.searchsorted(p[order], p[abnormal], side)] for side in ("left", "right"))
     return Counts(confusion, of[abnormal].T @ (fewer + no_more) / 2)
 
@@ -100,7 +100,7 @@ def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
     challenge's (AS + HS) / 2. Balanced accuracy and macro F1 are means over the classes that have an event in the whole table: a
     drawing that misses one of them is NaN, another quantity. AUROC is of p(abnormal) = 1 - p0, normal against all else.
     """
-    confusion = np.einsum("rp,pij->rij", times, counts.confusion)
+    confusion = np.tensordot(times, counts.confusion, 1)
     support, hits = confusion.sum(2), np.diagonal(confusion, axis1=1, axis2=2)
     normal, abnormal = support[:, 0], support[:, 1:].sum(1)
     classes = counts.confusion.sum((0, 2)) > 0
@@ -118,7 +118,7 @@ def class_scores(counts: Counts, times: np.ndarray) -> dict[str, np.ndarray]:
 
 def group_recall(counts: Counts, times: np.ndarray, groups: Groups) -> dict[str, np.ndarray]:
     """Of each group the mean recall (R,) over its classes that have an event in the whole table; see `class_scores`."""
-    confusion = np.einsum("rp,pij->rij", times, counts.confusion)
+    confusion = np.tensordot(times, counts.confusion, 1)
     present = counts.confusion.sum((0, 2)) > 0
     with np.errstate(invalid="ignore"):
         recall = np.diagonal(confusion, axis1=1, axis2=2) / confusion.sum(2)

@@ -17,6 +17,7 @@ covered.
 Of one seed nothing is known about seeds: its interval is of patients alone, and `n_seeds` stands beside it.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,10 +30,13 @@ N_RESAMPLES = 2000
 FEWEST_PATIENTS = 6
 
 
+@functools.lru_cache(16)  # the same patients are drawn for every score of them
 def draw(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each of `n` patients counts (1 + n_resamples, n): first each once, then as drawn with replacement."""
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
-    return np.vstack([np.ones((1, n)), times])
+    times = np.vstack([np.ones((1, n)), times])
+    times.flags.writeable = False
+    return times
 
 
 def standard_errors(drawn: np.ndarray, n_patients: ArrayLike) -> np.ndarray:

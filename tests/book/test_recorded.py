@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lungnb import UserError
-from lungnb.book import front, recorded
+from lungnb.book import attributions, clips, front, recorded
 from lungnb.book.experiments import write_predictions
 from lungnb.cli import app
 from lungnb.metrics import probability_columns
@@ -31,7 +31,8 @@ def answers(seed):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A recorded experiment of two configurations and three seeds."""
-    monkeypatch.setattr(recorded, "folder", lambda: tmp_path)
+    for module in (recorded, attributions, clips):
+        monkeypatch.setattr(module, "folder", lambda: tmp_path)
     rows = list(recorded.configurations(NAME))[:2]
     frame = pd.concat([answers(seed).assign(row=row) for row in rows for seed in range(3)])
     (tmp_path / NAME).mkdir(parents=True)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from corpora import simulated
 
 from lungnb import UserError
 from lungnb.classification import Classification
 from lungnb.classification.encoders import RATE, SpeakerEncoder, digest, encoder
 from lungnb.classification.networks import fit_regression
-from lungnb.data import load_corpus
 
 
 @pytest.fixture
@@ -116,8 +116,13 @@ def test_a_regression_is_held_back_where_its_numbers_are_the_patients():
 
 @pytest.mark.train
 def test_an_encoder_and_statistics_as_classifiers(package):
-    corpus = load_corpus("icbhi", "simulated", 40)
-    fields = {"corpus": corpus.fingerprint, "task": "icbhi", "validation": "none", "selection": "last"}
+    fields = {
+        "corpus": simulated().fingerprint,
+        "n_patients": 24,
+        "task": "icbhi",
+        "validation": "none",
+        "selection": "last",
+    }
     models = [{"model": "encoder + regression", "encoder": "resemblyzer"}, {"model": "statistics + regression"}]
     models.append(models[0] | {"random_weights": True, "seed": 2})
     for fields_of in models:
