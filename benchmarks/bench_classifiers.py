@@ -24,9 +24,9 @@ from timing import fastest
 from lungnb import configs
 from lungnb.book.experiments import runs_of
 from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, Clips, compute_features, front_end, plan
+from lungnb.classification.preprocessing import AUDIO, Clips, Preprocessing, compute_features, plan
 from lungnb.data import load_corpus
-from lungnb.data.audio import cut, load_audio
+from lungnb.data.audio import cut
 from lungnb.data.tasks import task_of
 from lungnb.features import LogMel
 from lungnb.metrics.classification import evaluate
@@ -57,11 +57,11 @@ def compare_front_ends() -> pd.DataFrame:
     for name, (task_name, seconds, reference) in FRONT_ENDS.items():
         task = task_of(task_name)
         corpus = task.view(load_corpus(task.corpus, n_patients=24))
-        rate, *filters, batch = AUDIO[name]
-        audio = load_audio(corpus, rate, *filters)
-        planned = plan(audio, corpus.events, Clips(seconds), task.classes, training=False)
+        how, batch = Preprocessing(name, Clips(seconds)), AUDIO[name][3]
+        audio = how.audio(corpus)
+        planned = plan(audio, corpus.events, how.clips, task.classes, training=False)
         planned = planned.take(range(min(N_CLIPS, len(planned))))
-        waves, front = cut(audio.samples, planned) / np.float32(32767), front_end(name, rate)
+        waves, front = cut(audio.samples, planned) / np.float32(32767), how.front_end()
         ours = fastest(lambda a=audio, p=planned, f=front, b=batch: compute_features(a.samples, p, f, b))
         theirs = fastest(lambda w=waves, r=reference: [r(x) for x in w], 2)  # the first call compiles
         n = len(planned)

@@ -1,7 +1,7 @@
 """lungnb: a notebook-first, reproducible companion to four papers on lung sounds.
 
-The rooms, in the order in which data flow through them: `core` -> `data` -> `features` -> `training`, `metrics` -> `papers` ->
-`classification` -> `book`; `simulate` writes data sets, `published` holds numbers, `configs` sizes of experiments.
+The rooms, in the order in which data flow through them: `core` -> `data` -> `features`, `training` -> `metrics` -> `papers` ->
+`classification` -> `papers.lungldm` -> `book`; `simulate` writes data sets, `published` holds numbers, `configs` sizes.
 Nothing heavy is imported here: torch, pandas and librosa load when a room that needs them is entered.
 """
 

@@ -59,7 +59,8 @@ from torch import nn
 
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.recorded import Source, by_seed, configurations, history, live, predictions, rows_of, training
+from lungnb.book.experiments import live
+from lungnb.book.recorded import Source, by_seed, configurations, history, predictions, rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.data.icbhi import DEVICES, LABELS
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips, read_truth

@@ -50,7 +50,8 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 # %%
 from lungnb import configs, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.recorded import Source, by_seed, configurations, ensemble, experiment, live, predictions
+from lungnb.book.experiments import live
+from lungnb.book.recorded import Source, by_seed, configurations, ensemble, experiment, predictions
 from lungnb.book.recorded import rows_of, training
 from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of

@@ -48,9 +48,9 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 # %%
 from lungnb import UserError, published
 from lungnb.book import Report, check_parameters, comparison, difference, plots, value
-from lungnb.book.recorded import Source, by_seed, configurations, experiment, history, live, predictions, training
+from lungnb.book.recorded import Source, by_seed, configurations, experiment, history, predictions, training
 from lungnb.book.recorded import weights_file
-from lungnb.book.experiments import runs_of
+from lungnb.book.experiments import live, runs_of
 from lungnb.classification import Classification
 from lungnb.classification.fitting import predictions_of
 from lungnb.data import Corpus, crop_starts, load_audio, load_corpus

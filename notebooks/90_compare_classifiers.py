@@ -49,7 +49,8 @@ out: str = ""  # folder of the reports; "": reports/ of the repository, or of th
 
 # %%
 from lungnb.book import Report, check_parameters, comparison, difference, plots
-from lungnb.book.recorded import Source, Sources, by_row, configurations, experiment, live
+from lungnb.book.experiments import live
+from lungnb.book.recorded import Source, Sources, by_row, configurations, experiment
 from lungnb.book.recorded import predictions, training
 from lungnb.book.ranking import on_file
 from lungnb.classification import Classification, networks, predictions_of

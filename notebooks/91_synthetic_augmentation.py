@@ -55,7 +55,7 @@ from torch import nn
 from lungnb import UserError, published
 from lungnb.book import Report, check_parameters, clips, difference, plots, sounds
 from lungnb.book.recorded import Source, experiment, provenance
-from lungnb.classification.augmentation import changed, joined
+from lungnb.papers.lungldm.augmentation import changed, joined
 from lungnb.classification.networks import SmallCNN
 from lungnb.book.generate import recorded_generator
 from lungnb.data import load_corpus

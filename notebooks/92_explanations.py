@@ -61,7 +61,8 @@ from torch import nn
 
 from lungnb.book import Report, attributions, check_parameters, comparison, plots
 from lungnb.book.attributions import FLOOR, LOUDEST, PLACES, RANDOM, REDRAWN, TRAINED, TRUTH
-from lungnb.book.recorded import Source, by_seed, configurations, experiment, live, predictions, training
+from lungnb.book.experiments import live, live_attributions
+from lungnb.book.recorded import Source, by_seed, configurations, experiment, predictions, training
 from lungnb.classification import CLASSIFIERS, Classification
 from lungnb.classification.explained import BANDS, STAGES, sounds_of
 from lungnb.data import load_corpus
@@ -80,7 +81,7 @@ SIMULATED, SPRSOUND, ICBHI = (f"explanations/{name}" for name in ("simulated", "
 # %%
 asked = {"seeds": tuple(seeds), "epochs": epochs, "device": device, "cluster": cluster}
 table = {name: attributions.attributions(name) for name in (SIMULATED, SPRSOUND, ICBHI)}
-ours = {name: attributions.live(name, profile, data, **asked) for name in table}
+ours = {name: live_attributions(name, profile, data, **asked) for name in table}
 source = {name: Source(name) for name in table}
 report = Report("92_explanations", profile=profile, out=out, corpus=source[SIMULATED])
 for name in table:
@@ -200,7 +201,7 @@ torch.manual_seed(0)
 network = run.network(dataset)
 items = dataset.samples("train")
 network.fit_statistics(dataset.features[dataset.rows[items, 0]].split(128))
-chosen, clips = sounds_of(run, "truth", 8, ["crackle", "wheeze"])
+chosen, clips = sounds_of(run.view(), dataset, run.preprocessing, "truth", 8, ["crackle", "wheeze"])
 given = (clips.features, clips.metadata, clips.label)
 
 

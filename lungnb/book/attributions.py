@@ -49,26 +49,6 @@ def maps_file(name: str, row: str) -> Path:
     return folder() / name / "maps" / f"{row.replace(' ', '-')}.npz"
 
 
-def live(
-    name: str,
-    profile: str,
-    data: str,
-    *,
-    seeds: tuple[int, ...] = (),
-    epochs: int = 0,
-    device: str = "auto",
-    cluster: str = "",
-) -> pd.DataFrame | None:
-    """The same table of trainings of this build; None in the profile smoke (`lungnb.book.recorded.live`)."""
-    if profile == "smoke":
-        return None
-    from lungnb.book.experiments import explain, run_all, runs_of  # they need torch
-
-    runs = runs_of(name, data, (), seeds, profile, epochs, device=device)
-    run_all(list(runs.values()), cluster or None)
-    return pd.concat([table for table, _ in explain(name, runs).values()], ignore_index=True)
-
-
 def sounds(
     table: pd.DataFrame, row: str, metrics: Sequence[str], which: Which = TRAINED, kind: str = ""
 ) -> pd.DataFrame:

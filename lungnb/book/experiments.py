@@ -29,7 +29,8 @@ from lungnb.book.storage import folder, merge, write_parquet
 from lungnb.classification import Classification
 from lungnb.classification.explained import attributions, patients_with_dropout, sounds_of, with_dropout
 from lungnb.core import UserError, atomic_file, git_state, package_versions
-from lungnb.data import load_corpus
+from lungnb.data import DATASETS, load_corpus
+from lungnb.data.locate import corpora_in
 from lungnb.data.splits import TESTED
 from lungnb.data.tasks import task_of
 from lungnb.metrics import probability_columns
@@ -89,6 +90,51 @@ def runs_of(
     if not found:
         raise UserError(f"{name} has no row {', '.join(rows)}; its rows are {', '.join(every)}.")
     return found
+
+
+def live(
+    name: str,
+    profile: str,
+    data: str,
+    *,
+    rows: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    epochs: int = 0,
+    device: str = "auto",
+    cluster: str = "",
+) -> pd.DataFrame | None:
+    """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
+
+    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: at most so many, if not 0. A row that starts
+    from another data set is left out if that is not in the folder `data`.
+    """
+    if profile == "smoke":
+        return None
+    here = DATASETS if data == "simulated" else corpora_in(Path(data), DATASETS)[0]
+    fields = experiment(name)["rows"] | configurations(name)  # "MPO" as well as its "MPO, site 1"
+    starts = {row: start_of(name, fields[row].get("start", ""))[0] for row in rows or experiment(name)["rows"]}
+    asked = tuple(row for row, other in starts.items() if not other or experiment(other)["corpus"] in here)
+    runs = runs_of(name, data, asked, seeds, profile, epochs, device=device)
+    run_all(list(runs.values()), cluster or None)
+    return collect(name, runs)
+
+
+def live_attributions(
+    name: str,
+    profile: str,
+    data: str,
+    *,
+    seeds: tuple[int, ...] = (),
+    epochs: int = 0,
+    device: str = "auto",
+    cluster: str = "",
+) -> pd.DataFrame | None:
+    """What trainings of this build look at, as `lungnb.book.attributions.attributions` gives the recorded ones; see `live`."""
+    if profile == "smoke":
+        return None
+    runs = runs_of(name, data, (), seeds, profile, epochs, device=device)
+    run_all(list(runs.values()), cluster or None)
+    return pd.concat([table for table, _ in explain(name, runs).values()], ignore_index=True)
 
 
 def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, ...] = (), cluster: str = "") -> Path:
@@ -172,7 +218,7 @@ def explain(name: str, runs: Runs) -> dict[str, tuple[pd.DataFrame, dict[str, np
         first = next(iter(own.values()))
         dataset = first.dataset()
         networks = {seed: run.trained(dataset) for seed, run in own.items()}
-        table, maps = attributions(networks, *sounds_of(first, *chosen), **how)
+        table, maps = attributions(networks, *sounds_of(first.view(), dataset, first.preprocessing, *chosen), **how)
         found[row] = table.assign(row=row, fold=0), maps
     return found
 

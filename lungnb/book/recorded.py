@@ -27,7 +27,6 @@ import yaml
 from lungnb.book.report import label
 from lungnb.book.storage import folder, read_table
 from lungnb.core import UserError
-from lungnb.data import DATASETS, corpora_in
 from lungnb.data.splits import TESTED
 from lungnb.metrics import probability_columns
 from lungnb.metrics.classification import Formulas, evaluate, score_rows
@@ -96,35 +95,6 @@ def predictions(name: str) -> pd.DataFrame:
     if (folder() / name / "provenance.json").is_file():
         frame.attrs["provenance"] = provenance(name)
     return frame
-
-
-def live(
-    name: str,
-    profile: str,
-    data: str,
-    *,
-    rows: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
-    epochs: int = 0,
-    device: str = "auto",
-    cluster: str = "",
-) -> pd.DataFrame | None:
-    """The same predictions of trainings of this build, as `predictions` gives the recorded ones; None in the profile smoke.
-
-    laptop: what was recorded, trained again; paper: with the paper's sizes. epochs: at most so many, if not 0. A row that starts
-    from another data set is left out if that is not in the folder `data`.
-    """
-    if profile == "smoke":
-        return None
-    from lungnb.book.experiments import collect, run_all, runs_of  # they need torch
-
-    here = DATASETS if data == "simulated" else corpora_in(Path(data), DATASETS)[0]
-    fields = experiment(name)["rows"] | configurations(name)  # "MPO" as well as its "MPO, site 1"
-    starts = {row: start_of(name, fields[row].get("start", ""))[0] for row in rows or experiment(name)["rows"]}
-    asked = tuple(row for row, other in starts.items() if not other or experiment(other)["corpus"] in here)
-    runs = runs_of(name, data, asked, seeds, profile, epochs, device=device)
-    run_all(list(runs.values()), cluster or None)
-    return collect(name, runs)
 
 
 def start_of(name: str, start: str) -> tuple[str, str]:

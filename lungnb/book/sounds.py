@@ -19,11 +19,11 @@ from lungnb.book.clips import PICTURE_RANGE, clips, scores, write_clips
 from lungnb.book.recorded import configurations, experiment
 from lungnb.book.report import write_json
 from lungnb.book.storage import folder, merge
-from lungnb.classification.augmentation import AugmentationRun
 from lungnb.classification.encoders import encoder
 from lungnb.core import UserError, atomic_file, git_state, package_versions
 from lungnb.data import load_corpus
 from lungnb.metrics.clips import TYPES, VAE
+from lungnb.papers.lungldm.augmentation import AugmentationRun
 from lungnb.papers.lungldm.classifier import CLASSES, in_batches
 from lungnb.papers.lungldm.copies import CopiesRun
 from lungnb.papers.lungldm.diffusion import DiffusionRun

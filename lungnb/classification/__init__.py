@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from lungnb.classification.choices import Choices
-from lungnb.classification.dataset import AUDIO, Clips, Dataset, changed_metadata, make_dataset, stack_sites
-from lungnb.classification.dataset import front_end as make_front_end
+from lungnb.classification.dataset import Dataset, changed_metadata, make_dataset, stack_sites
 from lungnb.classification.encoders import encoder
 from lungnb.classification.fitting import class_draws, costs_of, fit_estimator, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
+from lungnb.classification.preprocessing import Clips, Preprocessing
 from lungnb.core import UserError
 from lungnb.data.corpus import Corpus
 from lungnb.data.splits import Split, cohort_split, make_split
@@ -70,6 +70,15 @@ class Classification(Choices):
         """The sites, in the order of embeddings, networks and channels."""
         return list(self.sites) or sorted(corpus.events["position"].dropna().unique().tolist())
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How sounds become what the network is given."""
+        clips = Clips(
+            self.clip_s, self.padding, self.test_padding, self.long, self.cba, self.same_class, self.random_side
+        )
+        name = self.front_end or CLASSIFIERS[self.model].front_end
+        return Preprocessing(name, clips, self.sample_rate, self.size, self.pooling)
+
     def dataset(self, task: Task | None = None, fingerprint: str = "", device: torch.device | str = "cpu") -> Dataset:
         """What the network is given, of `task` (its own if not said; of another one the test part alone)."""
         home = task_of(self.task)
@@ -85,16 +94,12 @@ class Classification(Choices):
         dataset = make_dataset(
             corpus,
             part,
-            self.front_end or entry.front_end,
-            Clips(self.clip_s, self.padding, self.test_padding, self.long, self.cba, self.same_class, self.random_side),
+            self.preprocessing,
             home.classes,
             (task or home).labels,
             home.unit,
             positions,
             age_step=(task or home).age_step,
-            sample_rate=self.sample_rate,
-            size=self.size,
-            pooling=self.pooling,
             keep_waveforms=self.augment_waveforms and task is None,
             encoder=frozen,
             seed=self.seed,
@@ -214,8 +219,7 @@ class Classification(Choices):
             fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
             network.load_state_dict(fits, strict=False)
         weight = class_weights(label[train.to(device)], self.loss_weights, len(task_of(self.task).classes)).float()
-        name = self.front_end or CLASSIFIERS[self.model].front_end
-        front = make_front_end(name, self.sample_rate or AUDIO[name][0], self.size, self.pooling).to(device)
+        front = self.preprocessing.front_end().to(device)
 
         def loss_of(net: nn.Module, items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             samples = train[items.cpu()]

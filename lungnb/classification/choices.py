@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from lungnb.classification.dataset import Padding, Windows
 from lungnb.classification.networks import CLASSIFIERS, FrontEndName
+from lungnb.classification.preprocessing import Padding, Windows
 from lungnb.core import UserError
 from lungnb.data.splits import Validation
 from lungnb.data.tasks import task_of
@@ -36,7 +36,7 @@ class Choices(Experiment):
     #: Other tasks with the same classes, and the fingerprints of their data sets: their test part is predicted as well.
     transfer: dict[str, str] = pydantic.Field(default_factory=dict)
 
-    # clips (lungnb.classification.dataset.Clips)
+    # clips (lungnb.classification.preprocessing.Clips)
     clip_s: float = 3.0
     padding: Padding = "repeat"
     test_padding: Padding = "repeat"

@@ -1,6 +1,6 @@
-"""From a task's events to what a classifier is given: clips, features, samples of one site or of several, and scored units.
+"""What a classifier is given: samples of one site or of several, what is scored of them, and what is known of the patients.
 
-events with one split column -> clip plan -> features, computed once and cached by content and code -> Dataset
+events with one split column -> clips and their features (lungnb.classification.preprocessing) -> Dataset
 """
 
 from collections.abc import Sequence
@@ -10,117 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-import torchaudio
 from torch import nn
 
-from lungnb.classification.encoders import RATE, digest
-from lungnb.core import UserError, cached_arrays
-from lungnb.data.audio import PADDINGS, Audio, ClipPlan, crop_starts, cut, load_audio, plan_clips, plan_crops
+from lungnb.classification.preprocessing import Preprocessing, plan
+from lungnb.core import UserError
+from lungnb.data.audio import cut
 from lungnb.data.corpus import Corpus
-from lungnb.papers.convlstm import INPUTS, Metadata, StretchedMaps
-from lungnb.papers.pediatric import CropSpectrogram, samples_of, thin_crops
-from lungnb.papers.respirenet import CBA_RECIPES, MelImage, concatenation, same_class_recipes, smart_padding
-
-Padding = Literal["smart", "repeat", "reflect", "zero"]
-Windows = Literal["windows", "middle", "crops, paper", "crops, clean"]
-#: By front end: sample rate (Hz), high-pass (Hz) and peak normalisation of the audio; clips a pass on a CPU, where memory for
-#: more costs more than the transform.
-AUDIO = {
-    "mel image": (4000, 50.0, True, 32),
-    **dict.fromkeys(("stacked", "stretched"), (8000, None, False, 32)),
-    **dict.fromkeys(("stft", "mel", "mfcc"), (8000, None, False, 2)),
-    "embedding": (RATE, None, False, 32),
-}
-
-
-@dataclass(frozen=True)
-class Clips:
-    """How clips are made of events: seconds; padding of shorter ones, in training and else; what becomes of longer ones;
-    concatenation-based augmentation of the training clips, of two sounds of one class or by the released recipes."""
-
-    seconds: float
-    padding: Padding = "repeat"
-    test_padding: Padding = "repeat"
-    long: Windows = "windows"
-    cba: bool = False
-    same_class: bool = True
-    random_side: bool = False
-
-
-class SpectrogramImage(MelImage):
-    """RespireNet's 8-bit spectrogram as features: waveform (B, T) -> uint8 (B, 1, 64, frames)."""
-
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        return self.levels(waveform)[:, None]
-
-
-def front_end(name: str, sample_rate: int, size: str = "A", pooling: tuple[int, int] = (1, 1)) -> nn.Module:
-    """The module from waveforms (B, T) at `sample_rate` to features (B, C, rows, frames).
-
-    size: a row of the Conv-LSTM's INPUTS. pooling: rows and frames that are averaged; mel and MFCC keep their few rows.
-    """
-    if name == "mel image":
-        return SpectrogramImage()
-    if name in ("stacked", "stretched"):
-        return INPUTS[size].front_end(sample_rate)
-    rows, frames = pooling
-    resample = torchaudio.transforms.Resample(sample_rate, 22050) if sample_rate != 22050 else nn.Identity()
-    pool = nn.AvgPool2d((rows if name == "stft" else 1, frames), ceil_mode=True)
-    return nn.Sequential(resample, CropSpectrogram(name), pool, nn.Unflatten(0, (-1, 1)))
-
-
-def plan(
-    audio: Audio, events: pd.DataFrame, clips: Clips, classes: Sequence[str], training: bool, seed: int = 0
-) -> ClipPlan:
-    """The clips of `events`. Joined sounds, and sides drawn by a coin, are for training alone. `plan.label` are annotations."""
-    if clips.long.startswith("crops"):
-        length = (events["end_s"] - events["start_s"]).to_numpy()
-        row, start_s = crop_starts(length, clips.seconds, direction=clips.long.removeprefix("crops, "))
-        start_s = start_s + events["start_s"].to_numpy()[row]
-        if clips.long == "crops, paper":
-            kept = thin_crops(events.iloc[row][["recording", "cohort"]].reset_index(drop=True)).index
-            row, start_s = row[kept], start_s[kept]
-        return plan_crops(audio, events, row, start_s, clips.seconds)
-    rng, joined = np.random.default_rng(seed), []
-    if training and clips.cba:
-        recipes = same_class_recipes(classes) if clips.same_class else CBA_RECIPES
-        joined = concatenation(events["annotation"].to_numpy(object), rng, recipes)
-    pad = (PADDINGS | {"smart": smart_padding})[clips.padding if training else clips.test_padding]
-    options = {"long": clips.long, "label": "annotation", "random_side": training and clips.random_side}
-    return plan_clips(audio, events, clips.seconds, pad, joined=joined, rng=rng, **options)
-
-
-def features_of(
-    corpus: Corpus, audio: Audio, clip_plan: ClipPlan, name: str, front: nn.Module, choices: tuple | str, device="cpu"
-) -> torch.Tensor:
-    """Features (N, C, rows, frames) of the clips of a plan, from the cache if it has them: 8-bit ones as uint8, else float16.
-    choices: what `front` was made with, beside its name."""
-
-    def compute() -> dict[str, np.ndarray]:
-        batch = AUDIO[name][3] if torch.device(device).type == "cpu" else 256
-        return {"features": compute_features(audio.samples, clip_plan, front, batch, device).numpy()}
-
-    # Segments are places in the array of these recordings: another selection may have the same ones and mean other sounds.
-    place = (corpus.fingerprint, list(audio.start.index), audio.sample_rate)
-    key = (*place, name, choices, clip_plan.n_samples, clip_plan.segments)
-    code = ["lungnb.data.audio", "lungnb.classification.dataset"]
-    return torch.from_numpy(cached_arrays(f"features/{corpus.name}", key, code, compute)["features"])
-
-
-@torch.no_grad()
-def compute_features(
-    samples: np.ndarray, clip_plan: ClipPlan, front: nn.Module, batch: int, device="cpu"
-) -> torch.Tensor:
-    """The pass itself: see `features_of`."""
-    front, features, n = front.to(device), None, len(clip_plan)
-    for start in range(0, n, batch):
-        here = clip_plan.take(range(start, min(start + batch, n)))
-        clips = torch.from_numpy(cut(samples, here)).to(device).float() / 32767
-        part = (front(clips, torch.tensor(here.lengths)) if isinstance(front, StretchedMaps) else front(clips)).cpu()
-        part = part if part.dtype == torch.uint8 else part.half()
-        features = part.new_empty(n, *part.shape[1:]) if features is None else features
-        features[start : start + len(part)] = part
-    return features
+from lungnb.papers.convlstm import Metadata
+from lungnb.papers.pediatric import samples_of
 
 
 def metadata_of(events: pd.DataFrame, positions: Sequence[str], age_step: float = 1.0) -> torch.Tensor:
@@ -184,17 +81,13 @@ class Dataset:
 def make_dataset(
     corpus: Corpus,
     part: pd.Series,
-    name: str,
-    clips: Clips,
+    how: Preprocessing,
     classes: Sequence[str],
     labels: dict[str, str | None],
     unit: Literal["event", "patient"],
     positions: Sequence[str],
     *,
     age_step: float = 1.0,
-    sample_rate: int = 0,
-    size: str = "A",
-    pooling: tuple[int, int] = (1, 1),
     keep_waveforms: bool = False,
     encoder: nn.Module | None = None,
     seed: int = 0,
@@ -204,17 +97,14 @@ def make_dataset(
 
     Where training clips are made as all others, all rows are cut in one go, so that every fold shares the features.
     """
-    rate, *filters, _ = AUDIO[name]
-    audio, events = load_audio(corpus, sample_rate or rate, *filters), corpus.events
-    front = encoder or front_end(name, audio.sample_rate, size, pooling)
-    choices = digest(encoder) if encoder else (size, tuple(pooling))
+    audio, events, clips = how.audio(corpus), corpus.events, how.clips
     apart = clips.padding != clips.test_padding or clips.cba or clips.random_side or keep_waveforms
     names = part.fillna("").to_numpy(object)
     groups = [(names == "train", True), (~np.isin(names, ["train", ""]), False)] if apart else [(names == names, False)]
     features, waveforms, event, annotation = [], [], [], []
     for rows, training in [(np.flatnonzero(here), training) for here, training in groups if here.any()]:
         planned = plan(audio, events.iloc[rows], clips, list(labels), training, seed)
-        features.append(features_of(corpus, audio, planned, name, front, choices, device))
+        features.append(how.features(corpus, audio, planned, encoder, device))
         event.append(rows[planned.event])
         annotation.append(planned.label)
         if keep_waveforms and training:

@@ -19,13 +19,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, Clips, Dataset, features_of, front_end, metadata_of, plan
+from lungnb.classification.dataset import Dataset
 from lungnb.classification.fitting import predict_samples, predictions_of
-from lungnb.classification.networks import CLASSIFIERS
-from lungnb.data.audio import Audio, ClipPlan, load_audio, plan_crops
-from lungnb.data.corpus import read_truth
-from lungnb.data.tasks import task_of
+from lungnb.classification.preprocessing import Preprocessing, plan
+from lungnb.data.audio import Audio, ClipPlan, plan_crops
+from lungnb.data.corpus import Corpus, read_truth
 from lungnb.metrics.attribution import (
     BATCH,
     METHODS,
@@ -58,47 +56,53 @@ STAGES = {"last": -1, "one earlier": -2, "two earlier": -3}
 BANDS = [f"{low}-{high} Hz" for low, high in BANDS_HZ]
 
 
-def sounds_of(run: Classification, places: str, n: int, kinds: Sequence[str]) -> tuple[pd.DataFrame, Examples]:
-    """Up to `n` test events of each of `kinds`, patients in turn, and their clips as the run is given them.
+def sounds_of(
+    corpus: Corpus, dataset: Dataset, how: Preprocessing, places: str, n: int, kinds: Sequence[str]
+) -> tuple[pd.DataFrame, Examples]:
+    """Up to `n` test events of each of `kinds`, patients in turn, and their clips as networks are given them (`examples_of`).
 
     places: where the sounds truly are: "truth", which the simulator knows; "annotations", the time of each event, shown in a clip
     with what is around it in the recording, at a moment drawn at random; "" if nobody knows.
     """
-    corpus = run.view()
-    test = corpus.events[run.parts(corpus).part == "test"]
+    test = corpus.events.loc[dataset.units.loc[dataset.units["split"] == "test", "event"]]
     if places == "annotations":
         length_s = test["end_s"] - test["start_s"]
         lasts = test.groupby("recording")["end_s"].transform("max")
-        test = test[(length_s <= run.clip_s / 2) & (lasts >= run.clip_s)]
+        test = test[(length_s <= how.clips.seconds / 2) & (lasts >= how.clips.seconds)]
     truth = read_truth(corpus.audio_root) if places == "truth" else None
     sounds = choose_events(test, truth, n, kinds)
-    return sounds, examples_of(run, sounds, truth, surroundings=places == "annotations")
+    return sounds, examples_of(corpus, dataset, how, sounds, truth, surroundings=places == "annotations")
 
 
 def examples_of(
-    run: Classification, sounds: pd.DataFrame, truth: pd.DataFrame | None = None, surroundings: bool = False
+    corpus: Corpus,
+    dataset: Dataset,
+    how: Preprocessing,
+    sounds: pd.DataFrame,
+    truth: pd.DataFrame | None = None,
+    surroundings: bool = False,
 ) -> Examples:
-    """The first clip of each of `sounds` (rows of events of the run's view) as the run is given it, with its true places: of the
-    simulator's `truth`, or with `surroundings` of all events of that label in the clip, else none."""
-    corpus, task = run.view(), task_of(run.task)
-    name = run.front_end or CLASSIFIERS[run.model].front_end
-    rate, *filters, _ = AUDIO[name]
-    audio, boxes = load_audio(corpus, rate, *filters), []
+    """The first clip of each of `sounds` as networks are given it, with its true places: of the simulator's `truth`, or with
+    `surroundings` of all events of that label in the clip, else none.
+
+    sounds: rows of the events of `corpus`, of which `dataset` was made as `how` says."""
+    audio, clip_s, boxes = how.audio(corpus), how.clips.seconds, []
     if surroundings:
-        planned, boxes = _with_surroundings(audio, corpus.events, sounds, run.clip_s)
+        planned, boxes = _with_surroundings(audio, corpus.events, sounds, clip_s)
     else:
-        planned = plan(audio, sounds, Clips(run.clip_s, run.padding, run.test_padding), task.classes, training=False)
-    choices = (run.size, tuple(run.pooling))
-    features = features_of(corpus, audio, planned, name, front_end(name, rate, *choices), choices)
+        planned = plan(audio, sounds, how.clips, (), training=False)
+    features = how.features(corpus, audio, planned)
     first = np.unique(planned.event, return_index=True)[1]
     begin = audio.locate(sounds)[0]
     for i, k in enumerate(first if truth is not None else ()):
-        segments = [((start - begin[i]) / rate, n / rate) for start, n, _ in planned.segments[k]]
+        segments = [
+            ((start - begin[i]) / audio.sample_rate, n / audio.sample_rate) for start, n, _ in planned.segments[k]
+        ]
         boxes.append(clip_boxes(sounds.iloc[i], segments, truth))
-    label = torch.tensor(sounds["label"].map(task.classes.index).to_numpy(int))
-    axes = feature_axes(name, *features.shape[2:], run.pooling)
-    metadata = metadata_of(sounds, run.positions(corpus), task.age_step)
-    return Examples(features[first], metadata, label, *axes, run.clip_s, boxes)
+    axes = feature_axes(how.name, *features.shape[2:], how.pooling)
+    known = pd.Index(dataset.units["event"]).get_indexer(sounds.index)
+    sample = [np.flatnonzero(dataset.unit == k)[0] for k in known]
+    return Examples(features[first], dataset.metadata[sample], dataset.label[sample], *axes, clip_s, boxes)
 
 
 def _with_surroundings(

@@ -11,10 +11,9 @@ A data set joins with a module that reads it and one entry in DATASETS.
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ from lungnb.core import UserError, cache_dir, code_version
 from lungnb.data.audio import PADDINGS, crop_starts, cut, load_audio, plan_clips
 from lungnb.data.corpus import OTHER_SOUND, SIMULATED_MARKER, Corpus, files_state, join, read_truth
 from lungnb.data.inspection import check_folder
-from lungnb.data.locate import corpora_in, find_data_set
+from lungnb.data.locate import DataSet, Source, corpora_in, find_data_set
 from lungnb.data.multisite import find_manifest
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import label_maps, task_of
@@ -42,63 +41,6 @@ __all__ = [
     "read_truth",
     "task_of",
 ]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file to download and where it belongs in the data set's folder.
-
-    `archive_folder` is the folder of an archive that is unpacked as `target`; if `parts` are given only these of it, each as
-    `target`/part. Without `archive_folder` the file itself becomes `target`. `mirrors` hold the same bytes as `url`, the
-    publisher's address, and are asked before it. size: bytes, of an archive rounded; 0 where nobody states it.
-    """
-
-    url: str
-    target: str
-    archive_folder: str = ""
-    parts: tuple[str, ...] = ()
-    checksum: str | None = None
-    mirrors: tuple[str, ...] = ()
-    file_name: str = ""
-    size: int = 0
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        return (*self.mirrors, self.url)
-
-    @property
-    def name(self) -> str:
-        return self.file_name or PurePosixPath(urlsplit(self.url).path).name
-
-    @property
-    def proof(self) -> str:
-        """What is there, below the data set's folder, once this source is complete."""
-        return str(PurePosixPath(self.target, *self.parts[:1]))
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Addresses are "module:function", so that nothing is imported before it is asked for.
-
-    reader: folder -> Corpus. simulator: (folder, n_patients=, seed=) writes that folder. counts: folder -> the counts that
-    `check` compares with those of `published` (paper, artefact `data`). sounds: whether its events have a sound type, so that
-    prompts can be made for them. folder: where it lies below the data folder, if not under its name. called: other names of
-    that folder, as clones and archives have them, in lower case and without signs. known_by: how a file of it is called (a
-    regular expression). sources: what `lungnb.data.download.fetch` downloads, small files first, so that what fails early
-    fails cheaply. hint: what to do where the data set is not there and cannot be downloaded.
-    """
-
-    reader: str
-    simulator: str = ""
-    counts: str = ""
-    published: str = ""
-    sounds: bool = False
-    folder: str = ""
-    called: tuple[str, ...] = ()
-    known_by: str = ""
-    sources: tuple[Source, ...] = ()
-    hint: str = "copy it there from where lungnb/data/corpora.csv says"
-
 
 _ICBHI = "https://bhichallenge.med.auth.gr/sites/default/files/ICBHI_final_database/"
 _OPERA = "https://raw.githubusercontent.com/evelyn0414/OPERA/a3e66da8a59a3d9b1a41cbc4129dcf3e4bba9009/datasets/icbhi/"

@@ -1,19 +1,73 @@
-"""Which folder a data set lies in, where the one that was given is not quite the one that is meant."""
+"""Where a data set comes from, how its files are called, and which folder it lies in: often not quite the one that was given."""
 
 import shlex
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from lungnb.core import UserError
 from lungnb.data.folders import contents, folders_called, holds_file, is_called, left_by_system, walk
 from lungnb.data.multisite import find_manifest
 
-if TYPE_CHECKING:
-    from lungnb.data import DataSet
+
+@dataclass(frozen=True)
+class Source:
+    """One file to download and where it belongs in the data set's folder.
+
+    `archive_folder` is the folder of an archive that is unpacked as `target`; if `parts` are given only these of it, each as
+    `target`/part. Without `archive_folder` the file itself becomes `target`. `mirrors` hold the same bytes as `url`, the
+    publisher's address, and are asked before it. size: bytes, of an archive rounded; 0 where nobody states it.
+    """
+
+    url: str
+    target: str
+    archive_folder: str = ""
+    parts: tuple[str, ...] = ()
+    checksum: str | None = None
+    mirrors: tuple[str, ...] = ()
+    file_name: str = ""
+    size: int = 0
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (*self.mirrors, self.url)
+
+    @property
+    def name(self) -> str:
+        return self.file_name or PurePosixPath(urlsplit(self.url).path).name
+
+    @property
+    def proof(self) -> str:
+        """What is there, below the data set's folder, once this source is complete."""
+        return str(PurePosixPath(self.target, *self.parts[:1]))
 
 
-def find_data_set(root: Path, name: str, dataset: "DataSet", known: Iterable[str]) -> Path:
+@dataclass(frozen=True)
+class DataSet:
+    """Addresses are "module:function", so that nothing is imported before it is asked for.
+
+    reader: folder -> Corpus. simulator: (folder, n_patients=, seed=) writes that folder. counts: folder -> the counts that
+    `check` compares with those of `published` (paper, artefact `data`). sounds: whether its events have a sound type, so that
+    prompts can be made for them. folder: where it lies below the data folder, if not under its name. called: other names of
+    that folder, as clones and archives have them, in lower case and without signs. known_by: how a file of it is called (a
+    regular expression). sources: what `lungnb.data.download.fetch` downloads, small files first, so that what fails early
+    fails cheaply. hint: what to do where the data set is not there and cannot be downloaded.
+    """
+
+    reader: str
+    simulator: str = ""
+    counts: str = ""
+    published: str = ""
+    sounds: bool = False
+    folder: str = ""
+    called: tuple[str, ...] = ()
+    known_by: str = ""
+    sources: tuple[Source, ...] = ()
+    hint: str = "copy it there from where lungnb/data/corpora.csv says"
+
+
+def find_data_set(root: Path, name: str, dataset: DataSet, known: Iterable[str]) -> Path:
     """`root`/`name`, or it under another of its names; else `root` itself or the folder around it, if they hold the data set.
 
     known: the names of all data sets. Raises UserError if there is none, saying what is there, and if there are several.
@@ -41,7 +95,7 @@ def find_data_set(root: Path, name: str, dataset: "DataSet", known: Iterable[str
     raise UserError(f"{root} holds no {name}/ (found: {contents(root)}){up}; {hint}.")
 
 
-def corpora_in(root: Path, known: Mapping[str, "DataSet"]) -> tuple[list[str], list[str]]:
+def corpora_in(root: Path, known: Mapping[str, DataSet]) -> tuple[list[str], list[str]]:
     """The names of the corpora in `root` (of data sets that are `known`, and of folders with a manifest.csv), else of `root`
     itself, and the names of the other folders there. Raises UserError for no corpus at all."""
     below = {path.resolve(): path for path in sorted(root.glob("*/")) if not left_by_system(path)}

@@ -164,12 +164,12 @@ def test_a_row_that_starts_from_a_data_set_that_is_not_there_is_left_out(tmp_pat
     monkeypatch.setattr(experiments, "run_all", lambda *_: None)
     monkeypatch.setattr(experiments, "collect", lambda *_: None)
     write_tiny(tmp_path / "icbhi")
-    recorded.live("respirenet/icbhi", "laptop", str(tmp_path))
+    experiments.live("respirenet/icbhi", "laptop", str(tmp_path))
     every = tuple(recorded.experiment("respirenet/icbhi")["rows"])
     assert set(every) - set(asked[0]) == {"started from SPRSound"}
     (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json").mkdir(parents=True)
     (tmp_path / "sprsound" / "BioCAS2022" / "train2022_json" / "40512331_8.1_1_p1_3544.json").write_text("{}")
-    recorded.live("respirenet/icbhi", "laptop", str(tmp_path))
+    experiments.live("respirenet/icbhi", "laptop", str(tmp_path))
     assert asked[1] == every
 
 
@@ -179,6 +179,6 @@ def test_rows_of_sites_are_trained_again_on_simulated_data_as_well(monkeypatch):
     monkeypatch.setattr(experiments, "run_all", lambda *_: None)
     monkeypatch.setattr(experiments, "collect", lambda *_: "all")
     for name in ("pediatric/cohorts", "respirenet/icbhi"):
-        assert recorded.live(name, "smoke", "simulated") is None
-        assert recorded.live(name, "laptop", "simulated") == "all"
+        assert experiments.live(name, "smoke", "simulated") is None
+        assert experiments.live(name, "laptop", "simulated") == "all"
         assert asked.pop() == tuple(recorded.experiment(name)["rows"])

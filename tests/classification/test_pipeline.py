@@ -1,6 +1,7 @@
 """The comparison's runs on simulated corpora: what a clip is for any classes, who is trained on, and what a run leaves."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +13,13 @@ import torch
 
 from lungnb import configs
 from lungnb.classification import LEAKY_RULE, Classification
-from lungnb.classification.dataset import AUDIO, Clips, compute_features, features_of, front_end, metadata_of, plan
+from lungnb.classification.dataset import metadata_of
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.classification.networks import Classifier, ImageClassifier
+from lungnb.classification.preprocessing import Clips, Preprocessing, compute_features, plan
 from lungnb.core import UserError
 from lungnb.data import load_corpus
-from lungnb.data.audio import cut, load_audio
+from lungnb.data.audio import cut
 from lungnb.data.icbhi import LABELS
 from lungnb.data.splits import make_split
 from lungnb.data.tasks import TASKS
@@ -51,15 +53,15 @@ def tiny(task="icbhi", model="small CNN", **choices):
 # Clips and maps
 
 
-def audio_of(here, name="mel image"):
-    rate, *filters, _ = AUDIO[name]
-    return load_audio(here, rate, *filters)
+def preprocessing(seconds=3.0, padding="repeat", name="mel image", cba=False):
+    return Preprocessing(name, Clips(seconds, padding, cba=cba), pooling=(3, 4))
 
 
 def test_sounds_are_joined_within_each_of_seven_classes():
     here, classes = view("sprsound"), TASKS["sprsound"].classes
-    audio, label = audio_of(here), here.events["label"].to_numpy(object)
-    planned = plan(audio, here.events, Clips(30.0, cba=True), classes, True)  # so long that each core is one clip
+    how = preprocessing(30.0, cba=True)  # so long that each core is one clip
+    audio, label = how.audio(here), here.events["label"].to_numpy(object)
+    planned = plan(audio, here.events, how.clips, classes, True)
     counts = pd.Series(planned.label).value_counts()
     present = [c for c in classes if (label == c).any()]
     assert len(present) > 4
@@ -76,8 +78,9 @@ def test_sounds_are_joined_within_each_of_seven_classes():
 
 def test_smart_neighbours_are_of_the_class_or_normal_in_any_task():
     here, classes = view("sprsound"), TASKS["sprsound"].classes
-    audio, label = audio_of(here), here.events["label"].to_numpy(object)
-    planned = plan(audio, here.events, Clips(6.0, "smart"), classes, True)
+    how = preprocessing(6.0, "smart")
+    audio, label = how.audio(here), here.events["label"].to_numpy(object)
+    planned = plan(audio, here.events, how.clips, classes, True)
     first, length = audio.locate(here.events)
     neighbours = 0
     for event, y, segments in zip(planned.event, planned.label, planned.segments, strict=True):
@@ -92,40 +95,39 @@ def test_smart_neighbours_are_of_the_class_or_normal_in_any_task():
 def test_features_are_those_of_the_front_end_and_are_kept(monkeypatch):
     here = view("icbhi")
     for name, shape in (("mel image", (1, 64, 94)), ("stacked", (3, 64, 76)), ("stft", (1, 50, 33))):
-        audio = audio_of(here, name)
-        front = front_end(name, audio.sample_rate, "A", (3, 4))
-        planned = plan(audio, here.events.head(9), Clips(3.0), LABELS, False)
-        features = features_of(here, audio, planned, name, front, ("A", (3, 4)))
+        how = preprocessing(name=name)
+        audio = how.audio(here)
+        planned = plan(audio, here.events.head(9), how.clips, LABELS, False)
+        features = how.features(here, audio, planned)
         assert features.shape == (len(planned), *shape)
-        expected = front(torch.from_numpy(cut(audio.samples, planned)).float() / 32767).float()
+        expected = how.front_end()(torch.from_numpy(cut(audio.samples, planned)).float() / 32767).float()
         assert torch.allclose(features.float(), expected, atol=0.07 if name == "stft" else 1.0)
         with monkeypatch.context() as patch:
-            patch.setattr("lungnb.classification.dataset.compute_features", None)
-            assert torch.equal(features_of(here, audio, planned, name, front, ("A", (3, 4))), features)
-    assert compute_features(audio.samples, planned, front_end("stft", 8000), 2).shape[2] == 150
+            patch.setattr("lungnb.classification.preprocessing.compute_features", None)
+            assert torch.equal(how.features(here, audio, planned), features)
+    assert compute_features(audio.samples, planned, replace(how, pooling=(1, 1)).front_end(), 2).shape[2] == 150
 
 
 def test_a_selection_of_events_has_features_of_its_own():
     """The key holds the events: a subset of a corpus never gets the rows of the whole."""
     few = tiny(n_patients=PATIENTS["icbhi"])
     whole, part = few.dataset(), few.view().select(few.view().events["label"] == "normal")
-    audio = audio_of(part)
-    planned = plan(audio, part.events, Clips(3.0), LABELS, False)
-    features = features_of(part, audio, planned, "mel image", front_end("mel image", 4000), ("A", (3, 4)))
+    how = preprocessing()
+    audio = how.audio(part)
+    planned = plan(audio, part.events, how.clips, LABELS, False)
+    features = how.features(part, audio, planned)
     assert len(features) == len(planned) < len(whole.features)
 
 
 def test_the_same_places_of_other_recordings_are_other_features():
     """Two selections of one corpus may cut the same segments of their arrays: they are not the same sounds."""
-    here, found = view("icbhi"), []
+    here, how, found = view("icbhi"), preprocessing(1.0), []
     for recording in here.events["recording"].unique()[:2]:
         event = here.events[here.events["recording"] == recording].head(1).assign(start_s=0.0, end_s=1.0)
         part = here.select(here.events["recording"] == recording)
-        audio = audio_of(part)
-        planned = plan(audio, event, Clips(1.0), LABELS, False)
-        found.append(
-            (planned.segments, features_of(part, audio, planned, "mel image", front_end("mel image", 4000), ()))
-        )
+        audio = how.audio(part)
+        planned = plan(audio, event, how.clips, LABELS, False)
+        found.append((planned.segments, how.features(part, audio, planned)))
     (segments, one), (same_segments, other) = found
     assert segments == same_segments
     assert not torch.equal(one, other)

@@ -11,9 +11,9 @@ from scipy.stats import entropy
 from torch import nn
 
 from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, front_end
 from lungnb.classification.explained import examples_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, ImageClassifier, Sizes, SmallCNN
+from lungnb.classification.preprocessing import Clips, Preprocessing
 from lungnb.core import UserError
 from lungnb.data.corpus import read_truth
 from lungnb.features import Standardise
@@ -62,16 +62,20 @@ def box(start_s, end_s, low_hz, high_hz):
     return pd.DataFrame({"start_s": [start_s], "end_s": [end_s], "low_hz": [low_hz], "high_hz": [high_hz]})
 
 
+def preprocessing(front):
+    return Preprocessing(front, Clips(3.0), pooling=POOLING)
+
+
 def pictures(front, wave):
     """Maps of a clip that `wave` (a function of seconds) gives at the rate of the front end."""
-    rate = AUDIO[front][0]
-    return front_end(front, rate, pooling=POOLING)(torch.from_numpy(wave(np.arange(3 * rate) / rate)).float()[None])
+    how = preprocessing(front)
+    return how.front_end()(torch.from_numpy(wave(np.arange(3 * how.rate) / how.rate)).float()[None])
 
 
 def clips(front="mel image", n=5, seed=0, boxes=()):
     generator = torch.Generator().manual_seed(seed)
-    noise = 0.1 * torch.randn(n, 3 * AUDIO[front][0], generator=generator)
-    maps = front_end(front, AUDIO[front][0], pooling=POOLING)(noise)
+    how = preprocessing(front)
+    maps = how.front_end()(0.1 * torch.randn(n, 3 * how.rate, generator=generator))
     about = torch.stack([torch.zeros(n), torch.zeros(n), torch.arange(n) % 3], dim=1).long()
     axes = feature_axes(front, *maps.shape[2:], POOLING)
     return Examples(maps, about, torch.arange(n) % 4, *axes, 3.0, list(boxes))
@@ -126,8 +130,8 @@ def test_the_grid_is_linear_between_centres_and_keeps_the_ends():
 
 def test_axes_are_those_of_the_front_ends():
     size = INPUTS["A"]
-    assert feature_axes("stacked", size.n_rows, 2)[1][1] == size.hop_length / AUDIO["stacked"][0]
-    assert feature_axes("mel image", 64, 2)[1][1] == 128 / AUDIO["mel image"][0]
+    assert feature_axes("stacked", size.n_rows, 2)[1][1] == size.hop_length / preprocessing("stacked").rate
+    assert feature_axes("mel image", 64, 2)[1][1] == 128 / preprocessing("mel image").rate
 
 
 def test_boxes_cover_the_cells_that_they_touch():
@@ -175,7 +179,8 @@ def test_a_kind_that_no_test_patient_has_is_refused(given):
 def test_clips_are_those_the_run_was_tested_on_and_boxes_repeat_with_the_sound(given):
     run, whole, test, truth = given
     sounds = choose_events(test, truth, 4, ["crackle", "wheeze"])
-    found, own = examples_of(run, sounds, truth), run.dataset()
+    own = run.dataset()
+    found = examples_of(run.view(), own, run.preprocessing, sounds, truth)
     for k, row in enumerate(sounds.index):
         sample = np.flatnonzero(own.unit == whole.events.index.get_loc(row))[0]
         assert (own.batch(torch.tensor([sample]))[0] == found.features[k]).all()

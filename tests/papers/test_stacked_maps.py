@@ -10,8 +10,8 @@ import scipy.fft
 import torch
 from corpora import write_tiny_sprsound
 
-from lungnb.classification.dataset import Clips, features_of, front_end, plan
-from lungnb.data.audio import PADDINGS, cut, load_audio, plan_clips
+from lungnb.classification.preprocessing import Clips, Preprocessing, plan
+from lungnb.data.audio import PADDINGS, cut, plan_clips
 from lungnb.data.sprsound import LABELS, read_sprsound
 from lungnb.data.tasks import TASKS
 from lungnb.papers.convlstm import INPUTS
@@ -34,7 +34,7 @@ def wheezes():
 
 
 def stacked(size="A"):
-    return front_end("stacked", RATE, size)
+    return INPUTS[size].front_end(RATE)
 
 
 def by_librosa(clip, size):
@@ -101,10 +101,11 @@ def test_a_shorter_event_is_padded_or_repeated():
 def test_maps_of_a_corpus_are_those_of_its_events(tmp_path, size, monkeypatch):
     monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path / "cache"))
     given, corpus = INPUTS[size], TASKS["sprsound"].view(read_sprsound(write_tiny_sprsound(tmp_path / "sprsound")))
-    audio = load_audio(corpus, RATE)
-    planned = plan(audio, corpus.events, Clips(given.seconds, "zero", "zero", "middle"), LABELS, training=True)
+    how = Preprocessing("stacked", Clips(given.seconds, "zero", "zero", "middle"), size=size)
+    audio = how.audio(corpus)
+    planned = plan(audio, corpus.events, how.clips, LABELS, training=True)
     assert planned.event.tolist() == list(range(len(corpus.events)))
-    stack = features_of(corpus, audio, planned, "stacked", stacked(size), (size, (1, 1))).numpy()
+    stack = how.features(corpus, audio, planned).numpy()
     assert stack.dtype == np.float16
     for event, ours in zip(corpus.events.itertuples(), stack, strict=True):
         start = audio.start[event.recording]
@@ -120,7 +121,7 @@ def test_maps_of_a_corpus_are_those_of_its_events(tmp_path, size, monkeypatch):
 
 def stretched_of(clip):
     """By hand: power in bands, averaged over 76 equal parts of the event."""
-    return front_end("stretched", RATE, "stretched")(clip, torch.tensor([clip.shape[1]]))[0]
+    return INPUTS["stretched"].front_end(RATE)(clip, torch.tensor([clip.shape[1]]))[0]
 
 
 def test_a_stretched_map_has_the_same_shape_whatever_the_length():
@@ -128,7 +129,7 @@ def test_a_stretched_map_has_the_same_shape_whatever_the_length():
     lengths = torch.tensor([1008, 9000, 64000])
     for wave, n in zip(waves, lengths, strict=True):
         wave[:n] = noise(1, 8.0)[0, :n]
-    front = front_end("stretched", RATE, "stretched")
+    front = INPUTS["stretched"].front_end(RATE)
     maps = front(waves, lengths)
     assert maps.shape == (3, 3, 64, 76)
     for k, n in enumerate(lengths.tolist()):  # silence behind the event leaves no trace
@@ -158,12 +159,11 @@ def test_a_click_is_as_loud_in_a_long_event_as_its_share_of_the_picture():
 
 def test_features_of_stretched_events_know_each_length(tmp_path):
     corpus = TASKS["sprsound"].view(read_sprsound(write_tiny_sprsound(tmp_path / "sprsound")))
-    audio, events = load_audio(corpus, RATE), corpus.events
-    clips = Clips(8.0, "zero", "zero", "middle")
-    planned = plan(audio, events, clips, LABELS, training=False)
-    front = front_end("stretched", RATE, "stretched")
-    features = features_of(corpus, audio, planned, "stretched", front, ("stretched", (1, 1)))
+    how = Preprocessing("stretched", Clips(8.0, "zero", "zero", "middle"), size="stretched")
+    audio, events = how.audio(corpus), corpus.events
+    planned = plan(audio, events, how.clips, LABELS, training=False)
+    features = how.features(corpus, audio, planned)
     first = events.iloc[[0]]
     start, n = (int(x[0]) for x in audio.locate(first))
     wave = torch.from_numpy(audio.samples[start : start + n].astype(np.float32) / 32767)[None]
-    assert torch.allclose(features[0].float(), front(wave, torch.tensor([n]))[0], atol=0.1)
+    assert torch.allclose(features[0].float(), how.front_end()(wave, torch.tensor([n]))[0], atol=0.1)

@@ -109,4 +109,3 @@ def test_the_notebook_of_explanations_trains_one_network_and_stands_on_recorded_
     assert len(re.findall(r"^train\(", before, flags=re.MULTILINE)) == 1
     assert "run_all(" not in code
     assert ".result()" not in code
-    assert len(re.findall(r"^from lungnb|^import lungnb", before, flags=re.MULTILINE)) <= 12

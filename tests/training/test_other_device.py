@@ -12,9 +12,10 @@ from other_device import OTHER, training_elsewhere
 
 from lungnb import classification as module
 from lungnb.classification import Classification
-from lungnb.classification.dataset import AUDIO, Dataset, compute_features, front_end
+from lungnb.classification.dataset import Dataset
 from lungnb.classification.encoders import encoder
 from lungnb.classification.networks import CLASSIFIERS
+from lungnb.classification.preprocessing import AUDIO, Clips, Preprocessing, compute_features
 from lungnb.data.audio import ClipPlan
 from lungnb.features import augment
 from lungnb.papers.convlstm import INPUTS
@@ -123,7 +124,8 @@ def test_a_training_elsewhere_is_the_one_on_the_cpu(name, on_cpu, other_device, 
 def test_features_made_elsewhere_are_those_of_the_cpu(name, request):
     samples = np.random.default_rng(0).integers(-9999, 9999, 60_000).astype(np.int16)
     plan = ClipPlan(24_000, [[(0, 24_000, 1)], [(9000, 24_000, 1)]], np.zeros((2, 2), int), np.array(["normal"] * 2))
-    make = partial(encoder, "resemblyzer", True) if name == "embedding" else partial(front_end, name, 8000, "A", (3, 4))
+    ours = Preprocessing(name, Clips(3.0), 8000, "A", (3, 4)).front_end
+    make = partial(encoder, "resemblyzer", True) if name == "embedding" else ours
     here = compute_features(samples, plan, make(), 2)
     request.getfixturevalue("other_device")
     there = compute_features(samples, plan, make(), 2, OTHER)

@@ -9,9 +9,9 @@ import torch
 from tiny_lungldm import classifier, diffusion, tiny
 
 from lungnb import UserError
-from lungnb.classification.augmentation import AugmentationRun, changed, classes_of, first_of_each, joined
 from lungnb.data.prompts import prompts
 from lungnb.metrics.classification import evaluate
+from lungnb.papers.lungldm.augmentation import AugmentationRun, changed, classes_of, first_of_each, joined
 from lungnb.papers.lungldm.samples import SynthesisRun, draw_clips, refuse_leak
 
 pytestmark = pytest.mark.train
