@@ -22,15 +22,16 @@ from torch import nn
 from lungnb.classification.dataset import Dataset
 from lungnb.classification.fitting import predict_samples, predictions_of
 from lungnb.classification.preprocessing import Preprocessing, plan
+from lungnb.core import UserError
 from lungnb.data.audio import Audio, ClipPlan, plan_crops
 from lungnb.data.corpus import Corpus, read_truth
+from lungnb.metrics import probability_columns
 from lungnb.metrics.attribution import (
     BATCH,
     METHODS,
     area_under,
     attribution_maps,
     deletion,
-    mc_dropout,
     randomise_weights,
 )
 from lungnb.metrics.localisation import (
@@ -233,29 +234,46 @@ def _in_255_steps(maps: np.ndarray) -> np.ndarray:
     return (255 * (maps - low) / np.where(span > 0, span, 1)).round().astype(np.uint8)
 
 
+def passes_with_dropout(
+    network: nn.Module, dataset: Dataset, parts: Sequence[str], combine: str, passes: int, seed: int
+) -> list[pd.DataFrame]:
+    """The predictions of a trained network (`predictions_of`) in so many passes with dropout left on, a table each.
+
+    Gal and Ghahramani (2016): which neurons are silent is drawn anew in each pass, which makes it a draw from (something like)
+    a posterior of networks. Batch norm stays in evaluation mode, else clips of a batch would disturb one another. Raises
+    UserError for less than two passes.
+    """
+    if passes < 2:
+        raise UserError(f"Passes can disagree only if there are two or more, not {passes}; ask for 20.")
+    dropouts = [module for module in network.modules() if isinstance(module, nn.Dropout)]
+
+    def predict(dataset: Dataset, samples: torch.Tensor) -> np.ndarray:
+        return predict_samples(network, dataset, samples, dropouts)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = [predictions_of(predict, dataset, tuple(parts), combine) for _ in range(passes)]
+    network.eval()
+    return drawn
+
+
 def with_dropout(network: nn.Module, dataset: Dataset, parts: Sequence[str], passes: int, seed: int) -> pd.DataFrame:
-    """The predictions of a trained network for the events of these parts of the split, as means over so many passes with
-    dropout left on (Gal and Ghahramani 2016), and their `mutual information`."""
-    samples = dataset.samples(*parts)
-    unit = dataset.unit[samples.numpy()]
-    given = (dataset.batch(samples), dataset.metadata[samples], unit)
-    _, drawn = mc_dropout(network, *given, passes, seed)
-    frame = dataset.units.loc[np.unique(unit)].reset_index(drop=True)
-    p = pd.DataFrame(drawn.mean(axis=0)).add_prefix("p")
-    return frame.assign(predicted=p.to_numpy().argmax(1), **{"mutual information": mutual_information(drawn)}).join(p)
+    """For the events of these parts of the split the means over `passes_with_dropout`, and their `mutual information`."""
+    frames = passes_with_dropout(network, dataset, parts, "mean", passes, seed)
+    columns = probability_columns(frames[0])
+    drawn = np.stack([frame[columns] for frame in frames])
+    mean = pd.DataFrame(drawn.mean(axis=0), columns=columns)
+    return frames[0].assign(
+        predicted=mean.to_numpy().argmax(1), **mean, **{"mutual information": mutual_information(drawn)}
+    )
 
 
 def patients_with_dropout(
     network: nn.Module, dataset: Dataset, parts: Sequence[str], passes: int, seed: int
 ) -> pd.DataFrame:
-    """Of each patient the mean of so many passes with dropout left on (Monte Carlo dropout), and their spread `sd`.
+    """Of each patient the mean over `passes_with_dropout`, and their spread `sd`.
 
     The crops of a pass are averaged first, so that the spread is the network's and not that of the crops."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Dropout)]
-    torch.manual_seed(seed)
-    drawn = [
-        summarise_crops(predictions_of(lambda d, s: predict_samples(network, d, s, layers), dataset, parts, "none"))
-        for _ in range(passes)
-    ]
+    drawn = [summarise_crops(frame) for frame in passes_with_dropout(network, dataset, parts, "none", passes, seed)]
     p1 = pd.concat([frame["p1"] for frame in drawn], axis=1)
     return drawn[0].assign(p0=1 - p1.mean(axis=1), p1=p1.mean(axis=1), sd=p1.std(axis=1))

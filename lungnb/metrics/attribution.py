@@ -1,4 +1,4 @@
-"""What a network looks at and how sure it is: attribution maps, their controls, deletion curves, and Monte Carlo dropout.
+"""What a network looks at: attribution maps, their controls, and deletion curves.
 
 Networks are called as network(features, metadata) -> logits: features (N, C, rows, frames), metadata (N, 3). All is done on the
 CPU: on a GPU an LSTM has no gradient in evaluation mode. How maps are scored against true places: `lungnb.metrics.localisation`.
@@ -143,38 +143,3 @@ def deletion(
 def area_under(curves: np.ndarray) -> np.ndarray:
     """Area under curves (B, steps + 1) over 0..1 by trapezoids (B,)."""
     return np.trapezoid(curves, dx=1 / (curves.shape[1] - 1), axis=1)
-
-
-# ---- uncertainty
-
-
-@torch.no_grad()
-def mc_dropout(
-    network: nn.Module, features: torch.Tensor, metadata: torch.Tensor, unit: np.ndarray, n: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of units (events or patients) without dropout (units, classes), and in `n` passes with it (n, units,
-    classes). unit (N,): whose clip each is; a unit's probability is the mean over its clips, in each pass.
-
-    Gal and Ghahramani (2016): which neurons are silent is drawn anew in each pass, which makes it a draw from (something like)
-    a posterior of networks. Batch norm stays in evaluation mode, else clips of a batch would disturb one another. Raises
-    UserError for less than two passes.
-    """
-    if n < 2:
-        raise UserError(f"Passes can disagree only if there are two or more, not {n}; ask for 20.")
-    _, of = np.unique(unit, return_inverse=True)
-    share = np.eye(of.max() + 1)[of].T / np.bincount(of)[:, None]  # (units, N): rows are means over a unit's clips
-
-    def predict() -> np.ndarray:
-        parts = [network(x, m) for x, m in zip(features.split(64), metadata.split(64), strict=True)]
-        return share @ torch.cat(parts).float().softmax(1).numpy()
-
-    network.eval()
-    plain = predict()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.train()
-        samples = np.stack([predict() for _ in range(n)])
-    network.eval()
-    return plain, samples

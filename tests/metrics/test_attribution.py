@@ -11,7 +11,9 @@ from scipy.stats import entropy
 from torch import nn
 
 from lungnb.classification import Classification
-from lungnb.classification.explained import examples_of
+from lungnb.classification.dataset import Dataset
+from lungnb.classification.explained import examples_of, passes_with_dropout, with_dropout
+from lungnb.classification.fitting import predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, ImageClassifier, Sizes, SmallCNN
 from lungnb.classification.preprocessing import Clips, Preprocessing
 from lungnb.core import UserError
@@ -23,7 +25,6 @@ from lungnb.metrics.attribution import (
     attribution_maps,
     class_maps,
     deletion,
-    mc_dropout,
     randomise_weights,
     stages,
 )
@@ -435,11 +436,19 @@ def test_deleted_grey_levels_stay_grey_levels():
 # ---- uncertainty
 
 
-def units(n=24):
-    """Levels, metadata and unit of n test sounds of two clips each."""
+def sounds(n=24):
+    """A dataset of n test sounds of two clips each."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randint(0, 256, (2 * n, 1, 64, 30), dtype=torch.uint8, generator=generator)
-    return features, torch.zeros(2 * n, 3, dtype=torch.long), np.repeat(np.arange(n), 2)
+    unit, told = np.repeat(np.arange(n), 2), torch.zeros(2 * n, 3, dtype=torch.long)
+    of = pd.DataFrame({"event": np.arange(n), "patient": "a", "split": "test", "label": 0})
+    return Dataset(features, torch.arange(2 * n)[:, None], told, told[:, 0], unit, of, unit, 0)
+
+
+def passes(network, n, seed=0):
+    """Probabilities (n, 24, 4) in passes with dropout."""
+    frames = passes_with_dropout(network, sounds(), ("test",), "mean", n, seed)
+    return np.stack([frame[["p0", "p1", "p2", "p3"]] for frame in frames])
 
 
 def small(dropout):
@@ -448,25 +457,26 @@ def small(dropout):
 
 
 def test_a_network_without_dropout_never_contradicts_itself():
-    plain, drawn = mc_dropout(small(0.0), *units(), 3)
+    drawn = passes(small(0.0), 3)
     assert drawn.shape == (3, 24, 4)
     assert mutual_information(drawn) == pytest.approx(np.zeros(24), abs=1e-7)
-    assert drawn[0] == pytest.approx(plain, abs=1e-6)
+    plain = predictions_of(small(0.0).eval(), sounds(), ("test",), "mean")
+    assert drawn[0] == pytest.approx(plain[["p0", "p1", "p2", "p3"]].to_numpy(), abs=1e-6)
 
 
 def test_dropout_is_on_and_batch_norm_is_not():
     network, state = small(0.5), torch.random.get_rng_state()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    plain, drawn = mc_dropout(network, *units(), 8)
+    drawn = passes(network, 8)
     assert (mutual_information(drawn) > 0).all()
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert not any(module.training for module in network.modules())
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert np.array_equal(mc_dropout(network, *units(), 8)[1], drawn)
-    assert not np.array_equal(mc_dropout(network, *units(), 8, seed=1)[1], drawn)
-    with torch.no_grad():
-        p = network(units()[0][:2], units()[1][:2]).softmax(1).mean(0).numpy()
-    assert plain[0] == pytest.approx(p, abs=1e-6)
+    assert np.array_equal(passes(network, 8), drawn)
+    assert not np.array_equal(passes(network, 8, seed=1), drawn)
+    mean = with_dropout(network, sounds(), ("test",), 8, 0)
+    assert mean[["p0", "p1", "p2", "p3"]].to_numpy() == pytest.approx(drawn.mean(0))
+    assert mean["mutual information"].to_numpy() == pytest.approx(mutual_information(drawn))
 
 
 def test_entropies_by_hand():
@@ -524,4 +534,4 @@ def test_uncertainties_are_about_the_mean_of_the_passes():
 
 def test_one_pass_cannot_disagree():
     with pytest.raises(UserError, match="Passes can disagree only if there are two or more, not 1; ask for 20"):
-        mc_dropout(small(0.5), *units(), 1)
+        passes(small(0.5), 1)
