@@ -82,26 +82,23 @@ def gain(
 
 
 def gains(
-    table: pd.DataFrame, rows: Sequence[str], metric: str, against: Which, which: Which = TRAINED, kind: str = ""
+    table: pd.DataFrame, rows: Sequence[str], metric: str, against: Which, which: Which = TRAINED
 ) -> pd.DataFrame:
     """`gain` of each of `rows`, by row; p is corrected for how many they are (Holm)."""
-    found = [gain(table, row, metric, against, which, kind) for row in rows]
+    found = [gain(table, row, metric, against, which) for row in rows]
     columns = list(found[0]) if found else ["ours", "low", "high", "p"]
     frame = pd.DataFrame(found, index=list(rows), columns=columns)
     return frame.assign(p=holm(frame["p"]))
 
 
-def verdict(found: pd.DataFrame, one: str, other: str, digits: int = 2) -> str:
+def verdict(found: pd.DataFrame, one: str, other: str) -> str:
     """Which rows of `gains` have more, or less, in `one` than in `other`, and of which it cannot be told, in a sentence."""
     sure, few = found["p"] < 0.05, found["low"].isna()
     groups = {"more than": sure & (found["ours"] > 0), "less than": sure & (found["ours"] < 0)}
     groups |= {"not told apart from": ~sure & ~few, "of too few patients to be compared with": few}
     parts = []
     for name, here in groups.items():
-        said = [
-            f"{row} ({x.ours:+.{digits}f} [{x.low:+.{digits}f}, {x.high:+.{digits}f}])"
-            for row, x in found[here].iterrows()
-        ]
+        said = [f"{row} ({x.ours:+.2f} [{x.low:+.2f}, {x.high:+.2f}])" for row, x in found[here].iterrows()]
         parts += [f"{name} {other} in {', '.join(said).replace(' ([nan, nan])', '')}"] if said else []
     return f"{one}: " + ("; ".join(parts) or f"no network to hold against {other}") + "."
 
