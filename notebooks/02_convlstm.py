@@ -57,7 +57,7 @@ from lungnb.classification import Classification, predictions_of
 from lungnb.classification.dataset import metadata_of
 from lungnb.data import PADDINGS, cut, load_audio, load_corpus, make_split, plan_clips
 from lungnb.data.sprsound import LABELS, POSITIONS, SHORT
-from lungnb.metrics import calibration, intervals
+from lungnb.metrics import calibration, intervals, uncertainty
 from lungnb.metrics.classification import biocas_scores, class_scores, count, evaluate, mean_over_patients, paired
 from lungnb.metrics.classification import paired_many, per_class_recall, score_rows, scores, support
 from lungnb.papers.convlstm import INPUTS, MODELS, Convolutions, ConvLSTM, StackedMaps, class_weights
@@ -1487,8 +1487,9 @@ axes[0].set(xlabel="confidence", ylabel="share that is right", title="reliabilit
 axes[0].set_ylim(0, 1.02)
 axes[0].legend()
 for subset in ("inter", "intra"):
-    curve = calibration.risk_coverage(pd.concat(by_seed(answers, "best CNN", subset)))
-    axes[1].plot(curve["coverage"], curve["risk"], label=subset)
+    table = pd.concat(by_seed(answers, "best CNN", subset))
+    wrong, surest = table["predicted"] != table["label"], table[[f"p{k}" for k in range(7)]].max(axis=1)
+    axes[1].plot(*uncertainty.risk_coverage(wrong, -surest.to_numpy()), label=subset)
 axes[1].set(xlabel="share of events that is answered, surest first", ylabel="share that is wrong")
 axes[1].set_title("errors when unsure events are left out")
 axes[1].legend()

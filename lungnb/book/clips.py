@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from lungnb.book.recorded import configurations, differences, experiment
+from lungnb.book.recorded import experiment
+from lungnb.book.recorded import verify as verify_recorded
 from lungnb.book.storage import folder, read_table, write_parquet
 from lungnb.metrics.classification import evaluate
 from lungnb.metrics.clips import LETTERS, TYPES, columns_of, of_copies, of_sounds
@@ -90,13 +90,5 @@ def samples(name: str = "lungldm/generators") -> pd.DataFrame:
 
 
 def verify() -> list[str]:
-    """What differs between the recorded scores and those that the recorded clips give today, a sentence each."""
-    found = []
-    for path in sorted(folder().glob("*/*/clips.parquet")):
-        name = "/".join(path.parts[-3:-1])
-        found += differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
-        kept, now = yaml.safe_load((path.parent / "config.yaml").read_text()), configurations(name)
-        found += [
-            f"{name}: {row} was recorded with other choices" for row in now if row in kept and kept[row] != now[row]
-        ]
-    return found
+    """`lungnb.book.recorded.verify` of experiments with clips."""
+    return verify_recorded("clips.parquet", scores)

@@ -18,9 +18,10 @@ from PIL import Image
 
 from lungnb import published
 from lungnb.book import notebooks, plots, recorded
+from lungnb.book.notebooks import root
 from lungnb.book.ranking import dealt_and_whole, on_file, printed_scores, ranking
 from lungnb.book.sentences import difference, value
-from lungnb.core import UserError, atomic_file, repository
+from lungnb.core import UserError, atomic_file
 from lungnb.data import DATASETS
 from lungnb.data.prompts import corpora
 from lungnb.metrics.classification import average_score, biocas_scores, paired_many, score_rows
@@ -41,14 +42,6 @@ MODELS = {"CNN": "plain CNN", "Upsampling CNN": "+ upsampling", "ConvLstm": "+ L
 #: Its settings, likewise.
 SERIES = {"published": "published", "paper": "paper: as literally as it can be read"}
 SERIES |= {"fair": "fair: its input, trained longer", "best": "best: another input"}
-
-
-def root() -> Path:
-    """The repository around the working directory, else the one the package lies in. Raises UserError if there is none."""
-    found = repository(Path.cwd()) or repository(Path(__file__))
-    if found is None:
-        raise UserError("There is no README here; call lungnb inside a clone of its repository.")
-    return found
 
 
 def headlines() -> list[str]:

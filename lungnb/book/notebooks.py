@@ -21,12 +21,17 @@ _EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
-def folder() -> Path:
-    """The `notebooks` folder of the repository around the working directory, else of the one the package lies in."""
-    root = repository(Path.cwd()) or repository(Path(__file__))
-    if root is None:
+def root() -> Path:
+    """The repository around the working directory, else the one the package lies in. Raises UserError if there is none."""
+    found = repository(Path.cwd()) or repository(Path(__file__))
+    if found is None:
         raise UserError("There are no notebooks here; call lungnb inside a clone of its repository.")
-    return root / "notebooks"
+    return found
+
+
+def folder() -> Path:
+    """Its `notebooks`."""
+    return root() / "notebooks"
 
 
 def find(names: list[str]) -> list[Path]:

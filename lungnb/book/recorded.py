@@ -15,7 +15,7 @@ data nor torch. Of the training part the predictions of the first seed and fold 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,14 +233,15 @@ def weights_file(name: str, row: str, seed: int) -> Path:
 # ---- to check
 
 
-def verify() -> list[str]:
-    """What differs between the recorded scores and those that the recorded predictions give today, a sentence each."""
+def verify(file: str = "predictions.parquet", scored: Callable[[str], pd.DataFrame] = scores) -> list[str]:
+    """What differs between the recorded scores and those that `scored` computes today, a sentence each; of the experiments that
+    have `file`."""
     found = []
-    for path in sorted(folder().glob("*/*/predictions.parquet")):
+    for path in sorted(folder().glob(f"*/*/{file}")):
         name = "/".join(path.parts[-3:-1])
-        found += differences(name, pd.read_csv(path.parent / "scores.csv"), scores(name))
-        kept, rows = yaml.safe_load((path.parent / "config.yaml").read_text()), set(predictions(name)["row"])
-        now = configurations(name)
+        found += differences(name, pd.read_csv(path.parent / "scores.csv"), scored(name))
+        kept, now = yaml.safe_load((path.parent / "config.yaml").read_text()), configurations(name)
+        rows = pd.read_parquet(path, columns=["row"])["row"].unique()
         found += [f"{name}: {row} was recorded with other choices" for row in rows if kept.get(row) != now.get(row)]
     return found
 

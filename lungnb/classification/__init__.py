@@ -270,7 +270,7 @@ class Classification(Choices):
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":
-            return torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(network.parameters(), self.lr, momentum=0.9, weight_decay=self.weight_decay)
         return torch.optim.AdamW(network.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
 
     def _rate(self, epoch: int) -> float:

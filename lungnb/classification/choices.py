@@ -75,7 +75,6 @@ class Choices(Experiment):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    momentum: float = 0.9
     weight_decay: float = 1e-2
     max_grad_norm: float | None = None
     epochs: int = 30

@@ -43,7 +43,6 @@ from lungnb.metrics.localisation import (
     choose_events,
     clip_boxes,
     feature_axes,
-    floor_scores,
     level_above_row,
     map_scores,
     rank_correlation,
@@ -167,7 +166,7 @@ def attributions(
     loud = clips.on_grid(level_above_row(clips.features))
     add(first, "loudest pixel", _scores(loud, masks))
     if masks is not None:
-        add(first, "floor", floor_scores(masks))
+        add(first, "floor", map_scores(np.ones(masks.shape), masks))
         for stage, cells in detail.items():
             add(first, "truth", _scores(clips.on_grid(at_detail(clips.own_masks, cells)), masks), stage=stage)
     agreement = _agreement(maps)

@@ -146,13 +146,6 @@ def statistics(features: torch.Tensor, n_bands: int = 16) -> np.ndarray:
     return torch.stack(numbers, dim=1).flatten(1).cpu().numpy()
 
 
-def boosting(seed: int, n_trees: int = 60) -> HistGradientBoostingClassifier:
-    """Gradient-boosted trees of scikit-learn; each split looks at a random quarter of the numbers."""
-    return HistGradientBoostingClassifier(
-        max_iter=n_trees, max_leaf_nodes=8, max_features=0.25, early_stopping=False, random_state=seed
-    )
-
-
 def regression(strength: float) -> Pipeline:
     """Logistic regression of scikit-learn on z-scores; the larger `strength`, the less its weights are held small.
 
@@ -162,8 +155,10 @@ def regression(strength: float) -> Pipeline:
 
 
 def fit_boosting(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, patient: np.ndarray, seed: int):
-    """`boosting`, fitted to numbers (N, D), classes, weights and patients (N,)."""
-    return boosting(seed).fit(numbers, label, sample_weight=weight)
+    """Gradient-boosted trees of scikit-learn, of numbers (N, D), classes, weights and patients (N,); each split looks at a random
+    quarter of the numbers."""
+    how = {"max_iter": 60, "max_leaf_nodes": 8, "max_features": 0.25, "early_stopping": False}
+    return HistGradientBoostingClassifier(**how, random_state=seed).fit(numbers, label, sample_weight=weight)
 
 
 def fit_regression(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, patient: np.ndarray, seed: int):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from lungnb.core import UserError
 from lungnb.data.folders import files, key_of
 from lungnb.data.icbhi import LABELS
 from lungnb.data.inspection import check_audio
 from lungnb.data.sprsound_files import parse_json
-from lungnb.data.tables import numbers, read_csv, read_lines, refuse
+from lungnb.data.tables import numbers, read_csv, read_text, refuse
 
 SUFFIXES = (".json", ".txt", ".csv")
 
@@ -32,9 +33,7 @@ def read_marks(path: Path, sound: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".json":
         rows = [(e["where"], e["start_s"], e["end_s"], e["label"]) for e in parse_json(path)[1]]
     elif path.suffix.lower() == ".txt":
-        # Audacity writes the frequencies of a selection into lines of their own that begin with a backslash.
-        lines = read_lines(path, _parse_line, "start and end in seconds, and a label or crackle 0/1 and wheeze 0/1")
-        rows = [(where, *words) for where, words in lines if words]
+        rows = _read_lines(path)
     else:
         table = read_csv(path, ["start_s", "end_s"])
         times = [numbers(table, name, 1e6, "seconds") for name in ("start_s", "end_s")]
@@ -48,9 +47,16 @@ def read_marks(path: Path, sound: Path) -> pd.DataFrame:
     return events.sort_values("start_s", kind="stable", ignore_index=True)
 
 
-def _parse_line(words: list[str]) -> tuple[float, float, str] | None:
-    if words[0].startswith("\\"):
-        return None
-    start_s, end_s = (float(word.replace(",", ".")) for word in words[:2])
-    flags = len(words) == 4 and set(words[2:]) <= {"0", "1"}
-    return start_s, end_s, LABELS[int(words[2]) + 2 * int(words[3])] if flags else " ".join(words[2:])
+def _read_lines(path: Path) -> list[tuple[str, float, float, str]]:
+    rows, expected = [], "start and end in seconds, and a label or crackle 0/1 and wheeze 0/1"
+    for n, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split()
+        if words and not words[0].startswith("\\"):  # Audacity writes the frequencies of a selection into such lines
+            try:
+                start_s, end_s = (float(word.replace(",", ".")) for word in words[:2])
+            except ValueError as error:
+                raise UserError(f"{path}, line {n}: expected {expected}, found {line!r}; correct the line.") from error
+            flags = len(words) == 4 and set(words[2:]) <= {"0", "1"}
+            mark = LABELS[int(words[2]) + 2 * int(words[3])] if flags else " ".join(words[2:])
+            rows.append((f"{path}, line {n}", start_s, end_s, mark))
+    return rows

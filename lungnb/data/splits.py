@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from lungnb.core import UserError
+from lungnb.data.sprsound_files import anonymous
 
 #: The parts that are tested, whatever the split calls them.
 TESTED = ("test", "inter", "intra")
@@ -157,10 +158,8 @@ def make_split(
     """
     if name not in SPLITS:
         raise UserError(f"There is no split {name!r}; known are {', '.join(SPLITS)}.")
-    if (unnumbered := _unnumbered(events)).any():  # whoever they are may stand on the other side
-        part = SPLITS[name](events[~unnumbered], fold, n_folds).reindex(events.index)
-    else:
-        part = SPLITS[name](events, fold, n_folds)
+    unnumbered = _unnumbered(events)  # whoever they are may stand on the other side
+    part = SPLITS[name](events[~unnumbered], fold, n_folds).reindex(events.index)
     part = part.astype("string").rename("part")
     part = part.replace("validation", "train") if validation == "none" else part
     if not (part == "train").any() or not part.isin(TESTED).any():
@@ -190,7 +189,7 @@ def make_split(
 def _unnumbered(events: pd.DataFrame) -> pd.Series:
     """Whether an event is of a child of SPRSound whom no number tells from others (`lungnb.data.sprsound_files.anonymous`)."""
     of_sprsound = events["corpus"].eq("sprsound") if "corpus" in events else pd.Series(False, events.index)
-    return of_sprsound & events["patient"].str.contains("_", regex=False).fillna(False).astype(bool)
+    return of_sprsound & anonymous(events)
 
 
 def _leaks(known: dict[str, set[str]]) -> list[str]:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +53,6 @@ def read_json(path: Path) -> Any:
         raise UserError(
             f"{path} is not JSON ({error}); correct the file, or copy it anew from where it came."
         ) from error
-
-
-def read_lines(path: Path, parse: Callable[[list[str]], Any], expected: str) -> list[tuple[str, Any]]:
-    """`where` ("file, line n") and `parse(words)` of each line that is not blank.
-
-    Raises UserError where `parse` raises ValueError, saying what was `expected`.
-    """
-    rows = []
-    for n, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            try:
-                rows.append((f"{path}, line {n}", parse(line.split())))
-            except ValueError as error:
-                raise UserError(f"{path}, line {n}: expected {expected}, found {line!r}; correct the line.") from error
-    return rows
 
 
 def read_columns(path: Path, columns: Mapping[str, Iterable[str]], expected: str) -> list[tuple[str, list[str]]]:

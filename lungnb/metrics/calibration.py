@@ -11,16 +11,12 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from lungnb.metrics import probability_columns
-
-
-def _probabilities(table: pd.DataFrame) -> np.ndarray:
-    return table[probability_columns(table)].to_numpy(float)
+from lungnb.metrics import columns_of, probability_columns
 
 
 def reliability(table: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
     """Of equally wide bins of confidence that hold an event: n, confidence and accuracy, the means over its events."""
-    p = _probabilities(table)
+    p = columns_of(table)
     right = p.argmax(1) == table["label"].to_numpy()
     frame = pd.DataFrame({"confidence": p.max(1), "accuracy": right.astype(float)})
     number = np.minimum((frame["confidence"] * n_bins).astype(int), n_bins - 1)
@@ -40,7 +36,7 @@ def temperature(tables: Sequence[pd.DataFrame]) -> float:
 
     It has to be found on other patients than it is judged on.
     """
-    logits = np.log(np.concatenate([_probabilities(t) for t in tables]).clip(1e-7))
+    logits = np.log(np.concatenate([columns_of(t) for t in tables]).clip(1e-7))
     label = np.concatenate([t["label"].to_numpy(int) for t in tables])
 
     def loss(log_t: float) -> float:
@@ -51,16 +47,8 @@ def temperature(tables: Sequence[pd.DataFrame]) -> float:
 
 def tempered(table: pd.DataFrame, t: float) -> pd.DataFrame:
     """`table` with its logits divided by `t`; the most probable class stays."""
-    p = softmax(np.log(_probabilities(table).clip(1e-7)) / t, axis=1)
+    p = softmax(np.log(columns_of(table).clip(1e-7)) / t, axis=1)
     return table.assign(**{f"p{k}": p[:, k] for k in range(p.shape[1])})
-
-
-def risk_coverage(table: pd.DataFrame) -> pd.DataFrame:
-    """The share of wrong answers (risk) when only the surest share of events (coverage) is answered, surest first."""
-    p = _probabilities(table)
-    wrong = (p.argmax(1) != table["label"].to_numpy())[np.argsort(-p.max(1), kind="stable")]
-    n = np.arange(1, len(wrong) + 1)
-    return pd.DataFrame({"coverage": n / len(wrong), "risk": np.cumsum(wrong) / n})
 
 
 def least_probabilities(table: pd.DataFrame, missed: float = 0.1) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lungnb.metrics import columns_of
 from lungnb.metrics.generation import coverage, frechet_distance, inception_score, spread
 from lungnb.metrics.intervals import draw, holm, interval, p_value
 from lungnb.metrics.permutation import mmd_with_null
@@ -32,12 +33,6 @@ VAE = " | through the VAE"
 N_DRAWINGS = 500
 #: Fewer clips of a type than this have no within-type distance.
 _LEAST = 6
-
-
-def columns_of(frame: pd.DataFrame, letter: str) -> np.ndarray:
-    """The columns p0, p1, ... of `frame` as (N, n)."""
-    names = [c for c in frame if c[0] == letter and c[1:].isdigit()]
-    return frame[names].to_numpy(float)
 
 
 def of_copies(frame: pd.DataFrame) -> pd.DataFrame:

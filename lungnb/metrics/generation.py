@@ -1,4 +1,4 @@
-"""Scores of generated sound: distances of embeddings, KL and IS of a classifier's logits, adherence to the prompt.
+"""Scores of generated sound: distances of embeddings, KL and IS of a classifier's logits.
 
 A set of embeddings is an array (n, dims), one row a window or a clip. Every distance depends on the embedding and on n: show both
 beside it, and the distance of real sound to real sound. Embedders, and whether training clips were learnt by heart, are in
@@ -196,6 +196,3 @@ def flat_softmax_demo(seed: int = 0) -> pd.DataFrame:
         accuracy = NearestCentroid().fit(x[:half], label[:half]).score(x[half:], label[half:])
         rows[name] = (inception_score(x)[0], kl_paired(pd.DataFrame(x), pd.DataFrame(x[order])), accuracy)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["IS", "KL", "accuracy"])
-
-
-# ---- a summary of synthetic augmentation

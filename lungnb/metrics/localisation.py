@@ -6,7 +6,7 @@ The front ends draw the same sound differently: mel bands to 2 kHz, mel bands to
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import librosa
 import numpy as np
@@ -61,13 +61,6 @@ class Examples:
         """
         to_hertz, to_second = grid(self.clip_s)
         return _between(self.hertz, to_hertz) @ maps @ _between(self.second, to_second).T
-
-    def stacked(self, n_sites: int) -> "Examples":
-        """Of patients with `n_sites` clips each, one after another: their sites as channels, their boxes over one another."""
-        features = self.features.unflatten(0, (-1, n_sites)).flatten(1, 2)
-        boxes = [pd.concat(self.boxes[k : k + n_sites]) for k in range(0, len(self.boxes), n_sites)]
-        first = {"metadata": self.metadata[::n_sites], "label": self.label[::n_sites]}
-        return replace(self, features=features, boxes=boxes, **first)
 
 
 def grid(clip_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -205,15 +198,6 @@ def map_scores(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """Three scores of maps (B, 62, frames) on the common grid, each (B,): pointing, moment (pointing in time alone), energy."""
     moment = pointing_game(over_time(maps), over_time(masks))
     return {"pointing": pointing_game(maps, masks), "moment": moment, "energy": energy_inside(maps, masks)}
-
-
-def floor_scores(masks: np.ndarray) -> dict[str, np.ndarray]:
-    """What a map without any opinion, the same everywhere, has in `map_scores`."""
-    return {
-        "pointing": pointing_chance(masks),
-        "moment": pointing_chance(over_time(masks)),
-        "energy": masks.mean((1, 2)),
-    }
 
 
 def at_detail(masks: np.ndarray, detail: tuple[int, int]) -> np.ndarray:

@@ -67,11 +67,6 @@ _TYPES = {
 _INHERITED = ("kind", "finding", "answer")
 
 
-def papers() -> list[str]:
-    """The papers whose numbers are here."""
-    return sorted(path.stem for path in _FOLDER.glob("*.csv") if path.stem != "ledger")
-
-
 def ledger() -> pd.DataFrame:
     """Four-class scores on ICBHI 2017 as their authors or later tables print them, one a row, by year; all as text, "" for a gap.
 
@@ -96,8 +91,8 @@ def load(paper: str, artefact: str | None = None) -> pd.DataFrame:
     source leaves out (a dash in its table) is NA in both.
     Raises UserError for an unknown paper or artefact; the message lists the known ones.
     """
-    if paper not in papers():
-        raise UserError(f"No published numbers of {paper!r}; known papers are {', '.join(papers())}.")
+    if paper not in PAPERS:
+        raise UserError(f"No published numbers of {paper!r}; known papers are {', '.join(PAPERS)}.")
     table = pd.read_csv(_FOLDER / f"{paper}.csv", dtype=dict.fromkeys(_COLUMNS, "string"))
     table.insert(5, "printed", table["value"])
     table["value"] = pd.to_numeric(table["value"]).astype("Float64")

@@ -5,6 +5,7 @@ formula of printed inputs when some true values behind the prints make them equa
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -36,8 +37,7 @@ def harmonic(a: float, b: float) -> float:
     return 2 * a * b / (a + b)
 
 
-def difference(a: float, b: float) -> float:
-    return a - b
+difference = operator.sub
 
 
 def fits(rates: Sequence[float], total: int, half: float) -> bool:

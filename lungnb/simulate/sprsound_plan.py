@@ -12,7 +12,6 @@ import pandas as pd
 
 from lungnb.simulate.chest import INSPIRATION, breaths, breaths_per_minute
 
-CLASSES = ["Normal", "Rhonchi", "Wheeze", "Stridor", "Coarse Crackle", "Fine Crackle", "Wheeze+Crackle"]
 POSITIONS = ["p1", "p2", "p3", "p4"]
 #: Recordings of a patient: lowest and highest number. Fewer than the real ones (7.8 and 8.7; 2.3 in intra).
 RECORDINGS = {"train": (5, 7), "intra": (2, 2), "inter": (5, 7)}
@@ -64,14 +63,12 @@ ENDS = {
 class Plan(NamedTuple):
     """`patients` by number, `recordings` by file stem, `breaths` one row each, in order of time.
 
-    `breaths.label` is NA where nothing is annotated; else the event lies between `first_ms` and `last_ms`. `owners` has,
-    by part and class, the patients who have the class, the leading one first.
+    `breaths.label` is NA where nothing is annotated; else the event lies between `first_ms` and `last_ms`.
     """
 
     patients: pd.DataFrame
     recordings: pd.DataFrame
     breaths: pd.DataFrame
-    owners: dict[str, dict[str, list[int]]]
 
 
 def make_plan(n_patients: int, rng: np.random.Generator) -> Plan:
@@ -91,7 +88,7 @@ def make_plan(n_patients: int, rng: np.random.Generator) -> Plan:
     breaths["label"] = _labels(recordings, breaths, owners, rng)
     spans = [_event(b.label, b.start_s, b.end_s, rng) for b in breaths.itertuples()]
     breaths["first_ms"], breaths["last_ms"] = np.transpose(spans)
-    return Plan(patients, recordings, breaths, owners)
+    return Plan(patients, recordings, breaths)
 
 
 def _train_owners(train: list[int], rng: np.random.Generator) -> dict[str, list[int]]:

@@ -110,7 +110,8 @@ def fit(
     saved = started = time.monotonic()
     first = progress.epoch
     bar = tqdm(total=epochs, initial=first, desc=task, leave=False, disable="LUNGNB_PROGRESS" in os.environ)
-    while progress.epoch < epochs and not _is_stuck(progress, patience):
+    patience = epochs if patience is None else patience
+    while progress.epoch < epochs and progress.epoch <= max(progress.epochs.values(), default=0) + patience:
         epoch = progress.epoch
         for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr * rate(epoch)
@@ -180,10 +181,6 @@ def _train_epoch(
         optimizer.step()
         losses.append(loss.detach())
     return accelerator.reduce(torch.stack(losses).mean(), "mean").item()
-
-
-def _is_stuck(progress: _Progress, patience: int | None) -> bool:
-    return patience is not None and progress.epoch > max(progress.epochs.values(), default=0) + patience
 
 
 def tell_progress(task: str, step: int, steps: int, seconds_left: float) -> None:

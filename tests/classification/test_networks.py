@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from lungnb.classification.fitting import class_draws, multiply_adds
-from lungnb.classification.networks import CLASSIFIERS, Classifier, FeaturesOnly, Sizes, SmallCNN, boosting, statistics
+from lungnb.classification.networks import (
+    CLASSIFIERS,
+    Classifier,
+    FeaturesOnly,
+    Sizes,
+    SmallCNN,
+    fit_boosting,
+    statistics,
+)
 from lungnb.features import Standardise
 from lungnb.papers.convlstm import ConvLSTM
 from lungnb.papers.pediatric import ByPosition, SiteCNN
@@ -139,7 +147,7 @@ def test_trees_learn_a_loud_band():
     loud = torch.arange(120) % 2
     maps[loud == 1, :, 20:28] += 2
     features = statistics(maps)
-    trees = boosting(0).fit(features[:80], loud[:80])
+    trees = fit_boosting(features[:80], loud[:80], np.ones(80), np.arange(80), 0)
     assert trees.score(features[80:], loud[80:]) > 0.9
 
 

@@ -1,6 +1,7 @@
 """What a classifier looks at: maps on one grid, their scores against hand-computed values, and uncertainty by dropout."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,6 @@ from lungnb.metrics.localisation import (
     choose_events,
     energy_inside,
     feature_axes,
-    floor_scores,
     grid,
     level_above_row,
     map_scores,
@@ -282,13 +282,10 @@ def test_weights_drawn_anew_keep_only_the_scale():
     assert all(torch.equal(after[k], v) for k, v in again.state_dict().items())
 
 
-def test_fused_sites_are_channels_and_their_boxes_lie_over_one_another():
-    shown = clips("stft", n=4, boxes=[box(k, k + 0.5, 100, 200) for k in (0, 1, 2, 0)])
-    both = shown.stacked(2)
-    assert both.features.shape == (2, 2, *shown.features.shape[2:])
-    assert (both.features[1, 0] == shown.features[2, 0]).all()
-    assert both.label.tolist() == shown.label[::2].tolist()
-    assert (both.masks[0] == shown.masks[0] | shown.masks[1]).all()
+def test_a_network_of_fused_sites_has_one_map_a_patient():
+    shown = clips("stft", n=4)
+    features = shown.features.unflatten(0, (-1, 2)).flatten(1, 2)
+    both = replace(shown, features=features, metadata=shown.metadata[::2], label=shown.label[::2])
     network = build("MPA", both.features)
     assert map_of(network, both, "Grad-CAM++")[0].shape == (2, *shown.features.shape[2:])
 
@@ -333,10 +330,9 @@ def test_chance_and_energy_by_hand():
 
 def test_scores_of_a_map_and_of_its_floor_stand_together():
     masks = golden()
-    flat = np.ones((1, 62, 60))
-    assert {k: v[0] for k, v in map_scores(flat, masks).items()} == pytest.approx(
-        {k: v[0] for k, v in floor_scores(masks).items()}
-    )
+    floor = {k: v[0] for k, v in map_scores(np.ones((1, 62, 60)), masks).items()}
+    by_hand = [pointing_chance(masks)[0], pointing_chance(over_time(masks))[0], masks.mean()]
+    assert floor == pytest.approx(dict(zip(("pointing", "moment", "energy"), by_hand, strict=True)))
 
 
 def test_shares_by_band_sum_to_one_and_a_map_of_zeros_has_those_of_the_widths():

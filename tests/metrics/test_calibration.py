@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
+from lungnb.metrics import columns_of
 from lungnb.metrics.calibration import (
     calibration_error,
     least_probabilities,
     reliability,
-    risk_coverage,
     temperature,
     tempered,
 )
+from lungnb.metrics.uncertainty import risk_coverage
 
 
 def answers(t=1.0, n=20000, seed=0):
@@ -54,11 +55,12 @@ def test_calibrated_answers_lie_on_the_diagonal():
 
 def test_abstaining_lowers_the_risk_and_all_answers_have_the_error_rate():
     table = answers()
-    curve = risk_coverage(table)
-    wrong = table.filter(regex=r"^p").to_numpy().argmax(1) != table["label"]
-    assert curve["risk"].iloc[-1] == pytest.approx(wrong.mean())
-    assert curve["coverage"].iloc[-1] == 1
-    at = [curve["risk"].iloc[int(20000 * c) - 1] for c in (0.25, 0.5, 1)]
+    p = columns_of(table)
+    wrong = p.argmax(1) != table["label"]
+    coverage, risk = risk_coverage(wrong, -p.max(1))
+    assert risk[-1] == pytest.approx(wrong.mean())
+    assert coverage[-1] == 1
+    at = [risk[int(20000 * c) - 1] for c in (0.25, 0.5, 1)]
     assert at[0] < at[1] < at[2]
 
 

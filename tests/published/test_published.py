@@ -6,7 +6,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from lungnb import published
 from lungnb.core import UserError
-from lungnb.published import ANSWER, KINDS, PAPERS, audit, disagreements, load, papers, wide
+from lungnb.published import ANSWER, KINDS, PAPERS, audit, disagreements, load, wide
 from lungnb.published.formulas import fits, reachable
 
 
@@ -28,7 +28,7 @@ def failed(frame):
     return set(frame.index[~frame["agrees"].fillna(True)])
 
 
-@pytest.mark.parametrize("paper", papers())
+@pytest.mark.parametrize("paper", PAPERS)
 def test_tables_are_well_formed(paper):
     table = load(paper)
     assert table["value"].dtype == "Float64"

@@ -14,7 +14,9 @@ from lungnb.data import simulator
 from lungnb.data.corpus import SIMULATED_MARKER, fingerprint_files
 from lungnb.simulate import chest
 from lungnb.simulate.sprsound import FOLDERS, RATE, simulate_sprsound
-from lungnb.simulate.sprsound_plan import CLASSES, POSITIONS, make_plan
+from lungnb.simulate.sprsound_plan import POSITIONS, make_plan
+
+CLASSES = ["Normal", "Rhonchi", "Wheeze", "Stridor", "Coarse Crackle", "Fine Crackle", "Wheeze+Crackle"]
 
 pytestmark = pytest.mark.train
 

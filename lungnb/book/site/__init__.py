@@ -109,7 +109,7 @@ def build(
         with tempfile.TemporaryDirectory(prefix=".site-", dir=target.parent) as folder, docutils_namespace():
             source, built, trees = (Path(folder) / name for name in ("source", "html", "doctrees"))
             for part in ("papers", "figures"):
-                shutil.copytree(front.root() / "docs" / part, source / part)
+                shutil.copytree(notebooks.root() / "docs" / part, source / part)
             lesson = _browser_lesson(Path(folder) / "lite") if browser else 0
             names = [path.stem for path in books]
             chapters = [write_chapter(book, source, names, student, _BESIDE if lesson else {}) for book in books]
@@ -208,7 +208,7 @@ def _on_site(text: str, books: Collection[str]) -> str:
 def _sounds() -> dict[str, list[str]]:
     """By type of sound what is shown of it, as HTML: the picture of a real one, then a player for each recorded generated one."""
     shown: dict[str, list[str]] = {}
-    for path in sorted((front.root() / "docs" / "figures").glob("real-*.png")):
+    for path in sorted((notebooks.root() / "docs" / "figures").glob("real-*.png")):
         kind, _, of = html.escape(Image.open(path).text["Description"]).partition(": ")
         picture = f'<img alt="Spectrogram, {kind}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
         shown[kind] = [

@@ -4,16 +4,15 @@ Composed from diffusers and transformers; ours are the front end, the gates, the
 of its choices: what each default rests on stands in docs/papers/lungldm.md, section 3.
 """
 
-# ruff: noqa: F401 what the notebooks import
+# ruff: noqa: F401 what notebooks and benchmarks import
 
-from lungnb.papers.lungldm.classifier import CLASSES, in_batches, predict_names
+from lungnb.papers.lungldm.classifier import in_batches
 from lungnb.papers.lungldm.diffusion import DiffusionRun
-from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, VocoderRun
+from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun
 from lungnb.papers.lungldm.frontend import GriffinLim, LungMel, hifigan, load_mels, to_waveform
 from lungnb.papers.lungldm.losses import CAP, denoising_loss, expm1_capped, exponential_penalty
 from lungnb.papers.lungldm.networks import PRESETS, Autoencoder, Denoiser, Gate, LungUNet, LungVAE, SEGate
 from lungnb.papers.lungldm.pipeline import (
-    LungLDMPipeline,
     load_audioldm,
     make_scheduler,
     scale_latents,

@@ -16,7 +16,7 @@ from lungnb.data.prompts import prompts
 from lungnb.metrics.acoustics import energy_below, kurtosis, tonal_share
 from lungnb.metrics.clips import LETTERS, TYPES
 from lungnb.metrics.embedding import cell_means
-from lungnb.papers.lungldm.classifier import EVAL_BATCH, in_batches
+from lungnb.papers.lungldm.classifier import in_batches
 from lungnb.papers.lungldm.diffusion import DiffusionRun
 from lungnb.papers.lungldm.encoder_judge import EncoderJudgeRun
 from lungnb.papers.lungldm.experiments import AutoencoderRun, ClassifierRun, Computed, LungRun, VocoderRun
@@ -118,9 +118,8 @@ class GeneratedClipsRun(MeasuredRun):
         if not self.through_vae:
             return pd.DataFrame(columns=["epoch"]), parts[0], state, mels.facts
         real = mels.log_mel[rows].float()
-        network = self.autoencoder.trained("cpu")
         with torch.inference_mode():
-            through = torch.cat([network.reconstruct(part) for part in real.split(EVAL_BATCH)])
+            through = in_batches(self.autoencoder.trained("cpu").reconstruct, real)
         waveforms = self.invert(through)
         table = _described(mels, rows).assign(
             row="through the VAE", l1=(through - real).abs().mean(dim=(1, 2, 3)).numpy()
@@ -136,7 +135,7 @@ def _described(mels: Mels, rows: np.ndarray) -> pd.DataFrame:
 
 @torch.inference_mode()
 def _inverted(vocoder: nn.Module, log_mels: torch.Tensor, n_samples: int) -> torch.Tensor:
-    return torch.cat([to_waveform(vocoder, part, n_samples) for part in log_mels.split(EVAL_BATCH)])
+    return in_batches(lambda part: to_waveform(vocoder, part, n_samples), log_mels)
 
 
 def spectrum_statistics(waveforms: torch.Tensor, n_bands: int = 16) -> np.ndarray:

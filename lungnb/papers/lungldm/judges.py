@@ -57,7 +57,8 @@ class ResidualJudge(nn.Module):
 
 
 class RecurrentJudge(nn.Module):
-    """Waveforms (B, T) at 16 kHz -> logits (B, types): a GRU in both directions over cepstra and their loudest frames.
+    """Waveforms (B, T) at 16 kHz -> logits (B, types): a GRU in both directions over log-mel bands; the mean and the
+    greatest of its states.
 
     32 mel bands to 3 kHz, 48 ms every 16 ms; the clip is read frame by frame, so what it learns of is order in time.
     """
