@@ -118,8 +118,9 @@ class GeneratedClipsRun(MeasuredRun):
         if not self.through_vae:
             return pd.DataFrame(columns=["epoch"]), parts[0], state, mels.facts
         real = mels.log_mel[rows].float()
+        network = self.autoencoder.trained("cpu")
         with torch.inference_mode():
-            through = in_batches(self.autoencoder.trained("cpu").reconstruct, real)
+            through = in_batches(network.reconstruct, real)
         waveforms = self.invert(through)
         table = _described(mels, rows).assign(
             row="through the VAE", l1=(through - real).abs().mean(dim=(1, 2, 3)).numpy()

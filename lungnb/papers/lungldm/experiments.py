@@ -172,8 +172,9 @@ class AutoencoderRun(NetworkRun, StepsRun):
         """Latents (N, 8, frames / 4, 16) of the clips `rows` (N,), float16 on the CPU: encoded once, then cached."""
 
         def encode() -> dict[str, np.ndarray]:
+            network = self.trained(mels.log_mel.device)  # which may have to be trained first
             with torch.inference_mode():
-                made = in_batches(self.trained(mels.log_mel.device).encode, mels.log_mel, rows)
+                made = in_batches(network.encode, mels.log_mel, rows)
             return {"latents": made.half().numpy()}
 
         arrays = cached_arrays("latents/lungldm", (self.uid, rows.tolist()), [__name__], encode)
