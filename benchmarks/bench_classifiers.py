@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 import torchaudio
-from lungnb.book.evidence import configurations, ensemble, experiment
 from timing import fastest
 
 from lungnb import configs
 from lungnb.book.experiments import runs_of
+from lungnb.book.recorded import configurations, ensemble, experiment
 from lungnb.classification import Classification
 from lungnb.classification.preprocessing import AUDIO, Clips, Preprocessing, compute_features, plan
 from lungnb.data import load_corpus

@@ -19,7 +19,7 @@ from timing import fastest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lungnb.book import evidence
+from lungnb.book import recorded
 from lungnb.classification.networks import SmallCNN
 from lungnb.data import load_audio, load_corpus
 from lungnb.data.audio import PADDINGS, cut, plan_clips
@@ -120,7 +120,7 @@ def main() -> None:
         print(compare_maps().round(2).to_string(index=False))
         print(cost_by_size().round(2).to_string(index=False))
         started = time.perf_counter()
-        found = evidence.verify()
+        found = recorded.verify()
         print(f"verification: {time.perf_counter() - started:.1f} s, {len(found)} differences")
 
 

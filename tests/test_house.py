@@ -76,3 +76,12 @@ def test_the_map_names_files_that_are_there():
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
 def test_a_notebook_takes_from_few_modules(path):
     assert len(set(re.findall(r"^(?:from|import) (lungnb[\w.]*)", path.read_text(), re.M))) <= 12
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_takes_what_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lungnb":
+            source = MODULES[node.module].read_text()
+            names = [alias.name for alias in node.names if f"{node.module}.{alias.name}" not in MODULES]
+            assert [name for name in names if not re.search(rf"\b{name}\b", source)] == []
