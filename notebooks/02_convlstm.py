@@ -939,7 +939,9 @@ report.figure(
 # the comparisons that it prints, and not for those of other cells. The printed interval is not corrected.
 #
 # The step from Upsampling CNN to ConvLstm holds more than an LSTM: the ConvLstm of `fair` and `best` starts from the trained Upsampling CNN and
-# is trained for 15 epochs more. Where the model between two others is not recorded, one comparison spans both steps.
+# is trained for 15 epochs more. Where the model between two others is not recorded, one comparison spans both steps. The networks of `paper`
+# do not fit their own training events yet (the table *what was trained* above), so its steps are of networks after 15 epochs, and not of
+# what these could learn.
 
 # %% tags=["nbval-check-output"]
 of_row = {row: by_seed(answers, row) for setting in SETTINGS for row in recorded_rows(setting).values()}
