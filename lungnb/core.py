@@ -122,7 +122,8 @@ def code_version(*modules: str) -> str:
     """A hash of the code of `modules` and of all they import from lungnb, and of the versions of the packages they compute with.
 
     Blind to layout, comments, docstrings and the words of errors and log messages. What is imported by its name in a string
-    (readers and simulators) does not count: what they make is in the fingerprint of a corpus. Read once a process.
+    (readers and simulators) does not count: files that a simulator writes are in the fingerprint of a corpus, and what a reader
+    makes of them belongs into the key of whoever keeps it. Read once a process.
     """
     code: dict[str, str] = {}
     versions: dict[str, str] = {}

@@ -20,9 +20,9 @@ from lungnb.book.inspection_page import data_uri, write_html
 from lungnb.book.pretrained import RATE, UNLIKE, Pretrained, load
 from lungnb.core import UserError, atomic_file
 from lungnb.data.audio import decode
-from lungnb.data.folders import READABLE, UNREADABLE, contents, files, key_of, one_of
+from lungnb.data.folders import READABLE, UNREADABLE, contents, key_of, left_by_system, one_of, walk
 from lungnb.data.inspection import look_into
-from lungnb.data.marks import find_marks, read_marks
+from lungnb.data.marks import SUFFIXES, find_marks, read_marks
 from lungnb.data.tables import UNREADABLE_TEXT
 
 #: Where nothing is marked, a recording is cut into equal windows of about this length: the median of the events that the network
@@ -45,14 +45,18 @@ def hear(
     each event's class rests on. tell: is given a line for each recording. What cannot be heard in a folder is listed on the page.
     Raises UserError for a single such file, for a folder without recordings and for one of which nothing can be heard.
     """
-    sounds = files(source, READABLE, None) if source.is_dir() else [source]
+    there = [path for path in walk(source) if not left_by_system(path)] if source.is_dir() else [source]
+    unread = [path for path in there if path.suffix.lower() in UNREADABLE] if source.is_dir() else []
+    sounds = [path for path in there if path.suffix.lower() in READABLE] if source.is_dir() else there  # copies as well
     if not sounds:
-        unread = len(files(source, UNREADABLE, None))
-        why = f"; {unread} are {UNREADABLE_TEXT}" if unread else ""
+        why = f"; {len(unread)} are {UNREADABLE_TEXT}" if unread else ""
         raise UserError(f"{source} holds no recording in {', '.join(READABLE)}{why}; it holds {contents(source)}.")
-    classifier, recordings, tables, refused = load(), [], [], []
     marked = find_marks(marks, None) if marks else {}
+    if marks and not marked:
+        raise UserError(f"{marks} holds no marks ({', '.join(SUFFIXES)}); it holds {contents(marks)}.")
     found = {folder: marked or find_marks(folder) for folder in {path.parent for path in sounds}}
+    classifier, recordings, tables = load(), [], []
+    refused = [f"{path} is {UNREADABLE_TEXT}." for path in unread]
     for path in sounds:
         try:
             own = found[path.parent].get(key_of(path.stem))

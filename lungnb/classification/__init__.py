@@ -18,13 +18,15 @@ from torch import nn
 
 from lungnb.classification.choices import Choices
 from lungnb.classification.dataset import Dataset, changed_metadata, make_dataset, stack_sites
+from lungnb.classification.encoders import FILES as ENCODER_FILES
 from lungnb.classification.encoders import encoder
 from lungnb.classification.fitting import class_draws, costs_of, fit_estimator, monitor, predictions_of
 from lungnb.classification.networks import CLASSIFIERS, Classifier, ImageClassifier, Sizes
 from lungnb.classification.preprocessing import Clips, Preprocessing
 from lungnb.core import UserError
-from lungnb.data.corpus import Corpus
-from lungnb.data.splits import Split, cohort_split, make_split
+from lungnb.data.corpus import Corpus, fingerprint_files
+from lungnb.data.folders import files
+from lungnb.data.splits import TESTED, Split, cohort_split, make_split
 from lungnb.data.tasks import Task, task_of
 from lungnb.features import augment
 from lungnb.metrics.classification import biocas_scores, scores
@@ -41,6 +43,16 @@ class Classification(Choices):
 
     #: A finished training: what of its weights has the same name and shape is the start.
     start: "Classification | None" = None
+
+    def model_post_init(self, context: Any) -> None:
+        new = self.infra.folder is None
+        super().model_post_init(context)
+        if (
+            new and self.encoder and (folder := Path(self.encoder).expanduser()).is_dir()
+        ):  # its content is part of the key
+            self.infra._update(
+                version=f"{self.infra.version}-{fingerprint_files(files(folder, ENCODER_FILES), folder)}"
+            )
 
     @property
     def name(self) -> str:
@@ -89,6 +101,11 @@ class Classification(Choices):
         if task is not None:
             part = part.where(part == "test")
         entry = CLASSIFIERS[self.model]
+        selects = self.selection == "validation" and entry.build is not None
+        for needed in (("train",), *([("validation",)] if selects else []), TESTED) if task is None else ():
+            if not part.isin(needed).any():
+                of = "".join(f" of {column} {value}" for column, value in self.only.items())
+                raise UserError(f"{self.name}: no event{of} is in {needed[0]}; use more of the data or another fold.")
         frozen = encoder(self.encoder, self.random_weights, self.seed) if self.encoder else None
         positions = self.positions(corpus if task is None else self.view())
         dataset = make_dataset(

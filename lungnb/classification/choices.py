@@ -118,6 +118,10 @@ class Choices(Experiment):
             raise UserError(
                 "'encoder + regression' needs an encoder, as \"resemblyzer\", and no other classifier takes one."
             )
+        if self.class_balance is None and (self.draws != "clips" or entry.build is None):
+            raise UserError(
+                "class_balance=None takes each clip once: it needs draws='clips', and a model that is trained by epochs."
+            )
         if self.clipping != "none" and self.model != "RespireNet":
             raise UserError(
                 f"Blank region clipping is part of RespireNet's image; {self.model!r} has another: leave it out."

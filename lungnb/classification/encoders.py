@@ -20,6 +20,8 @@ from lungnb.core import UserError
 
 #: Sample rate (Hz) of what encoders are given.
 RATE = 16000
+#: What the folder of a `transformers` model consists of.
+FILES = (".json", ".safetensors")
 
 
 class SpeakerEncoder(nn.Module):
@@ -89,8 +91,10 @@ def encoder(name: str, random_weights: bool = False, seed: int = 0) -> nn.Module
 
 
 def digest(network: nn.Module) -> str:
-    """A hash of all weights of a network: other weights make other features."""
+    """A hash of all weights of a network, and of how sounds are given to it: others make other features."""
     hashed = hashlib.blake2b(type(network).__name__.encode(), digest_size=8)
+    if isinstance(network, AudioTransformer):
+        hashed.update((network.extractor.to_json_string() + network.model.config.to_json_string()).encode())
     for name, value in network.state_dict().items():
         hashed.update(name.encode())
         hashed.update(value.cpu().contiguous().numpy().tobytes())
@@ -127,8 +131,10 @@ def _transformer(name: str, random_weights: bool) -> AudioTransformer:
     try:
         extractor = AutoFeatureExtractor.from_pretrained(place)
         if random_weights:
-            return AudioTransformer(extractor, AutoModel.from_config(AutoConfig.from_pretrained(place)))
-        return AudioTransformer(extractor, AutoModel.from_pretrained(place, use_safetensors=True))
+            model = AutoModel.from_config(AutoConfig.from_pretrained(place))
+        else:
+            model = AutoModel.from_pretrained(place, use_safetensors=True)
+        return AudioTransformer(extractor, model.float())  # whatever it is stored in
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from lungnb.core import UserError
 from lungnb.features import Standardise, shift_and_mask
 from lungnb.papers.convlstm import MODELS, ConvLSTM, InputName
 from lungnb.papers.pediatric import ByPosition, SiteCNN
@@ -164,10 +165,16 @@ def fit_boosting(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, pat
 def fit_regression(numbers: np.ndarray, label: np.ndarray, weight: np.ndarray, patient: np.ndarray, seed: int):
     """`regression`, fitted to the same, with the strength of least weighted loss on three inner folds of patients, drawn by
     `seed`. A class that one of these folds lacks in training is left out of its loss."""
+    if len(np.unique(patient)) < 3:
+        raise UserError(
+            "A regression chooses its strength on three inner folds of patients; train on three patients or more."
+        )
     losses = dict.fromkeys(STRENGTHS, 0.0)
     folds = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
     for train, held_out in folds.split(numbers, label, patient):
         known = held_out[np.isin(label[held_out], label[train])]
+        if len(np.unique(label[train])) < 2:  # the other class is one patient's, who is held out
+            continue
         for strength in STRENGTHS:
             fitted = regression(strength).fit(
                 numbers[train], label[train], logisticregression__sample_weight=weight[train]

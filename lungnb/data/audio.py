@@ -27,6 +27,11 @@ from lungnb.data.inspection import cancel
 Segment = tuple[int, int, int]  # first sample, number of samples, step
 
 
+def sample_at(seconds: np.ndarray | float, sample_rate: int) -> np.ndarray:
+    """The sample in which a time falls, int64. A millionth of a sample is added: 0.29 s x 8000 Hz is 2,319.9999999999995."""
+    return np.floor(np.asarray(seconds) * sample_rate + 1e-6).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Audio:
     """samples: int16, all recordings end to end. start, length: samples, by recording. sample_rate: Hz."""
@@ -38,8 +43,7 @@ class Audio:
 
     def locate(self, events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """First sample (in `samples`) and number of samples of each event; ends past the audio are clipped to it."""
-        first = (events["start_s"].to_numpy() * self.sample_rate).astype(np.int64)
-        last = (events["end_s"].to_numpy() * self.sample_rate).astype(np.int64)
+        first, last = (sample_at(events[name].to_numpy(), self.sample_rate) for name in ("start_s", "end_s"))
         length = self.length[events["recording"]].to_numpy()
         first, last = np.minimum(first, length - 1), np.minimum(last, length)
         return self.start[events["recording"]].to_numpy() + first, np.maximum(last - first, 1)

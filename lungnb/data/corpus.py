@@ -267,4 +267,5 @@ def files_state(paths: Iterable[Path]) -> str | None:
 
 def digest(*parts: str) -> str:
     """A short hash of texts in their order."""
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+    text = "\n".join(parts).encode("utf-8", "surrogateescape")  # a file's name need not be Unicode
+    return hashlib.blake2b(text, digest_size=8).hexdigest()

@@ -83,6 +83,11 @@ def files(folder: Path, suffixes: Iterable[str], levels: int | None = 0) -> list
     """The files of one of `suffixes`, in any case, in `folder` (and `levels` folders down), without what is passed over."""
     wanted = tuple(suffixes)
     found = [path for path in walk(folder, levels) if path.suffix.lower() in wanted and not left_by_system(path)]
+    for path in found:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"The name of {str(path)!a} is no UTF-8; rename it.") from error
     return [path for path in found if path.exists() and not is_copy(path)]
 
 
@@ -186,8 +191,16 @@ def find_root(folder: Path, holds: Callable[[Path], bool], what: str, hint: str 
             if len(found) > 1:
                 raise UserError(f"{found[0]} and {found[1]} both hold {what}; give the folder of one of them.")
             return found[0]
-        level = [p for each in level if each.is_dir() for p in sorted(each.iterdir()) if p.is_dir()]
+        level = [p for each in level if each.is_dir() for p in _listed(each) if p.is_dir()]
     raise UserError(f"{folder} is no folder of {what}; it holds {contents(folder)}{hint}.")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in `folder`, in order; nothing of one that may not be read."""
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        return []
 
 
 def folders_called(root: Path, name: str, others: Iterable[str], known_by: str) -> list[Path]:
@@ -223,7 +236,9 @@ def contents(folder: Path, most: int = 8) -> str:
     """What lies in `folder`, in words: folders first, each with the first things in it."""
     if not folder.is_dir():
         return f"nothing, for it is {'a file' if folder.exists() else 'not there'}"
-    paths = [path for path in sorted(folder.iterdir()) if not left_by_system(path)]
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "what may not be read"
+    paths = [path for path in _listed(folder) if not left_by_system(path)]
     note = {path: "" if path.exists() else " (a link that leads nowhere)" for path in paths}
     said = [path.name + (note[path] or _ARCHIVE.get(path.suffix.lower(), "")) for path in paths if not path.is_dir()]
     for path in (path for path in reversed(paths) if path.is_dir()):

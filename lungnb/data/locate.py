@@ -98,9 +98,10 @@ def find_data_set(root: Path, name: str, dataset: DataSet, known: Iterable[str])
 def corpora_in(root: Path, known: Mapping[str, DataSet]) -> tuple[list[str], list[str]]:
     """The names of the corpora in `root` (of data sets that are `known`, and of folders with a manifest.csv), else of `root`
     itself, and the names of the other folders there. Raises UserError for no corpus at all."""
-    below = {path.resolve(): path for path in sorted(root.glob("*/")) if not left_by_system(path)}
-    below = sorted(below.values())  # a folder and a link to it are one
     of = {path: name for name, d in known.items() for path in folders_called(root, name, d.called, d.known_by)}
+    below = [path for path in sorted(root.glob("*/")) if not left_by_system(path)]
+    below = {path.resolve(): path for path in sorted(below, key=of.__contains__)}  # a folder and a link to it are one
+    below = sorted(below.values())
     of |= {path: path.name for path in below if path not in of and find_manifest(path)}
     names, others = [of[path] for path in below if path in of], [path.name for path in below if path not in of]
     if names:

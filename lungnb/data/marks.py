@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lungnb.core import UserError
-from lungnb.data.folders import files, key_of
+from lungnb.data.folders import key_of, left_by_system, walk
 from lungnb.data.icbhi import LABELS
 from lungnb.data.inspection import check_audio
 from lungnb.data.sprsound_files import parse_json
@@ -22,8 +22,9 @@ SUFFIXES = (".json", ".txt", ".csv")
 def find_marks(folder: Path, levels: int | None = 0) -> dict[str, list[Path]]:
     """Key of the stem (`key_of`) -> the files that may be marks, of all that lie in `folder` and `levels` folders down."""
     found: dict[str, list[Path]] = {}
-    for path in files(folder, SUFFIXES, levels):
-        found.setdefault(key_of(path.stem), []).append(path)
+    for path in walk(folder, levels):  # NAME (2) is of the recording of that name
+        if path.suffix.lower() in SUFFIXES and not left_by_system(path):
+            found.setdefault(key_of(path.stem), []).append(path)
     return found
 
 
@@ -37,6 +38,7 @@ def read_marks(path: Path, sound: Path) -> pd.DataFrame:
     else:
         table = read_csv(path, ["start_s", "end_s"])
         times = [numbers(table, name, 1e6, "seconds") for name in ("start_s", "end_s")]
+        refuse(table, times[0].isna() | times[1].isna(), "start_s or end_s is blank; write both")
         names = table["label"].fillna("") if "label" in table else [""] * len(table)
         rows = list(zip(table["where"], *times, names, strict=True))
     events = pd.DataFrame(rows, columns=["where", "start_s", "end_s", "mark"])

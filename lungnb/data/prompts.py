@@ -77,8 +77,9 @@ def corpora() -> pd.DataFrame:
     """Who may have which corpus: name, access, where, licence, holds and in_paper of each candidate for the "9 public datasets".
 
     The paper names COUGHVID, MMLung and UK COVID-19 (in_paper: named). The other candidates are the corpora of OPERA, which
-    both authors co-wrote (likely; docs/papers/lungldm.md, section 2), and two that we add (ours). Access and licences are as
-    OPERA lists them; read each licence at its source before use. `holds` is blank where no count is at hand.
+    both authors co-wrote (possible; docs/papers/lungldm.md, section 2), and two that we add (ours). Access and licences are as
+    OPERA lists them, of our two as their repositories say; read each licence at its source before use. `holds` is blank where
+    no count is at hand.
     """
     return pd.read_csv(Path(__file__).parent / "corpora.csv", index_col="corpus", keep_default_na=False)
 

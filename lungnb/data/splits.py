@@ -98,6 +98,11 @@ def grouped_folds(events: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
         )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     strata = events["label"] + " " + events["device"].fillna("")
+    if strata.value_counts().max() < n_folds:
+        raise UserError(
+            f"No label of a device has {n_folds} events, so they cannot be spread over as many folds; use more data or fewer "
+            "folds."
+        )
     return _number_folds(splitter, events, strata, events["patient"].astype(object))
 
 
@@ -175,11 +180,13 @@ def make_split(
     if events.loc[part == "train", "label"].nunique() < 2:
         raise UserError(f"The split {name!r} leaves one kind of sound to train on; use more patients.")
     known = {p: set(events.loc[part == p, "patient"]) for p in part.dropna().unique()}
-    shared = tuple(sorted(known["train"] & set().union(*(known.get(p, set()) for p in TESTED))))
-    if shared and leaky != name and "leaky" not in name:
+    tested = set().union(*(known.get(p, set()) for p in TESTED))
+    shared = tuple(sorted(known["train"] & tested))
+    crossing = shared or tuple(sorted(known.get("validation", set()) & tested))
+    if crossing and leaky != name and "leaky" not in name:
         raise UserError(
-            f"The split {name!r} has {len(shared)} patients in train and in test ({', '.join(shared[:4])}); "
-            f"ask for it by name with leaky={name!r}, or use a patient-grouped split."
+            f"The split {name!r} has {len(crossing)} patients in {'train' if shared else 'validation'} and in test "
+            f"({', '.join(crossing[:4])}); ask for it by name with leaky={name!r}, or use a patient-grouped split."
         )
     left = int(unnumbered.sum())
     notes = [f"{left} events of children without a number are in no part"] if left else []
@@ -205,7 +212,7 @@ def _leaks(known: dict[str, set[str]]) -> list[str]:
             names = f"patient {both[0]} stands" if len(both) == 1 else f"patients {' and '.join(both)} stand"
             who = f"{len(both)} patients stand" if len(both) > 4 else names
             notes.append(f"leaky split: {who} in train and in test")
-        if part != "test" and (n := len(own & validation)):
+        if n := len(own & validation):
             notes.append(f"leaky selection: {n} of the {len(own)} {part} patients select the epoch")
     if n := len(train & validation):
         notes.append(f"leaky validation: {n} patients stand in training and in validation")

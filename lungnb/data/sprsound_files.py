@@ -45,7 +45,7 @@ def annotation_files(folder: Path) -> list[tuple[str, Path]]:
     """(release, file) of all JSON files in folders of annotations: those called ..._json, or that hold one of a recording."""
     found = files(folder, (".json",), None)
     folders = {path.parent for path in found if _NAME.fullmatch(path.stem) or "json" in path.parent.name.lower()}
-    return [(_release(path), path) for path in found if path.parent in folders]
+    return [(_release(path, folder), path) for path in found if path.parent in folders]
 
 
 def in_order(annotations: list[tuple[str, Path]], root: Path) -> list[tuple[str, Path]]:
@@ -59,20 +59,25 @@ def in_order(annotations: list[tuple[str, Path]], root: Path) -> list[tuple[str,
     return sorted(annotations, key=place)
 
 
-def _release(path: Path) -> str:
-    """The year of the release that a file lies in, "" if no folder says one."""
-    years = re.findall(r"(?:biocas|train|test)[_-]?(20\d\d)", "/".join(path.parts[:-1]).lower())
+def _release(path: Path, root: Path) -> str:
+    """The year of the release that a file in `root` lies in, "" if no folder from `root` on says one."""
+    years = re.findall(r"(?:biocas|train|test)[_-]?(20\d\d)", _folders(path, root))
     return years[-1] if years else ""
+
+
+def _folders(path: Path, root: Path) -> str:
+    """The folders from `root` to a file in it, in lower case."""
+    return "/".join(path.parts[len(root.parent.parts) : -1]).lower()
 
 
 def part_of(path: Path, root: Path) -> Any:
     """train, inter, intra or test by the folders of an annotation, with the year unless that is 2022; else NA."""
-    part, year = _said_part(path, root), _release(path)
+    part, year = _said_part(path, root), _release(path, root)
     return pd.NA if part is None else part if year in ("", "2022") else part + year
 
 
 def _said_part(path: Path, root: Path) -> str | None:
-    said = "/".join(path.parts[len(root.parent.parts) : -1]).lower()
+    said = _folders(path, root)
     return next((part for part in ("inter", "intra", "train", "test") if re.search(rf"(^|[/_-]){part}", said)), None)
 
 
@@ -80,7 +85,7 @@ def audio_files(root: Path, annotations: list[Path]) -> dict[tuple[str, str], Pa
     """(release, key of the stem) -> the recording. Raises UserError for two recordings of one name in one release."""
     releases: dict[str, list[Path]] = {}
     for path in files(root, LOSSLESS, None):
-        releases.setdefault(_release(path), []).append(path)
+        releases.setdefault(_release(path, root), []).append(path)
     found = {}
     for release, paths in releases.items():
         own = set(paths) & set(without_derived([*paths, *annotations]))

@@ -29,7 +29,7 @@ import pyarrow.compute
 from filelock import FileLock
 
 from lungnb.core import UserError, atomic_folder, cache_dir, code_version, disk_errors
-from lungnb.data.audio import decode
+from lungnb.data.audio import decode, sample_at
 from lungnb.data.corpus import EVENTS, Corpus, digest
 from lungnb.data.inspection import SILENCE, TOLERANCE_S
 
@@ -96,9 +96,9 @@ class Store:
 def read_clip(root: Path, row: Any, sample_rate: int) -> np.ndarray:
     """The samples of one event from its file, none if it ends past its audio. Raises UserError if it cannot be decoded."""
     audio = _decode(root / row.path, sample_rate)
-    first, last = int(row.start_s * sample_rate), len(audio)
+    first, last = int(sample_at(row.start_s, sample_rate)), len(audio)
     if pd.notna(row.end_s):
-        last = int(row.end_s * sample_rate) if row.end_s <= len(audio) / sample_rate + TOLERANCE_S else 0
+        last = int(sample_at(row.end_s, sample_rate)) if row.end_s <= len(audio) / sample_rate + TOLERANCE_S else 0
     return audio[first:last]
 
 
@@ -120,7 +120,13 @@ def build_store(
     for one store: the first builds it, the others wait. Raises UserError if the folder holds another store, if no event is
     left, for a full disk, and if a process was killed.
     """
-    key = digest(corpus.name, corpus.origin, corpus.fingerprint, str(sample_rate), code_version("lungnb.data.store"))
+    given = (
+        corpus.name,
+        corpus.origin,
+        corpus.fingerprint,
+        corpus.events.to_csv(index=False),
+    )  # as its reader reads it today
+    key = digest(*given, str(sample_rate), code_version("lungnb.data.store"))
     folder = Path(folder or cache_dir() / "stores" / f"{corpus.name}-{key}")
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

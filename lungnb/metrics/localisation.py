@@ -202,8 +202,8 @@ def map_scores(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
 
 def at_detail(masks: np.ndarray, detail: tuple[int, int]) -> np.ndarray:
     """True places (B, rows, frames) as a map that has no finer detail than (rows, frames) can show them: the share of each
-    of its cells that they cover, enlarged to the size of the masks as maps of a layer are. What it scores is the most that such
-    a map can be asked for."""
+    of its cells that they cover, enlarged to the size of the masks as maps of a layer are. A yardstick for such maps, and no
+    strict bound."""
     cells = nn.functional.adaptive_avg_pool2d(torch.from_numpy(masks).float()[:, None], detail)
     return nn.functional.interpolate(cells, masks.shape[1:], mode="bilinear")[:, 0].numpy()
 

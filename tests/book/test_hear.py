@@ -148,6 +148,23 @@ def test_marks_from_another_folder(folder, tmp_path):
     assert pd.read_csv(tmp_path / "page" / "events.csv")["start_s"].tolist() == [1]
 
 
+def test_marks_that_are_not_there_are_told(folder, tmp_path):
+    for marks, holds in ((tmp_path / "none", "nothing, for it is not there"), (folder / "ward 2", "slow.ogg")):
+        with pytest.raises(UserError, match=f"holds no marks .*; it holds {holds}"):
+            hear(folder, tmp_path / "page", marks=marks)
+
+
+def test_numbered_recordings_are_heard_and_what_cannot_be_read_is_listed(folder, tmp_path):
+    for k, name in enumerate(("Recording", "Recording (2)", "Recording (3)")):
+        soundfile.write(tmp_path / f"{name}.wav", breath(2, 8000, k), 8000)
+    (tmp_path / "Recording (2).txt").write_text("0.5 1.5 wheeze\n")
+    (tmp_path / "Phone.m4a").write_text("")
+    text = hear(tmp_path, tmp_path / "page", tell=lambda line: None).read_text()
+    events = pd.read_csv(tmp_path / "page" / "events.csv").groupby("recording")["start_s"].first()
+    assert events.to_dict() == {"Recording (2).wav": 0.5, "Recording (3).wav": 0, "Recording.wav": 0}
+    assert "Phone.m4a is in a format that cannot be decoded" in text
+
+
 def test_more_recordings_than_a_page_can_carry(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("lungnb.book.hear.MOST", 2)
     assert MOST > 2

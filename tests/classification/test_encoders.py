@@ -103,6 +103,31 @@ def test_a_transformer_of_a_folder(transformer):
     assert digest(encoder(transformer, True, 0)) != digest(encoder(transformer, True, 1)) != digest(network)
 
 
+def test_what_is_in_the_folder_of_an_encoder_is_part_of_its_keys(transformer):
+    fields = {"corpus": "x", "task": "icbhi", "model": "encoder + regression", "encoder": transformer}
+    first, uid = digest(encoder(transformer)), Classification(**fields).uid
+    assert Classification(**fields).uid == uid
+    transformers.ASTFeatureExtractor(max_length=64, num_mel_bins=32, mean=-3.0).save_pretrained(transformer)
+    assert digest(encoder(transformer)) != first
+    assert Classification(**fields).uid != uid
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_used_as_floats(transformer, dtype):
+    transformers.ASTModel.from_pretrained(transformer).to(dtype).save_pretrained(transformer)
+    network = encoder(transformer)
+    assert network(sounds(1, 0.6)).dtype == torch.float32
+    assert digest(network)
+
+
+def test_a_regression_of_few_patients():
+    numbers, label = np.random.default_rng(0).normal(size=(40, 3)), np.repeat([0, 1], 20)
+    with pytest.raises(UserError, match="train on three patients or more"):
+        fit_regression(numbers, label, np.ones(40), label, 0)
+    of_one = np.where(label == 1, 9, np.arange(40) % 4)  # one class is one patient's alone
+    assert fit_regression(numbers, label, np.ones(40), of_one, 0).classes_.tolist() == [0, 1]
+
+
 def test_a_regression_is_held_back_where_its_numbers_are_the_patients():
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(30), 20)

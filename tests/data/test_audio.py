@@ -86,6 +86,14 @@ def test_locates_events_and_clips_those_past_the_audio(tiny):
     assert (first + length <= (decoded.start + decoded.length)[late["recording"]].to_numpy()).all()
 
 
+@pytest.mark.parametrize("rate", [4000, 8000, 22050])
+def test_times_of_a_millisecond_are_not_cut_short(rate):
+    """In floats 0.29 s x 8000 Hz is less than 2,320."""
+    ms = np.arange(60_000)
+    assert np.array_equal(module.sample_at(ms / 1000, rate), ms * rate // 1000)
+    assert len(set(module.sample_at((ms + 2000) / 1000, 8000) - module.sample_at(ms / 1000, 8000))) == 1
+
+
 def test_stereo_is_averaged(tmp_path):
     left = np.linspace(-0.5, 0.5, 800)
     soundfile.write(tmp_path / "stereo.wav", np.stack([left, np.zeros(800)], axis=1), 4000, subtype="FLOAT")

@@ -1,6 +1,7 @@
 """Folders as users have them: each rule of `lungnb.data.folders` on every reader that it can meet, and what is told of it."""
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -15,7 +16,15 @@ from test_phone import sound
 
 from lungnb import UserError
 from lungnb.data import DATASETS, check, imported, load_corpus, make_split, read_prompted
-from lungnb.data.folders import BROKEN_LINKS, COPIES, LEFT_BY_SYSTEMS, UNNAMED_AUDIO, by_stem, find_file, original_stem
+from lungnb.data.folders import (
+    BROKEN_LINKS,
+    COPIES,
+    LEFT_BY_SYSTEMS,
+    UNNAMED_AUDIO,
+    by_stem,
+    find_file,
+    original_stem,
+)
 from lungnb.data.multisite import read_manifest
 from lungnb.data.splits import hold_out_patients
 from lungnb.data.sprsound import sprsound_view
@@ -214,6 +223,38 @@ def test_a_folder_and_a_link_to_it_are_one_corpus(tmp_path):
         shutil.copytree(tmp_path / "clinic", tmp_path / name / "clinic")
     corpus = read_prompted(tmp_path)
     assert (corpus.name, corpus.skipped) == ("clinic", {})
+
+
+def test_a_link_with_the_name_of_a_data_set_counts(tmp_path):
+    WRITERS["kauh"](tmp_path / "recordings_of_jordan")
+    (tmp_path / "kauh").symlink_to(tmp_path / "recordings_of_jordan")
+    assert read_prompted(tmp_path).name == "kauh"
+
+
+def test_a_name_that_is_no_unicode_stops_nothing_unless_it_is_a_recording_s(tmp_path, monkeypatch):
+    monkeypatch.setattr("lungnb.data.corpus.SETTLED_S", 0)
+    folder = WRITERS["kauh"](tmp_path / "kauh")
+    before = read("kauh", folder).fingerprint
+    Path(os.fsdecode(os.fsencode(folder) + b"/Notizen_\xfc.txt")).write_text("")
+    assert read("kauh", folder).fingerprint == before
+    shutil.copyfile(audio_of(folder)[0], os.fsdecode(os.fsencode(folder) + b"/H\xfcsten.wav"))
+    with pytest.raises(UserError, match=r"H\\udcfcsten.wav' is no UTF-8; rename it"):
+        read("kauh", folder)
+
+
+def test_a_folder_that_may_not_be_read_is_said_so(tmp_path, monkeypatch):
+    (tmp_path / "lost+found").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "lost+found")
+    with pytest.raises(UserError, match=r"holds no kauh/ \(found: lost\+found/ \(what may not be read\)\)"):
+        load_corpus("kauh", tmp_path)
+
+
+def test_a_list_of_recordings_without_any(tmp_path):
+    WRITERS["coughvid"](tmp_path / "coughvid")
+    for path in audio_of(tmp_path / "coughvid"):
+        path.unlink()
+    with pytest.raises(UserError, match="holds no audio of the"):
+        load_corpus("coughvid", tmp_path)
 
 
 def test_folders_that_no_prompts_are_made_of_are_told(tmp_path):
@@ -498,6 +539,11 @@ def test_later_releases_are_read_as_what_they_are(tmp_path):
     assert counts.loc["test2023: recordings", ["published", "here"]].tolist() == [871, 1]
     assert counts.loc["test2025: recordings", ["published", "here"]].tolist() == [1309, 2]
     assert "test2024: recordings" not in counts.index
+
+
+def test_a_year_above_the_data_set_is_nobody_s_release(tmp_path):
+    corpora = [read("sprsound", write_tiny_sprsound(tmp_path / name / "sprsound")) for name in ("x", "test2024")]
+    assert comparable(corpora[0]).equals(comparable(corpora[1]))
 
 
 def test_children_without_a_number_are_in_no_split(tmp_path):

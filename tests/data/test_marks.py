@@ -62,6 +62,7 @@ def test_events_come_in_their_order_and_need_no_label(sound):
         ("breath.txt", "1 nan\n", r"breath.txt, line 1: the event ends at nan"),
         ("breath.txt", "1 9\n", r"line 1: the event ends at 9 s but breath.wav holds only 5.00 s"),
         ("breath.csv", "start,end\n1,2\n", r"breath.csv, line 1: no column 'start_s'"),
+        ("breath.csv", "start_s,end_s\n1,2\n3,\n", r"breath.csv, line 3: start_s or end_s is blank; write both"),
         ("breath.csv", "start_s,end_s\n1,soon\n", r"breath.csv, line 2: end_s is 'soon', expected seconds"),
         ("breath.json", "{}", r"breath.json: record_annotation is None|event_annotation is None"),
     ],

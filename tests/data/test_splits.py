@@ -27,6 +27,19 @@ def test_a_leak_is_refused_and_then_noted():
     assert split.shared[0] in split.notes[0]
 
 
+def test_a_patient_who_selects_the_epoch_and_is_tested_is_a_leak():
+    people = [(p, label, side) for p in "abcdefgh" for label in ("normal", "wheeze") for side in ("train",) * 4]
+    people += [(p, label, "test") for p in "xyz" for label in ("normal", "wheeze")]
+    events = pd.DataFrame(people, columns=["patient", "label", "split"], dtype="string").assign(device="m")
+    held = make_split(events, "official").part.eq("validation")
+    selecting = events.loc[held, "patient"].iloc[0]
+    events.loc[events["patient"] == "x", "patient"] = selecting
+    with pytest.raises(UserError, match=f"1 patients in validation and in test \\({selecting}\\)"):
+        make_split(events, "official")
+    split = make_split(events, "official", leaky="official")
+    assert (split.shared, split.notes) == ((), ["leaky selection: 1 of the 3 test patients select the epoch"])
+
+
 @pytest.mark.parametrize("name", [n for n in SPLITS if n not in ("official", "events (leaky)")])
 def test_no_patient_on_both_sides(name):
     corpus = simulated()

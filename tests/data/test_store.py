@@ -297,3 +297,11 @@ def test_30_000_clips_in_flat_memory(tmp_path):
     assert peak - built < 20
     expected = sum(np.abs(_NOISE[7 * k % 16000 :][:SHORT]).sum(dtype=np.float64) for k in range(16000)) * n / 16000
     assert total == pytest.approx(expected, rel=1e-3)
+
+
+def test_events_that_are_read_otherwise_are_another_store(tmp_path, monkeypatch):
+    """A reader may say other words of the same files tomorrow."""
+    monkeypatch.setenv("LUNGNB_CACHE", str(tmp_path / "cache"))
+    clips = simulated_clips(40, tmp_path)
+    other = replace(clips, events=clips.events.assign(age_years=44.0))
+    assert build_store(clips, source=noise).folder != build_store(other, source=noise).folder
