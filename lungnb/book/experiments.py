@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from lungnb.book import attributions as recorded_attributions
 from lungnb.book.recorded import (
@@ -19,17 +18,17 @@ from lungnb.book.recorded import (
     configurations,
     expanded,
     experiment,
-    predictions,
+    keep_facts,
+    refuse_other_data,
     scores,
     start_of,
     weights_file,
 )
-from lungnb.book.report import write_json
 from lungnb.book.storage import folder, merge, write_parquet
 from lungnb.classification import Classification
 from lungnb.classification.explained import attributions, patients_with_dropout, sounds_of, with_dropout
-from lungnb.core import UserError, atomic_file, git_state, package_versions
-from lungnb.data import DATASETS, load_corpus
+from lungnb.core import UserError, atomic_file, git_state
+from lungnb.data import DATASETS, data_folder, load_corpus
 from lungnb.data.locate import corpora_in
 from lungnb.data.splits import TESTED
 from lungnb.data.tasks import task_of
@@ -74,7 +73,9 @@ def runs_of(
         if "start" in choices:
             if choices["start"].startswith("best of "):
                 named = choices["start"].removeprefix("best of ")
-                begun = [run(named, **drawn | {"seed": seed}) for seed in seeds or about["seeds"]]
+                begun = [
+                    run(named, **drawn | {"seed": seed}) for seed in about["seeds"]
+                ]  # whichever seeds are asked for
                 run_all(begun)
                 return Classification(**choices | {"start": min(begun, key=lambda one: one.result()["val_loss"])})
             other, there = start_of(name, choices["start"])
@@ -82,13 +83,14 @@ def runs_of(
             choices["start"] = begun.get((there, drawn["seed"], None)) or run(there, **drawn)
         return Classification(**choices)
 
+    called = {row: {row, re.sub(", (without )?site .*", "", row)} for row in every}
+    if strange := {*rows}.difference(*called.values()):
+        raise UserError(f"{name} has no row {', '.join(sorted(strange))}; its rows are {', '.join(every)}.")
     found = {}
-    for row in every if not rows else [r for r in every if {r, re.sub(", (without )?site .*", "", r)} & {*rows}]:
+    for row in [row for row in every if not rows or called[row] & {*rows}]:
         for seed in seeds or about["seeds"]:
             for fold in about.get("folds", [None]):
                 found[row, seed, fold] = run(row, seed=seed, **({} if fold is None else {"fold": fold}))
-    if not found:
-        raise UserError(f"{name} has no row {', '.join(rows)}; its rows are {', '.join(every)}.")
     return found
 
 
@@ -146,8 +148,11 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
         from lungnb.book import sounds
 
         return sounds.record(name, data, rows, seeds)
-    about, runs = experiment(name), runs_of(name, data, rows, seeds)
+    about = experiment(name)
     corpus = load_corpus(about["corpus"], place_of(name, data), about.get("n_patients", 40))
+    if rows or seeds:
+        refuse_other_data(name, corpus)
+    runs = runs_of(name, data, rows, seeds)
     run_all(list(runs.values()), cluster or None)
     place, new = folder() / name, collect(name, runs)
     place.mkdir(parents=True, exist_ok=True)
@@ -160,20 +165,7 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
         if row in about.get("weights", []):
             with atomic_file(weights_file(name, row, seed)) as path:
                 path.write_bytes((run.folder / "model.safetensors").read_bytes())
-    provenance = {
-        "origin": corpus.origin_text,
-        "fingerprint": corpus.fingerprint,
-        **(git_state() or {}),
-        "device": next(iter(runs.values())).device_name,
-        "versions": package_versions(),
-        "seeds": {row: sorted(map(int, g.unique())) for row, g in predictions(name).groupby("row")["seed"]},
-        "cut": about["cut"],
-    }
-    write_json(place / "provenance.json", provenance)
-    with atomic_file(place / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(configurations(name), sort_keys=False))
-    with atomic_file(place / "scores.csv") as path:
-        scores(name).to_csv(path, index=False)
+    keep_facts(name, "predictions.parquet", corpus, next(iter(runs.values())).device_name, scores(name))
     return place
 
 
@@ -183,22 +175,28 @@ def place_of(name: str, data: str) -> str:
     about = experiment(name)
     if about.get("simulated") == "always":
         return "simulated"
-    return "simulated" if about.get("simulated") and not (Path(data) / about["corpus"]).is_dir() else data
+    if about.get("simulated") and Path(data).is_dir():
+        try:
+            data_folder(data, about["corpus"])
+        except UserError:
+            return "simulated"
+    return data
 
 
 def collect(name: str, runs: Runs) -> pd.DataFrame:
     """The predictions of finished trainings as one table, with those of the rows that are asked again with other choices.
 
-    Of networks that answer crops it has patients, those trained on as well; of others what one training, that of the first
-    seed and fold, says of its own training side: its score is kept of all, and size counts."""
+    Of networks that answer crops it has patients, those trained on as well; of others without folds, what the training of the
+    first seed says of its own training side: its score is kept of all, and size counts."""
     about, frames = experiment(name), []
-    first = about["seeds"][0], about.get("folds", [None])[0]
     for (row, seed, fold), run in runs.items():
-        parts = ["validation", *TESTED, *(["train"] if run.combine == "none" or (seed, fold) == first else [])]
+        shown = fold is None and seed == about["seeds"][0]
+        parts = ["validation", *TESTED, *(["train"] if run.combine == "none" or shown else [])]
         asked = {row: run.tested(*parts)}
         for other, fields in about.get("changed", {}).items():
             if fields["row"] == row:
                 asked[other] = _asked_again(run, **{k: v for k, v in fields.items() if k != "row"})
+        asked = {row: frame[frame["split"].isin(parts)] for row, frame in asked.items()}
         if run.combine == "none":
             asked = {row: frame if "crops" in frame else summarise_crops(frame) for row, frame in asked.items()}
         frames += [frame.assign(row=name, seed=seed, fold=fold or 0) for name, frame in asked.items()]

@@ -11,12 +11,11 @@
         weights/              of small networks: safetensors, one file a configuration and seed
 
 What is recorded stands in `lungnb/configs/recorded/`; `lungnb.book.experiments` trains it. Here it is read, with neither
-data nor torch. Of the training part the predictions of the first seed and fold are kept, to save space.
+data nor torch. Of the training part the predictions of the first seed are kept, and none where folds are, to save space.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from lungnb.book.report import label
+from lungnb.book.report import label, write_json
 from lungnb.book.storage import folder, read_table
-from lungnb.core import UserError
+from lungnb.core import UserError, atomic_file, git_state, package_versions
+from lungnb.data.corpus import Corpus
 from lungnb.data.splits import TESTED
 from lungnb.metrics import probability_columns
 from lungnb.metrics.classification import Formulas, evaluate, score_rows
@@ -118,33 +118,22 @@ def provenance(name: str) -> dict[str, Any]:
     return json.loads((folder() / name / "provenance.json").read_text())
 
 
-@dataclass(frozen=True)
 class Source:
-    """A recorded experiment as the origin of a table or figure: what `Report` asks of a corpus."""
+    """Recorded experiments as the origin of a table or figure, which is real only if all are: what `Report` asks of a corpus."""
 
-    name: str
+    def __init__(self, *names: str):
+        self.names = names
 
-    @property
-    def fingerprint(self) -> str:
-        return provenance(self.name)["fingerprint"]
-
-    @property
-    def origin_text(self) -> str:
-        return f"{provenance(self.name)['origin']}, recorded"
+    def __repr__(self) -> str:
+        return f"Source({', '.join(map(repr, self.names))})"
 
     def _repr_markdown_(self) -> str:
-        kept = provenance(self.name)
-        return (
-            f"**Recorded:** {kept['origin']} data, fingerprint `{kept['fingerprint']}`, commit `{kept.get('commit', '')[:10]}`, "
-            f"{kept['device']}. {kept['cut']}"
+        kept = {name: provenance(name) for name in self.names}
+        return "\n\n".join(
+            f"**Recorded:** {of['origin']} data, fingerprint `{of['fingerprint']}`, commit `{of.get('commit', '')[:10]}`, "
+            f"{of['device']}. {of['cut']}"
+            for of in kept.values()
         )
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Several recorded experiments as the origin of one table or figure, which is real only if all are."""
-
-    names: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -228,6 +217,39 @@ def scores(name: str) -> pd.DataFrame:
 def weights_file(name: str, row: str, seed: int) -> Path:
     """Where the weights of one training are kept."""
     return folder() / name / "weights" / f"{row.replace(' ', '-')}-{seed}.safetensors"
+
+
+# ---- to keep
+
+
+def refuse_other_data(name: str, corpus: Corpus) -> None:
+    """Raise UserError if an experiment is on file of other data than `corpus`: of all its rows one origin is kept, so part of it
+    cannot be recorded on these."""
+    if (folder() / name / "provenance.json").is_file() and (old := provenance(name))[
+        "fingerprint"
+    ] != corpus.fingerprint:
+        raise UserError(
+            f"{name} is on file of {old['origin']} data ({old['fingerprint']}), and these are {corpus.origin_text} "
+            f"({corpus.fingerprint}); give the same data, or record all rows and seeds."
+        )
+
+
+def keep_facts(name: str, file: str, corpus: Corpus, device: str, scored: pd.DataFrame, **facts: Any) -> None:
+    """Write provenance.json, config.yaml and scores.csv of an experiment whose predictions, or clips, are in `file`."""
+    place = folder() / name
+    seeds = pd.read_parquet(place / file, columns=["row", "seed"]).groupby("row")["seed"]
+    provenance = {
+        "origin": corpus.origin_text,
+        "fingerprint": corpus.fingerprint,
+        **(git_state() or {}),
+        "device": device,
+    }
+    provenance |= {"versions": package_versions(), "seeds": {row: sorted(map(int, own.unique())) for row, own in seeds}}
+    write_json(place / "provenance.json", provenance | {"cut": experiment(name)["cut"]} | facts)
+    with atomic_file(place / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(configurations(name), sort_keys=False))
+    with atomic_file(place / "scores.csv") as path:
+        scored.to_csv(path, index=False)
 
 
 # ---- to check

@@ -205,7 +205,7 @@ def pivot(tidy: pd.DataFrame) -> pd.DataFrame:
 
 def _counts(tidy: pd.DataFrame, sources: list[str]) -> list[str]:
     """The metrics that count something: whole in every row and source, and not only 0 and 1."""
-    values = {metric: here[sources].astype(float).stack() for metric, here in tidy.groupby("metric")}
+    values = {metric: here[sources].astype(float).stack().dropna() for metric, here in tidy.groupby("metric")}
     return [metric for metric, v in values.items() if (v % 1 == 0).all() and v.max() > 1]
 
 

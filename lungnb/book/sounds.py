@@ -13,14 +13,12 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-import yaml
 
-from lungnb.book.clips import PICTURE_RANGE, clips, scores, write_clips
-from lungnb.book.recorded import configurations, experiment
-from lungnb.book.report import write_json
+from lungnb.book.clips import PICTURE_RANGE, scores, write_clips
+from lungnb.book.recorded import experiment, keep_facts, refuse_other_data
 from lungnb.book.storage import folder, merge
 from lungnb.classification.encoders import encoder
-from lungnb.core import UserError, atomic_file, git_state, package_versions
+from lungnb.core import UserError, atomic_file
 from lungnb.data import load_corpus
 from lungnb.metrics.clips import TYPES, VAE
 from lungnb.papers.lungldm.augmentation import AugmentationRun
@@ -43,6 +41,12 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
     about, place = experiment(name), folder() / name
     corpus = load_corpus("prompted", data, about.get("n_patients", 60))
     common = {"corpus": corpus.fingerprint, "data": data, "n_patients": about.get("n_patients", 60)}
+    strange = [repr(row) for row in rows if row not in about["rows"]]
+    if strange := strange + [f"seed {seed}" for seed in seeds if seed not in about["seeds"]]:
+        there = f"rows {', '.join(about['rows'])} and seeds {', '.join(map(str, about['seeds']))}"
+        raise UserError(f"{name} has no {', '.join(strange)}; it has {there}.")
+    if rows or seeds:
+        refuse_other_data(name, corpus)
     place.mkdir(parents=True, exist_ok=True)
     for row in rows or tuple(about["rows"]):
         fields = about["fields"] | about["rows"][row]
@@ -55,16 +59,9 @@ def record(name: str, data: str, rows: tuple[str, ...] = (), seeds: tuple[int, .
                 _keep_generator(place, runs["clips"])
             if about["kind"] == "copies" and seed == about["seeds"][0]:
                 _keep_pictures(place, {"pairs": runs["copies"].state["pairs"]})
-    provenance = {"origin": corpus.origin_text, "fingerprint": corpus.fingerprint, **(git_state() or {})}
-    provenance |= {"device": device_name(), "versions": package_versions(), "cut": about["cut"]}
-    if "train" in (n_clips := next(iter(runs.values())).result()["n_clips"]):  # a mixture has other parts
-        provenance["n_clips"] = n_clips
-    provenance["seeds"] = {row: sorted(map(int, g.unique())) for row, g in clips(name).groupby("row")["seed"]}
-    write_json(place / "provenance.json", provenance)
-    with atomic_file(place / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(configurations(name), sort_keys=False))
-    with atomic_file(place / "scores.csv") as path:
-        scores(name).to_csv(path, index=False)
+    n_clips = next(iter(runs.values())).result()["n_clips"]
+    facts = {"n_clips": n_clips} if "train" in n_clips else {}  # a mixture has other parts
+    keep_facts(name, "clips.parquet", corpus, device_name(), scores(name), **facts)
     return place
 
 

@@ -124,9 +124,9 @@ def test_what_is_made_of_several_experiments_says_what_each_is_of(monkeypatch):
     }
     monkeypatch.setattr(recorded, "provenance", known.get)
     first, encoders, icbhi, cohorts = known
-    assert recorded.Sources((first, encoders)).origin_text == "real, recorded"
-    assert recorded.Sources((first, encoders)).fingerprint == "a"
-    both = recorded.Sources((first, icbhi))
+    assert recorded.Source(first, encoders).origin_text == "real, recorded"
+    assert recorded.Source(first, encoders).fingerprint == "a"
+    both = recorded.Source(first, icbhi)
     assert both.origin_text == "real (SPRSound: real; ICBHI: real, partial (192 of 920 recordings)), recorded"
     assert (both.name, both.fingerprint) == ("comparison/sprsound + comparison/icbhi", "a+b")
-    assert recorded.Sources((first, cohorts)).origin_text.startswith("simulated in part (SPRSound: real; ")
+    assert recorded.Source(first, cohorts).origin_text.startswith("simulated in part (SPRSound: real; ")

@@ -225,6 +225,8 @@ def test_published_numbers_stand_as_printed_and_counts_as_whole_numbers():
     assert pivot(comparison(published, recorded=kept)).loc["CNN"].tolist() == ["0.7604", "0.561", "23", "17"]
     in_percent = published.assign(value=[76.04, 2300.0])
     assert pivot(comparison(in_percent)).loc["CNN", ("AS", "published")] == "76.0"
+    unprinted = pd.concat([kept, kept.assign(row="always Normal")])  # a row that the paper does not have hides no count
+    assert pivot(comparison(published, recorded=unprinted)).loc["always Normal", ("FP", "recorded")] == "17"
     share = kept.assign(ours=1.0)
     assert pivot(comparison(recorded=share)).loc["CNN", ("FP", "recorded")] == "1.00"
 
