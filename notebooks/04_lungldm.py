@@ -137,7 +137,7 @@ Markdown(
 # %% [markdown]
 # ## The result
 #
-# The generators take more than an hour each on one processor core. So what they made is **recorded**: for each
+# The generators take two to three hours each on one processor core. So what they made is **recorded**: for each
 # generated clip what several judges took it for, its clicks and tones, and two embeddings. All numbers below are computed
 # from these clips, here and now. With `profile="laptop"` the generators are trained again, and *ours* stands beside
 # *recorded*.
@@ -268,7 +268,7 @@ report.figure(
     fig,
     title="clicks, tones and energy of each type",
     corpus=source["generators"],
-    note="95 % intervals over seeds and patients, or prompts",
+    note="95 % intervals over seeds and patients, or prompts; they end at the axis",
 )
 
 # %% [markdown]
@@ -338,7 +338,8 @@ report.table(
 
 # %% [markdown]
 # Not every aim is hard, and some are not within reach: coughs are told from all the rest at once, and where the judges hear *real*
-# clips right in fewer than the share that is aimed at, no generator can be asked for it. Of rhonchi all rests on one test patient.
+# clips right in fewer than the share that is aimed at, no generator can be asked for it. Of *real* rhonchi
+# all rests on one test patient, and with it a fifth of every value of real sound for all types.
 #
 # ## 3. Data: clips and sentences
 #
@@ -347,7 +348,8 @@ report.table(
 # > **Paper, section 3.** LungLDM is trained on over 124k samples from datasets including COUGHVID, MMLung, UK COVID-19, and others. Audio is resampled to 16kHz,
 # > preprocessed, and categorized into 13 types (e.g., cough, breathing, vowels). Text prompts are derived from associated metadata.
 #
-# Three of the nine data sets and three of the thirteen types have a name. The other candidates below are those of OPERA, a larger study that both authors took part in.
+# Three of the nine data sets and three of the thirteen types have a name. Those below that are marked *possible* are of OPERA, a larger study that both authors took part in; at most six
+# of them can be among the paper's nine. The two marked *ours* we added.
 
 # %%
 report.table(
@@ -439,8 +441,9 @@ report.figure("figure-1", fig, title="the system, drawn from its configuration",
 # %% [markdown]
 # > **Paper, section 3.** The final model consists of 96M parameters.
 #
-# Of what? Counted from their configurations, the U-Net that AudioLDM released has 185 million, the one of its Flan-T5 version 265 million. 96 million is what the latter has *without its
-# last level*. That is our `paper` preset, counted without VAE, text encoder and vocoder; it is a guess that fits.
+# Of what? Counted from their configurations, the U-Net that AudioLDM released has 185 million, the one of its Flan-T5 version 265 million. About 96 million is what the latter has *without its
+# last level*. Other layouts have as many. Our `paper` preset is one of these: four levels of 128, 192, 320 and 416 channels, counted without VAE, text encoder and
+# vocoder. It is a guess that fits.
 
 # %%
 table = pd.DataFrame(
@@ -810,9 +813,10 @@ report.table(
 #   says the same of all) to the number of types: higher is better.
 #
 # The published values rest on embeddings and classifiers that the paper does not name. Ours rest on a classifier and a
-# judge of our own. So compare within a column only. Two rows tell what a
-# good value would be: real clips of other patients, and real clips through the VAE. (KL needs clips of the same sentence, so
-# other patients have none.) The intervals are over seeds alone: patients are not drawn anew here.
+# judge of our own. So compare within a column only. One row tells what a
+# good value would be: real clips of other patients. Another tells what the VAE alone costs: real clips through it. (KL needs clips
+# of the same sentence, so other patients have none.) The intervals are over seeds alone: patients are not drawn anew here. KL has
+# its standard deviation over seeds only.
 
 
 # %%
@@ -887,9 +891,10 @@ report.figure(
 for embedding, least in floor.items():
     line = numbers["generators"].loc[(SYSTEM, "all", f"FAD, {embedding}")]
     through = numbers["generators"].loc[(VAE, "all", f"FAD, {embedding}")]["ours"]
+    share = (through - least) / (line["ours"] - least)
     print(
-        f"FAD, {embedding}: real sound {least:.2f}, through the VAE {through / least:.1f} times, generated {line['ours'] / least:.1f} times; "
-        f"{through / line['ours']:.0%} of the generated clips' distance is there before any diffusion"
+        f"FAD, {embedding}: real sound {least:.2f}, through the VAE {through:.2f}, generated {line['ours']:.2f}; "
+        f"of what the generated clips have above real sound, {share:.0%} is there before any diffusion"
     )
 
 # %% [markdown]
@@ -921,8 +926,8 @@ report.figure(
 #
 # ### How IS 1.01 and KL 0.01 may come about
 #
-# An inception score of 1.01 says that the classifier gives almost the same answer for a cough, a vowel and a wheeze. Both systems have it. A KL of 0.01 says that generated and real clips cannot be told
-# apart, while AudioLDM's KL is an ordinary 1.75. There is a simple way to get numbers of this size from types that are perfectly apart: put something into the softmax that is not a logit.
+# An inception score of 1.01 says that the classifier gives almost the same answer for a cough, a vowel and a wheeze. Both systems have it. A KL of 0.01 says that the classifier answers nearly the same for a real
+# clip and for the one made from its sentence, while AudioLDM's KL is an ordinary 1.75. There is a simple way to get numbers of this size from types that are perfectly apart: put something into the softmax that is not a logit.
 
 # %%
 demo = flat_softmax_demo()
@@ -976,9 +981,12 @@ if "guidance" in kept:
 
 # %% tags=["nbval-check-output"]
 if "guidance" in kept:
-    for metric in (*THAT_HEAR, "diversity, spectrum", "FAD, network"):
-        values = numbers["guidance"].xs(("all", metric), level=("subset", "metric"))["ours"]
-        print(f"{metric}:", ", ".join(f"{values[row]:.2f} at {w:g}" for w, row in strengths.items()))
+    for metric in (*THAT_HEAR, "diversity, spectrum", "coverage, spectrum", *(f"FAD, {e}" for e in DISTANCES)):
+        lines = numbers["guidance"].xs(("all", metric), level=("subset", "metric")).loc[list(strengths.values())]
+        first, last = lines.iloc[0], lines.iloc[-1]
+        apart = first["high"] < last["low"] or last["high"] < first["low"]
+        values = ", ".join(f"{value:.2f} at {w:g}" for w, value in zip(strengths, lines["ours"]))
+        print(f"{metric}: {values}; the intervals of the two ends {'lie apart' if apart else 'overlap'}")
 else:
     print("Other strengths are not recorded yet; `lungnb record lungldm/guidance --data DIR` makes them.")
 
@@ -1084,7 +1092,7 @@ if "copies" in kept:
 # %% [markdown]
 # Where pairs are shown, look whether onsets and clicks stand at the same places. If fewer generated clips than strangers are near a
 # training clip, that may also be for want of fidelity: a poor sound is near to nothing. A network of 3.5 million weights that
-# trains for an hour has little room to remember 7,349 clips. For 96 million weights the question is open.
+# trains for two to three hours has little room to remember 7,349 clips. For 96 million weights the question is open.
 #
 # ### The ablation that is not in the paper
 #
@@ -1126,14 +1134,18 @@ for metric, lines in effects.items():
 if effects:
     every = of_crossing[of_crossing.index.get_level_values("row").str.startswith("effect of")]["ours"]
     every = every[every.index.get_level_values("metric").str.endswith(", p")]
-    names = ", ".join(
-        f"{row.removeprefix('effect of ')} in {metric.removesuffix(', p')}" for row, metric in every.index[every < 0.05]
-    )
+    n_measures = every.index.get_level_values("metric").nunique()
     print(
-        f"of all {len(every)} effects in all measures {(every < 0.05).sum()} with p < 0.05, corrected within a measure: {names or 'none'}"
+        f"of all {len(every)} effects {(every < 0.05).sum()} with p < 0.05, corrected within each of {n_measures} measures:"
     )
+    for row, p in every.index[every < 0.05]:
+        line = of_crossing.loc[(row, p.removesuffix(", p"))]
+        print(f"  {row}: {line['ours']:+.2f} [{line['low']:+.2f}, {line['high']:+.2f}] in {p.removesuffix(', p')}")
 
 # %% [markdown]
+# Each measure is corrected by itself. If nothing had an effect, a measure would still bring forth such a line in one case of twenty; so with this many measures about one is
+# expected by luck.
+#
 # ### 4.B Thirty-four listeners
 #
 # > **Paper, section 4.B.** 34 participants rated 39 audio files (13 ground truth, 13 AudioLDM, 13 LungLDM).
@@ -1312,8 +1324,8 @@ report.table("audit-notes", found, title="notes of ours", origin="published", no
 # * A diffusion model of sound is three small things: a VAE that packs a picture of sound into few numbers, a network that tells
 #   noise from picture, and a loop. Each fits in a cell of this notebook.
 # * Real sound through the VAE and back shows what is lost before any diffusion. Look at that row first.
-# * Table 1 leaves a question to its authors, how IS and KL were measured. At an IS of 1.01 the classifier's outputs were
-#   almost the same for all clips, and a KL of 0.01 then says next to nothing.
+# * Table 1 leaves a question to its authors, how IS and KL were measured. At an IS of 1.01 the classifier's answers were
+#   almost the same for all generated clips, so a KL of 0.01 tells little about types. Why AudioLDM has 1.75 at the same IS stays open.
 # * Judge with what had no part in the training, type by type, beside real sound and beside a judge that hears nothing.
 # * A search for copies counts only with copies that it has to find.
 
