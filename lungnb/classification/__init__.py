@@ -101,11 +101,8 @@ class Classification(Choices):
         if task is not None:
             part = part.where(part == "test")
         entry = CLASSIFIERS[self.model]
-        selects = self.selection == "validation" and entry.build is not None
-        for needed in (("train",), *([("validation",)] if selects else []), TESTED) if task is None else ():
-            if not part.isin(needed).any():
-                of = "".join(f" of {column} {value}" for column, value in self.only.items())
-                raise UserError(f"{self.name}: no event{of} is in {needed[0]}; use more of the data or another fold.")
+        if task is None and not (part == "train").any():
+            raise self._lacks("train")
         frozen = encoder(self.encoder, self.random_weights, self.seed) if self.encoder else None
         positions = self.positions(corpus if task is None else self.view())
         dataset = make_dataset(
@@ -134,6 +131,10 @@ class Classification(Choices):
             dataset = stack_sites(dataset, position, positions, self.missing, self.seed, scaled)
         metadata = changed_metadata(dataset.metadata, self.metadata, len(positions), self.seed)
         return replace(dataset, metadata=metadata).to(device)
+
+    def _lacks(self, part: str) -> UserError:
+        of = "".join(f" of {column} {value}" for column, value in self.only.items())
+        return UserError(f"{self.name}: no event{of} is in {part}; use more of the data or another fold.")
 
     def network(self, dataset: Dataset) -> Classifier | ImageClassifier:
         """The untrained network for features as those of `dataset`. Raises UserError for trees or a regression."""
@@ -182,6 +183,10 @@ class Classification(Choices):
         self.check()
         accelerator = make_accelerator(self.device, self.precision)
         dataset = self.dataset(device=accelerator.device)
+        selects = self.selection == "validation" and CLASSIFIERS[self.model].build is not None
+        for needed in (*([("validation",)] if selects else []), TESTED):
+            if not len(dataset.samples(*needed)):
+                raise self._lacks(needed[0])
         notes = self.parts(self.view()).notes
         if self.test_padding == "smart":
             notes.append("leaky padding: test clips are padded by their own labels")
