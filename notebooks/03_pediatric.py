@@ -1388,7 +1388,7 @@ of_paper = of_paper[of_paper.index.str.contains(r"^POA\d$|-> POA")]
 print(f"The paper, which fills with 0: accuracies of {of_paper.min():.2f} to {of_paper.max():.2f} in Porto Alegre.")
 
 # %% [markdown]
-# Both signs fit a name tag, and do not prove one. A network may also take a flat picture for a sound, and strangers with a site missing would suffer
+# Where both signs are there, they fit a name tag, and do not prove one. A network may also take a flat picture for a sound, and strangers with a site missing would suffer
 # from that as well. Exercise 4 asks what a network makes of a flat picture, level by level.
 #
 # The paper fills with 0 and knows that it costs something:

@@ -150,7 +150,7 @@ n_all = provenance("lungldm/generators")["n_clips"]["train"]
 print(
     f"each classifier: {n_drawn:,} clips are drawn, {n_drawn // len(few_of):,} of each type; without additions a clip of the few is "
     f"drawn {n_drawn / len(few_of) / max(few_of.values()):.0f} to {n_drawn / len(few_of) / min(few_of.values()):.0f} times, by how "
-    f"many its type has, and one of all {n_all:,} about once on average"
+    f"many its type has, and one of all {n_all:,} {n_drawn / n_all:.1f} times on average"
 )
 
 # %%
@@ -438,7 +438,7 @@ else:
     finding += ["Against what costs nothing: " + " ".join(beside[pair] for pair in free if pair in beside)]
     if of.loc["all", "p"] >= 0.05:
         finding += [
-            f"Even all {n_all:,} real clips cannot be told from the {sum(few_of.values())} few. Each of them was drawn about once, "
+            f"Even all {n_all:,} real clips cannot be told from the {sum(few_of.values())} few. Each of them was drawn {n_drawn / n_all:.1f} times on average, "
             "so that training is far from its end; and with so few test patients and trainings a gain of some hundredths is not seen "
             "here. So this is no evidence that generated clips do not help."
         ]

@@ -73,9 +73,8 @@ def runs_of(
         if "start" in choices:
             if choices["start"].startswith("best of "):
                 named = choices["start"].removeprefix("best of ")
-                begun = [
-                    run(named, **drawn | {"seed": seed}) for seed in about["seeds"]
-                ]  # whichever seeds are asked for
+                # Of all seeds, whichever are asked for: the row means the same when it is recorded in parts.
+                begun = [run(named, **drawn | {"seed": seed}) for seed in about["seeds"]]
                 run_all(begun)
                 return Classification(**choices | {"start": min(begun, key=lambda one: one.result()["val_loss"])})
             other, there = start_of(name, choices["start"])

@@ -120,13 +120,9 @@ def build_store(
     for one store: the first builds it, the others wait. Raises UserError if the folder holds another store, if no event is
     left, for a full disk, and if a process was killed.
     """
-    given = (
-        corpus.name,
-        corpus.origin,
-        corpus.fingerprint,
-        corpus.events.to_csv(index=False),
-    )  # as its reader reads it today
-    key = digest(*given, str(sample_rate), code_version("lungnb.data.store"))
+    events = corpus.events.to_csv(index=False)  # files may stay as they are, and be read otherwise tomorrow
+    given = (corpus.name, corpus.origin, corpus.fingerprint, events, str(sample_rate))
+    key = digest(*given, code_version("lungnb.data.store"))
     folder = Path(folder or cache_dir() / "stores" / f"{corpus.name}-{key}")
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -233,9 +233,8 @@ def sound_corpus(
     path is NA where there is no audio (counted in `n_missing`); events without a name are called by corpus and path. folder:
     the data set's, where `root` lies deeper. known: further files that are accounted for.
     """
-    rows = rows.assign(
-        path=rows["path"].astype("string")
-    )  # where no file is there at all, it may be a column of numbers
+    # Where no file is there at all, it may be a column of numbers.
+    rows = rows.assign(path=rows["path"].astype("string"))
     there = rows["path"].notna()
     unreadable = there & ~rows["path"].str.lower().str.endswith(READABLE).fillna(False)
     here = rows[there & ~unreadable].reset_index(drop=True)
