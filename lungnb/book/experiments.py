@@ -256,7 +256,8 @@ def _trainings(runs: Runs) -> pd.DataFrame:
         rows[-1] |= {"chosen epoch": facts.get("epoch_of", {}).get(run.selection)}
         rows[-1] |= {"last loss": history["loss"].iloc[-1] if "loss" in history else None}  # trees have none
         rows[-1] |= {"seconds": facts["training_seconds"], "parameters": facts["parameters"]}
-        rows[-1] |= {"multiply_adds": facts["multiply_adds"], "commit": (git_state() or {}).get("commit", "")[:10]}
+        rows[-1] |= {"multiply_adds": facts["multiply_adds"], "precision": facts.get("precision")}  # trees have none
+        rows[-1] |= {"commit": (git_state() or {}).get("commit", "")[:10]}
     return pd.DataFrame(rows).round(5)
 
 

@@ -128,12 +128,13 @@ class Source:
         return f"Source({', '.join(map(repr, self.names))})"
 
     def _repr_markdown_(self) -> str:
-        kept = {name: provenance(name) for name in self.names}
-        return "\n\n".join(
-            f"**Recorded:** {of['origin']} data, fingerprint `{of['fingerprint']}`, commit `{of.get('commit', '')[:10]}`, "
-            f"{of['device']}. {of['cut']}"
-            for of in kept.values()
-        )
+        lines = []
+        for name in self.names:
+            of, trained = provenance(name), training(name)
+            commits = trained["commit"].unique() if "commit" in trained else [of.get("commit", "")[:10]]
+            at = f"commit{'s' * (len(commits) > 1)} " + ", ".join(f"`{one}`" for one in commits) + f", {of['device']}"
+            lines.append(f"**Recorded:** {of['origin']} data, fingerprint `{of['fingerprint']}`, {at}. {of['cut']}")
+        return "\n\n".join(lines)
 
     @property
     def name(self) -> str:

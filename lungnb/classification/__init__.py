@@ -285,7 +285,7 @@ class Classification(Choices):
         facts = {
             "weights": pretrained,
             "epoch_of": fitted.epochs,
-            "n_epochs": len(fitted.history),
+            "precision": {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
             **{k: float(v) for k, v in chosen.items() if k != "epoch"},
         }
         return fitted.history, fitted.states, facts

@@ -176,8 +176,8 @@ class StackedMaps(nn.Module):
 class StretchedMaps(StackedMaps):
     """Events (B, T), silent past their `length` (B,) in samples -> the same three maps (B, 3, n_rows, n_frames), each filled.
 
-    Ours. Power is averaged over time into `n_frames` equal parts of the event, so a crackle of 10 ms is not thinned by
-    the silence behind a short event, and the network cannot read the length of an event as its class.
+    Ours. Power is averaged over time into `n_frames` equal parts of the event, so a crackle of 10 ms is not thinned by the
+    silence behind a short event. The length of an event no longer shows as a width, only in that long ones have smoother frames.
     """
 
     def __init__(self, n_frames: int = 76, **size):
@@ -191,7 +191,7 @@ class StretchedMaps(StackedMaps):
 
 
 def class_weights(label: torch.Tensor, form: str, n_classes: int = 7) -> torch.Tensor:
-    """Weights of the cross-entropy (section 4.1): N / (C n_c), its square root, or 1; a class without events has weight 0."""
+    """Weights of the cross-entropy (section 3.6): N / (C n_c), its square root, or 1; a class without events has weight 0."""
     count = torch.bincount(label, minlength=n_classes)
     inverse = torch.where(count > 0, len(label) / (n_classes * count.clamp(min=1)), 0.0)
     return {"inverse": inverse, "inverse square root": inverse.sqrt(), "none": torch.ones_like(inverse)}[form]
