@@ -77,6 +77,7 @@ profile, data, seeds, epochs, device, cluster, out = check_parameters(
     "92", profile=profile, data=data, seeds=seeds, epochs=epochs, device=device, cluster=cluster, out=out
 )
 SIMULATED, SPRSOUND, ICBHI = (f"explanations/{name}" for name in ("simulated", "sprsound", "icbhi"))
+CALLED = {SPRSOUND: "SPRSound", ICBHI: "ICBHI"}
 
 # %%
 asked = {"seeds": tuple(seeds), "epochs": epochs, "device": device, "cluster": cluster}
@@ -762,7 +763,7 @@ say(f"If only the surer half is answered, by the entropy of one pass, errors go 
 
 # %%
 real = {SPRSOUND: described(SPRSOUND), ICBHI: described(ICBHI)}
-joined = pd.concat([frame.assign(**{"data set": name.partition("/")[2]}) for name, frame in real.items()])
+joined = pd.concat([frame.assign(**{"data set": CALLED[name]}) for name, frame in real.items()])
 report.table(
     "real-networks",
     joined[["data set", *joined.columns[:-1]]].reset_index(drop=True),
@@ -773,7 +774,9 @@ report.table(
 REAL = {name: able(frame) for name, frame in real.items()}
 for name, frame in real.items():
     others = sorted(set(frame["network"]) - set(REAL[name]))
-    print(f"{name}: asked: {', '.join(REAL[name]) or 'none'}; shown and not counted: {', '.join(others) or 'none'}")
+    print(
+        f"{CALLED[name]}: asked: {', '.join(REAL[name]) or 'none'}; shown and not counted: {', '.join(others) or 'none'}"
+    )
 
 # %%
 MOMENT = {name: which for name, which in NAMED.items() if name != "truth"}
@@ -806,7 +809,7 @@ orders = {name: which for name, which in ORDERS.items() if name != "true places"
 parts = []
 for name in real:
     for row in real[name]["network"]:
-        line = {"data set": name.partition("/")[2], "network": row}
+        line = {"data set": CALLED[name], "network": row}
         for metric, which in of_maps.items():
             line[metric] = attributions.line(table[name], row, metric.partition(" ")[0], which)["ours"]
         for order, which in orders.items():
@@ -824,7 +827,7 @@ report.table(
 for name in (name for name in real if REAL[name]):
     for rival, which in (("random order", RANDOM), ("its redrawn networks", REDRAWN)):
         found_gains = attributions.gains(table[name], REAL[name], "deletion", which)
-        say(attributions.verdict(found_gains, f"{name.partition('/')[2]}: area of Grad-CAM++", rival))
+        say(attributions.verdict(found_gains, f"{CALLED[name]}: area of Grad-CAM++", rival))
 
 # %%
 WIDTHS = [(high - low) / (BANDS_HZ[-1][1] - BANDS_HZ[0][0]) for low, high in BANDS_HZ]
@@ -841,7 +844,7 @@ for ax, name in zip(axes, real):
                 alpha=1 if row in REAL[name] else 0.35,
             )
     ax.plot(WIDTHS, ":", color="0.3", label="width of the band")
-    ax.set(title=name.partition("/")[2], xlabel="band", ylabel="share of the map")
+    ax.set(title=CALLED[name], xlabel="band", ylabel="share of the map")
     ax.set_xticks(range(len(BANDS)), BANDS, fontsize=8)
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
 report.figure(
@@ -853,9 +856,7 @@ report.figure(
 )
 
 # %%
-real_doubt = pd.concat(
-    [detection(doubts[name]).assign(subset=name.partition("/")[2]) for name in real], ignore_index=True
-)
+real_doubt = pd.concat([detection(doubts[name]).assign(subset=CALLED[name]) for name in real], ignore_index=True)
 real_doubt.attrs["provenance"] = {"origin": source[SPRSOUND].origin_text.removesuffix(", recorded")}
 report.table(
     "real-uncertainty",
@@ -865,7 +866,7 @@ report.table(
     note="ICBHI: 192 of 920 recordings",
 )
 for name in (name for name in real if REAL[name]):
-    say(f"{name.partition('/')[2]}: {doubt_verdict(doubts[name], REAL[name])}")
+    say(f"{CALLED[name]}: {doubt_verdict(doubts[name], REAL[name])}")
 
 # %%
 rows = REAL[SPRSOUND] or real[SPRSOUND]["network"].tolist()
