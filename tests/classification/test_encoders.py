@@ -140,7 +140,7 @@ def test_a_regression_is_held_back_where_its_numbers_are_the_patients():
 
 
 @pytest.mark.train
-def test_an_encoder_and_statistics_as_classifiers(package):
+def test_an_encoder_and_statistics_as_classifiers(transformer):
     fields = {
         "corpus": simulated().fingerprint,
         "n_patients": 24,
@@ -148,7 +148,7 @@ def test_an_encoder_and_statistics_as_classifiers(package):
         "validation": "none",
         "selection": "last",
     }
-    models = [{"model": "encoder + regression", "encoder": "resemblyzer"}, {"model": "statistics + regression"}]
+    models = [{"model": "encoder + regression", "encoder": transformer}, {"model": "statistics + regression"}]
     models.append(models[0] | {"random_weights": True, "seed": 2})
     for fields_of in models:
         run = Classification(**fields, **fields_of)

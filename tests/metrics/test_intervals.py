@@ -1,5 +1,6 @@
 """Planted effects of seeds and patients are covered as often as promised; too few patients have no interval."""
 
+import functools
 from statistics import NormalDist
 
 import numpy as np
@@ -34,12 +35,18 @@ EFFECTS = {
 }
 
 
+@functools.cache
+def truth_of(effects):
+    """The score of very many seeds and patients."""
+    return average_score(*experiment(np.random.default_rng(1), 300, 6000, *effects), np.ones((1, 6000))).mean()
+
+
 @pytest.mark.parametrize("n_patients", [10, 25, 60])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 @pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
 @pytest.mark.train
 def test_the_truth_is_covered_as_often_as_promised(effects, n_seeds, n_patients):
-    truth = average_score(*experiment(np.random.default_rng(1), 300, 6000, *effects), np.ones((1, 6000))).mean()
+    truth = truth_of(effects)
     rng, inside = np.random.default_rng([n_seeds, n_patients]), []
     for k in range(400):
         drawn = average_score(*experiment(rng, n_seeds, n_patients, *effects), draw(n_patients, 200, seed=k))
@@ -51,7 +58,7 @@ def test_the_truth_is_covered_as_often_as_promised(effects, n_seeds, n_patients)
 def test_patients_alone_would_promise_too_much():
     """What the percentiles over patients gave, seeds averaged: the reason for this module."""
     effects = EFFECTS["seeds"]
-    truth = average_score(*experiment(np.random.default_rng(1), 300, 6000, *effects), np.ones((1, 6000))).mean()
+    truth = truth_of(effects)
     rng, inside = np.random.default_rng(0), []
     for k in range(300):
         drawn = average_score(*experiment(rng, 3, 60, *effects), draw(60, 200, seed=k))

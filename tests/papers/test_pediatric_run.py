@@ -164,8 +164,8 @@ def test_so_many_children_as_notebook_03_asks_for_can_be_split(others, n, fold):
 
 @pytest.mark.train
 def test_each_child_of_the_view_of_sprsound_is_tested_in_one_fold():
-    source, preset = load_corpus("sprsound", n_patients=40), configurations("pediatric/sprsound-sites")["MPO, site p1"]
-    runs = [Classification(corpus=source.fingerprint, **preset | {"fold": k}) for k in range(5)]
+    source, preset = load_corpus("sprsound", n_patients=24), configurations("pediatric/sprsound-sites")["MPO, site p1"]
+    runs = [Classification(corpus=source.fingerprint, n_patients=24, **preset | {"fold": k}) for k in range(5)]
     here = runs[0].view().events
     assert set(here["cohort"]) == {"train", "inter"}
     tested = []
