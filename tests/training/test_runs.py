@@ -4,7 +4,10 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,6 @@ import pytest
 import test_training
 import torch
 from corpora import simulated
-from processes import forked
 
 import lungnb.classification as module
 from lungnb import UserError, configs, training
@@ -148,8 +150,7 @@ def test_fine_tuning_changes_only_the_devices_it_trains(own_cache):
 
 @pytest.mark.train
 def test_a_grid_in_local_processes(own_cache, monkeypatch):
-    here = Path(__file__).parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parent))))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     run_all([test_training.Trained(seed=7), test_training.Trained(seed=7)], cluster="local")
     monkeypatch.setattr(test_training, "train", no_training)
     assert len(test_training.Trained(seed=7).history) == 1
@@ -205,18 +206,27 @@ def test_half_of_a_result_is_never_read(own_cache):
 
 @pytest.mark.train
 def test_a_killed_run_resumes_and_predicts_the_same(own_cache, monkeypatch):
-    def work(rank):
-        module.fit = lambda *given, **how: training.fit(*given, **how | {"checkpoint_every_s": 0})
-        training.tell_progress = die_in_the_third_epoch
+    here = Path(__file__).parent
+    script = dedent(f"""
+        import os, signal, sys
+        sys.path[:0] = {[str(here), str(here.parent)]!r}
+        from lungnb import training
+        import lungnb.classification as module
+        from test_runs import tiny
+        module.fit = lambda *given, **how: training.fit(*given, **how | {{"checkpoint_every_s": 0}})
+        def kill_in_the_third_epoch(task, step, *rest):
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            print("epoch", step, flush=True)
+        training.tell_progress = kill_in_the_third_epoch
         tiny(epochs=4, seed=8).result()
-
-    def die_in_the_third_epoch(task, step, *rest):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        (own_cache / f"epoch {step}").touch()
-
-    assert forked(work) == [-signal.SIGKILL]
-    assert sorted(path.name for path in own_cache.glob("epoch *")) == ["epoch 1", "epoch 2"]
+        """)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "LUNGNB_CACHE": str(own_cache)}
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert killed.stdout.splitlines() == ["epoch 1", "epoch 2"]
 
     steps = []
     monkeypatch.setattr(training, "tell_progress", lambda task, step, *rest: steps.append(step))

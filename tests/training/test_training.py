@@ -2,12 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
+from textwrap import dedent
 
 import pandas as pd
 import pytest
 import torch
-from accelerate.state import PartialState
-from processes import forked
 from torch import nn
 
 from lungnb import UserError
@@ -226,15 +227,35 @@ def test_a_gpu_that_is_not_there():
 @pytest.mark.train
 def test_two_processes_end_with_equal_weights(tmp_path):
     """Each process takes half of the items; parameters and running statistics agree at the end of every epoch."""
-
-    def work(rank):
+    (tmp_path / "two.py").write_text(
+        dedent(f"""
+        import sys
+        sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+        import torch
+        from test_training import accuracy, network, train
+        from accelerate.state import PartialState
         seen = []
+        from test_training import Trained
         fitted = train(network(), lambda m: seen.append(accuracy(m)["accuracy"]) or accuracy(m), epochs=3)
-        assert PartialState().num_processes == 2
+        state = PartialState()
+        assert state.num_processes == 2
         assert len(Trained().history) == 1
-        torch.save((fitted.states, seen, Trained().uid), tmp_path / f"{rank}.pt")
-
-    assert forked(work, 2) == [0, 0]
+        torch.save((fitted.states, seen, Trained().uid), {str(tmp_path)!r} + f"/{{state.process_index}}.pt")
+        """)
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(tmp_path / "two.py"),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     first, seen_first, uid = torch.load(tmp_path / "0.pt", weights_only=True)
     second, seen_second, uid_second = torch.load(tmp_path / "1.pt", weights_only=True)
     assert seen_first == seen_second

@@ -1,14 +1,17 @@
 """LungLDM as runs, on a simulated corpus: what each part is trained on, what it leaves, and that it can be stopped."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate.state import PartialState
-from processes import forked
 from tiny_lungldm import autoencoder, classifier, clips, diffusion, vocoder
 from torch import nn
 
@@ -384,14 +387,31 @@ def test_a_frozen_text_encoder_is_read_once_and_not_trained(tmp_path):
 def test_two_processes_train_one_diffusion(tmp_path):
     """Each process sees its own clips; the weights that generate, and their average, are the same in both."""
     diffusion().result()  # what both stand on: clips, mels, the autoencoder and its latents
-
-    def work(rank):
-        history, _, state, facts = diffusion(steps=4).compute(tmp_path / "checkpoint.pt")
-        assert PartialState().num_processes == 2
-        assert facts["n_steps"] == 4
-        torch.save((state, history["loss"].tolist()), tmp_path / f"{rank}.pt")
-
-    assert forked(work, 2) == [0, 0]
+    (tmp_path / "two.py").write_text(
+        dedent(f"""
+        import sys
+        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r}]
+        import torch
+        from pathlib import Path
+        from accelerate.state import PartialState
+        from tiny_lungldm import diffusion
+        run = diffusion(steps=4)
+        run.autoencoder.result()
+        history, _, state, facts = run.compute(Path({str(tmp_path)!r}) / "checkpoint.pt")
+        process = PartialState()
+        assert process.num_processes == 2 and facts["n_steps"] == 4
+        torch.save((state, history["loss"].tolist()), {str(tmp_path)!r} + f"/{{process.process_index}}.pt")
+        """)
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "two.py")],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     (one, loss_one), (other, loss_other) = (torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in (0, 1))
     assert loss_one == loss_other
     assert one.keys() == diffusion().state.keys()
